@@ -1,0 +1,121 @@
+package ext4
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+)
+
+const (
+	// MinFormat and MaxFormat bound the size of a file system made by Format, in bytes.
+	MinFormat = 16 << 20
+	MaxFormat = 16 << 40
+
+	bytesPerInode = 16 << 10
+
+	journalMagic        = 0xC03B3998
+	journalSuperblockV2 = 4
+)
+
+// Format makes an empty writable file system of size bytes, rounded down to
+// 4 KiB, in file. It has a journal, and every part that can be derived is left
+// unwritten, so that it takes milliseconds and a few dozen KiB of disk at any
+// size. Its root directory is empty: there is no lost+found.
+func Format(ctx context.Context, file File, size int64, opts Options) error {
+	if size < MinFormat || size > MaxFormat {
+		return fmt.Errorf("file system of %d bytes, want %d MiB to %d TiB: %w", size, MinFormat>>20, int64(MaxFormat)>>40, ErrInvalid)
+	}
+	l := formatLayout(uint64(size) / blockSize)
+	journal := journalBlocks(l.blocks)
+	rootBlock := l.metaStart + l.metaBlocks()
+	journalStart := rootBlock + 1
+
+	sb := newSuperblock(opts)
+	sb.FeatureCompat |= compatHasJournal
+	sb.Errors = errorsReadOnly
+	seed := sb.csumSeed()
+
+	rootExtents := appendExtent(nil, extent{count: 1, physical: rootBlock})
+	journalExtents := appendExtent(nil, extent{count: uint32(journal), physical: journalStart})
+	root := inode{mode: ModeDir | 0o755, links: 2, size: blockSize, sectors: blockSize / 512, flags: inodeFlagExtents}
+	jnl := inode{
+		mode: ModeRegular | 0o600, links: 1, size: journal * blockSize,
+		sectors: journal * (blockSize / 512), flags: inodeFlagExtents,
+	}
+	for _, in := range []struct {
+		*inode
+		ino  uint32
+		exts []extent
+	}{{&root, rootIno, rootExtents}, {&jnl, journalIno, journalExtents}} {
+		area, _, err := buildExtentTree(in.exts, inodeSeed(seed, in.ino, 0), nil) // few extents: all in the inode
+		if err != nil {
+			return err
+		}
+		in.block = area
+		raw := make([]byte, inodeSize)
+		in.encode(raw, seed, in.ino)
+		if _, err := file.WriteAt(raw, int64(l.inodeTable(0))*blockSize+int64(in.ino-1)*inodeSize); err != nil {
+			return fmt.Errorf("write inode %d: %w", in.ino, err)
+		}
+	}
+	sb.JournalInum, sb.JnlBackupType = journalIno, journalBackupBlocks
+	for i := range 15 {
+		sb.JnlBlocks[i] = binary.LittleEndian.Uint32(jnl.block[4*i:])
+	}
+	sb.JnlBlocks[15], sb.JnlBlocks[16] = uint32(jnl.size>>32), uint32(jnl.size)
+
+	dir, err := buildDir(rootIno, rootIno, nil, inodeSeed(seed, rootIno, 0), sb.HashSeed)
+	if err != nil {
+		return err
+	}
+	if _, err := file.WriteAt(dir, int64(rootBlock)*blockSize); err != nil {
+		return fmt.Errorf("write root directory: %w", err)
+	}
+	if _, err := file.WriteAt(journalSuperblock(uint32(journal), sb.UUID), int64(journalStart)*blockSize); err != nil {
+		return fmt.Errorf("write journal: %w", err)
+	}
+
+	used := blockSet{{0, journalStart + journal}}
+	if err := l.writeGroups(file, sb, usage{used: used, lastIno: firstFreeIno - 1, dirs: []uint32{1}}); err != nil {
+		return err
+	}
+	return seal(ctx, file, sb)
+}
+
+// formatLayout places the metadata of a file system of a fixed size at its start.
+func formatLayout(blocks uint64) layout {
+	l := layout{blocks: blocks, groups: uint32(divUp(blocks, blocksPerGrp))}
+	inodes := divUp(blocks*blockSize, bytesPerInode)
+	l.inodesPerGroup = uint32(divUp(divUp(inodes, uint64(l.groups)), inodesPerBlock) * inodesPerBlock)
+	l.metaStart = 1 + l.descBlocks()
+	return l
+}
+
+// journalBlocks chooses the length of the journal. It bounds what the journal
+// of a busy container costs on the host, so it is smaller than mke2fs's choice.
+func journalBlocks(blocks uint64) uint64 {
+	switch size := blocks * blockSize; {
+	case size < 1<<30:
+		return 4 << 20 / blockSize
+	case size < 32<<30:
+		return 16 << 20 / blockSize
+	default:
+		return 32 << 20 / blockSize
+	}
+}
+
+// journalSuperblock is the first block of an empty journal; the blocks behind
+// it are never read before they are written, and stay holes.
+func journalSuperblock(blocks uint32, uuid [16]byte) []byte {
+	be := binary.BigEndian
+	b := make([]byte, blockSize)
+	be.PutUint32(b[0x00:], journalMagic)
+	be.PutUint32(b[0x04:], journalSuperblockV2)
+	be.PutUint32(b[0x0C:], blockSize)
+	be.PutUint32(b[0x10:], blocks)
+	be.PutUint32(b[0x14:], 1) // first block of the log
+	be.PutUint32(b[0x18:], 1) // first commit expected; start 0 at 0x1C: nothing to replay
+	copy(b[0x30:], uuid[:])
+	be.PutUint32(b[0x40:], 1) // file systems using the journal
+	return b
+}
