@@ -21,7 +21,7 @@ const (
 // 4 KiB, in file. It has a journal, and every part that can be derived is left
 // unwritten, so that it takes milliseconds and a few dozen KiB of disk at any
 // size. Its root directory is empty: there is no lost+found.
-func Format(ctx context.Context, file File, size int64, opts Options) error {
+func Format(ctx context.Context, file Output, size int64, opts Options) error {
 	if size < MinFormat || size > MaxFormat {
 		return fmt.Errorf("file system of %d bytes, want %d MiB to %d TiB: %w", size, MinFormat>>20, int64(MaxFormat)>>40, ErrInvalid)
 	}

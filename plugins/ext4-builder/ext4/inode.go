@@ -91,8 +91,11 @@ const (
 )
 
 // encodeTime splits t into the 32-bit seconds and the word holding two more
-// bits of seconds and the nanoseconds.
+// bits of seconds and the nanoseconds. The zero time becomes the epoch.
 func encodeTime(t time.Time) (sec, extra uint32) {
+	if t.IsZero() {
+		return 0, 0
+	}
 	s, ns := t.Unix(), t.Nanosecond()
 	switch {
 	case s < minTime:

@@ -40,7 +40,7 @@ type Node struct {
 	Mode    uint16 // type and permission bits, see [ModeType]
 	UID     uint32
 	GID     uint32
-	ModTime time.Time         // also access, change and birth time; clamped to 1901..2446
+	ModTime time.Time         // also access, change and birth time; clamped to 1901..2446; zero is the epoch
 	Xattrs  map[string][]byte // full names; POSIX ACLs in the form of getxattr(2)
 
 	Target       string           // of a symlink

@@ -20,8 +20,8 @@ const (
 	holeUnit = 16 * blockSize
 )
 
-// File is what an image is written to: new, empty, and owned by the caller.
-type File interface {
+// Output is what an image is written to: new, empty, and owned by the caller.
+type Output interface {
 	io.WriterAt
 	Truncate(size int64) error
 	Sync() error
@@ -43,7 +43,7 @@ type Options struct {
 // Writer makes a read-only image. Data comes first, in any order, with AddData;
 // Finish adds the tree. A Writer is for one goroutine.
 type Writer struct {
-	file   File
+	file   Output
 	stream *blockStream
 	sb     *superblock
 	seed   uint32
@@ -51,7 +51,7 @@ type Writer struct {
 
 // NewWriter starts an image in file. Nothing is valid before Finish returned nil;
 // on any error the caller removes the file.
-func NewWriter(file File, opts Options) *Writer {
+func NewWriter(file Output, opts Options) *Writer {
 	sb := newSuperblock(opts)
 	sb.FeatureROCompat |= roCompatReadOnly // the kernel refuses to mount it for writing
 	return &Writer{file: file, stream: newBlockStream(file, dataStart), sb: sb, seed: sb.csumSeed()}
@@ -289,7 +289,7 @@ func newSuperblock(opts Options) *superblock {
 
 // seal writes the superblock, which makes the file a file system, and brings
 // the file to its full size and to the disk.
-func seal(ctx context.Context, file File, sb *superblock) error {
+func seal(ctx context.Context, file Output, sb *superblock) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
