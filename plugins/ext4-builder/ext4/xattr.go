@@ -223,3 +223,9 @@ func aclFromDisk(value []byte) ([]byte, error) {
 	}
 	return out, nil
 }
+
+// CheckXattrs reports whether one inode can hold the attributes.
+func CheckXattrs(attrs map[string][]byte) error {
+	_, _, err := encodeXattrs(attrs)
+	return err
+}
