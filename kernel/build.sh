@@ -5,7 +5,7 @@
 #   kernel/build.sh --foreign CONFIG --name NAME ...     another project's whole .config, for comparison
 #
 # Leaves <out>/<arch>/vmlinux and <out>/<arch>/kernel.json; prints that directory's kernel as the last line of stdout.
-# --check stops after the configuration: every requested option must have come true.
+# --check stops after the configuration: every requested option must have come true. --key only names the cache entry.
 # Environment: KERNEL_SRC (as --source), VZCTL_KERNEL_CACHE, CROSS_COMPILE.
 set -eu
 
@@ -25,6 +25,7 @@ jobs=$(getconf _NPROCESSORS_ONLN)
 name=vzctl
 foreign=
 check=
+print_key=
 
 say() { printf 'kernel: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
@@ -33,6 +34,7 @@ sha256() { sha256sum "$@" | cut -d' ' -f1; }
 while [ $# -gt 0 ]; do
 	case $1 in
 	--check) check=yes; shift; continue ;;
+	--key) print_key=yes; shift; continue ;;
 	--arch | --source | --out | --jobs | --foreign | --name) [ $# -ge 2 ] || die "$1 needs a value" ;;
 	*) die "unknown argument \"$1\"; usage is at the top of $0" ;;
 	esac
@@ -160,6 +162,10 @@ source_hash=$(source_id)
 config_hash=$(cat $fragments | sha256)
 key=$(printf '%s\n' "$RECIPE" "$arch" "$name" "$config_hash" "$source_hash" | sha256 | cut -c1-32)
 entry=$cache/$key
+if [ -n "$print_key" ]; then
+	printf '%s\n' "$entry"
+	exit 0
+fi
 
 # --- build ----------------------------------------------------------------------------------------------------------
 

@@ -3,9 +3,10 @@
 //	go run ./kernel/bench [-runs 5] [-memory 256] NAME=KERNEL ...
 //
 // Each kernel boots the same 2 MB static init (guest/init.c) on the same microvm with the same command line. Boots of the
-// kernels are interleaved, so that a machine growing slower or faster is fair to all. Two figures per kernel:
+// kernels are interleaved, so that a machine growing slower or faster is fair to all. Three figures per kernel:
 //
 //   - wall: QEMU's exec to the init's line on the serial port, median and minimum of -runs;
+//   - CPU: what the QEMU process used of the host's processors until it ended, right after;
 //   - guest: nanoseconds of the guest's own clock under -icount, where one instruction is one nanosecond. It does
 //     not depend on the load of the machine, but does not see what instructions cost (translation, device exits).
 //
@@ -31,6 +32,7 @@ type subject struct {
 	name, path string
 	size       int64
 	wall       []time.Duration
+	processor  []time.Duration
 	guest      time.Duration
 }
 
@@ -45,6 +47,7 @@ func run(args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	runs := flags.Int("runs", 5, "wall-clock boots of each kernel; 0 measures guest time only")
 	memory := flags.Int("memory", 256, "MiB of guest memory")
+	cpu := flags.String("cpu", "max,-erms,-fsrm", "QEMU's CPU model and flags")
 	extra := flags.String("append", "", "words added to the kernel command line")
 	show := flags.Bool("show", false, "print what the guest says")
 	initSource := flags.String("init", "kernel/bench/guest/init.c", "source of the guest's init")
@@ -64,7 +67,7 @@ func run(args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	machine := machine{initrd: initrd, memoryMiB: *memory, extra: *extra}
+	machine := machine{initrd: initrd, cpu: *cpu, memoryMiB: *memory, extra: *extra}
 	if *show {
 		machine.console = os.Stderr
 	}
@@ -112,6 +115,7 @@ func measure(subjects []*subject, machine machine, runs int) error {
 				return fmt.Errorf("kernel %q: %w", s.name, err)
 			}
 			s.wall = append(s.wall, result.wall)
+			s.processor = append(s.processor, result.processor)
 		}
 	}
 	return nil
@@ -126,19 +130,27 @@ func bootWithDeadline(machine machine, kernel string, icount bool) (bootResult, 
 
 func report(out io.Writer, subjects []*subject) error {
 	var b strings.Builder
-	b.WriteString("| kernel | size | wall to init, median (min) | guest instructions to init | times the first: wall, guest |\n|---|---|---|---|---|\n")
+	b.WriteString("| kernel | size | wall to init, median (min) | host CPU, median (min) | guest instructions to init | times the first: wall, CPU, guest |\n|---|---|---|---|---|---|\n")
 	first := subjects[0]
 	for _, s := range subjects {
-		wall, ratio := "-", "-"
+		wall, processor, ratio := "-", "-", "-"
 		if len(s.wall) > 0 {
-			wall = fmt.Sprintf("%d ms (%d)", median(s.wall).Milliseconds(), slices.Min(s.wall).Milliseconds())
-			ratio = fmt.Sprintf("%.2f", float64(median(s.wall))/float64(median(first.wall)))
+			wall, processor = spread(s.wall), spread(s.processor)
+			ratio = times(median(s.wall), median(first.wall)) + ", " + times(median(s.processor), median(first.processor))
 		}
-		fmt.Fprintf(&b, "| %s | %.1f MB | %s | %.1f M | %s, %.2f |\n", s.name, float64(s.size)/1e6, wall,
-			float64(s.guest.Microseconds())/1e3, ratio, float64(s.guest)/float64(first.guest))
+		fmt.Fprintf(&b, "| %s | %.1f MB | %s | %s | %.1f M | %s, %s |\n", s.name, float64(s.size)/1e6, wall, processor,
+			float64(s.guest.Microseconds())/1e3, ratio, times(s.guest, first.guest))
 	}
 	_, err := io.WriteString(out, b.String())
 	return err
+}
+
+func spread(values []time.Duration) string {
+	return fmt.Sprintf("%d ms (%d)", median(values).Milliseconds(), slices.Min(values).Milliseconds())
+}
+
+func times(value, reference time.Duration) string {
+	return fmt.Sprintf("%.2f", float64(value)/float64(reference))
 }
 
 func median(values []time.Duration) time.Duration {
