@@ -82,45 +82,63 @@ func Open(ctx context.Context, r io.Reader, blob Blob) (*Stream, error) {
 		tar:    countingHash{Hash: blob.DiffID.Algorithm().Hash()},
 	}
 	// One byte more than promised tells a blob that is too long from one that fits.
-	raw := s.stage(ctx, sourceReader{io.LimitReader(r, blob.Size+1)}, &s.stored)
-	content, err := s.decompress(raw)
-	if err != nil {
-		s.Close()
-		return nil, err
-	}
-	s.out = s.stage(ctx, s.stage(ctx, content, nil), &s.tar)
-	return s, nil
-}
-
-func (s *Stream) stage(ctx context.Context, src io.Reader, sum io.Writer) io.Reader {
-	a := readAhead(ctx, src, sum)
-	s.stages = append(s.stages, a)
-	return a
-}
-
-func (s *Stream) decompress(raw io.Reader) (io.Reader, error) {
-	in := bufio.NewReaderSize(raw, 64<<10)
-	magic, err := in.Peek(magicLen)
+	raw := bufio.NewReaderSize(s.stage(sourceReader{io.LimitReader(r, blob.Size+1)}, &s.stored), 64<<10)
+	magic, err := raw.Peek(magicLen)
 	if err != nil && err != io.EOF {
-		return nil, fmt.Errorf("read layer: %w", err)
+		s.Close()
+		return nil, fmt.Errorf("read layer blob: %w", err)
 	}
 	switch {
-	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
-		gz, err := gzip.NewReader(in)
+	case isGzip(magic):
+		s.out = s.stage(s.stage(&lazyGzip{src: raw}, nil), &s.tar)
+	case isZstd(magic):
+		z, err := zstd.NewReader(raw, zstd.WithDecoderMaxWindow(zstdMaxWindow), zstd.WithDecoderConcurrency(1))
 		if err != nil {
-			return nil, invalid("gzip: %v", err)
-		}
-		return gz, nil
-	case bytes.Equal(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}),
-		len(magic) == magicLen && magic[0]&0xf0 == 0x50 && bytes.Equal(magic[1:], []byte{0x2a, 0x4d, 0x18}): // skippable frame
-		z, err := zstd.NewReader(in, zstd.WithDecoderMaxWindow(zstdMaxWindow), zstd.WithDecoderConcurrency(1))
-		if err != nil {
+			s.Close()
 			return nil, invalid("zstd: %v", err)
 		}
 		s.closer = z.Close
-		return z, nil
+		s.out = s.stage(s.stage(z, nil), &s.tar)
+	case blob.Digest == blob.DiffID: // stored as it is: one digest covers both
+		s.out = raw
+		s.tar.Hash = s.stored.Hash
+	default:
+		s.out = s.stage(raw, &s.tar)
 	}
-	return in, nil
+	return s, nil
+}
+
+func isGzip(magic []byte) bool { return bytes.HasPrefix(magic, []byte{0x1f, 0x8b}) }
+
+// isZstd recognises a frame of data and a skippable frame, which may come first.
+func isZstd(magic []byte) bool {
+	return bytes.Equal(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}) ||
+		len(magic) == magicLen && magic[0]&0xf0 == 0x50 && bytes.Equal(magic[1:], []byte{0x2a, 0x4d, 0x18})
+}
+
+// lazyGzip reads the header on first use, so that a bad one is an error like
+// any other in the stream.
+type lazyGzip struct {
+	src io.Reader
+	gz  *gzip.Reader
+}
+
+func (l *lazyGzip) Read(p []byte) (int, error) {
+	if l.gz == nil {
+		gz, err := gzip.NewReader(l.src)
+		if err != nil {
+			return 0, err
+		}
+		l.gz = gz
+	}
+	return l.gz.Read(p)
+}
+
+// stage starts to read src ahead.
+func (s *Stream) stage(src io.Reader, sum io.Writer) io.Reader {
+	a := readAhead(s.ctx, src, sum)
+	s.stages = append(s.stages, a)
+	return a
 }
 
 // Read implements io.Reader. Errors of the compressed form wrap ErrInvalid.
