@@ -76,6 +76,9 @@ func (l *layer) add(ctx context.Context, hdr *tar.Header, content io.Reader, sto
 		}
 		return l.describe(l.root, hdr)
 	}
+	if strings.HasPrefix(parts[0], whiteoutMeta) && parts[0] != opaqueMarker {
+		return nil
+	}
 	here := resolver{root: l.root, mkdir: func() (*ext4.Node, error) {
 		return l.addDir(), l.tree.charge(0)
 	}}

@@ -201,6 +201,8 @@ type sourceReader struct{ io.Reader }
 
 type sourceError struct{ error }
 
+func (e *sourceError) Unwrap() error { return e.error }
+
 func (r sourceReader) Read(p []byte) (int, error) {
 	n, err := r.Reader.Read(p)
 	if err != nil && err != io.EOF {
