@@ -20,6 +20,7 @@ type machine struct {
 	memoryMiB int
 	cpu       string    // QEMU's -cpu
 	extra     string    // more words for the command line
+	devices   []string  // more of QEMU's arguments
 	console   io.Writer // nil, or where a copy of the guest's words goes
 }
 
@@ -92,13 +93,18 @@ func (m machine) arguments(kernel string, icount bool) []string {
 		tscKHz = 1_000_000 // one tick per instruction
 		accelerator = append(accelerator, "-icount", "shift=0,sleep=off")
 	}
-	words := fmt.Sprintf("console=ttyS0 quiet reboot=t panic=-1 no_timer_check nolapic_timer tsc_early_khz=%d %s", tscKHz, m.extra)
-	return append(accelerator,
+	words := fmt.Sprintf("console=ttyS0 quiet reboot=t panic=-1 no_timer_check noreplace-smp dummy.numdummies=0 "+
+		"acpi=off pci=off nolapic_timer tsc=reliable tsc_early_khz=%d lpj=%d %s", tscKHz, tscKHz*1000/kernelHZ, m.extra)
+	arguments := append(accelerator,
 		"-M", "microvm,acpi=off,x-option-roms=off,rtc=on,pic=on,pit=on,isa-serial=on",
 		"-cpu", m.cpu, "-smp", "1", "-m", strconv.Itoa(m.memoryMiB),
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio",
-		"-kernel", kernel, "-initrd", m.initrd, "-append", strings.TrimSpace(words))
+		"-global", "virtio-mmio.force-legacy=off", "-kernel", kernel, "-initrd", m.initrd, "-append", strings.TrimSpace(words))
+	return append(arguments, m.devices...)
 }
+
+// kernelHZ is CONFIG_HZ of our kernel; a peer's other value makes its delays longer or shorter, and no measured kernel delays.
+const kernelHZ = 100
 
 var megahertz = regexp.MustCompile(`cpu MHz\s*:\s*([0-9]+)\.([0-9]{3})`)
 

@@ -11,13 +11,24 @@ const (
 	modeCharDevice = 0o020600
 )
 
-// archive returns the measured initial RAM disk in the "newc" format (the kernel's Documentation/driver-api/early-userspace/buffer-format.rst):
-// /init and /dev/console, nothing else. Written here because making the device node on disk would need root.
-func archive(program []byte) []byte {
+// program is one executable file of an initial RAM disk. The directory of name must be "" or in directories.
+type program struct {
+	name string
+	data []byte
+}
+
+// archive returns an initial RAM disk in the "newc" format (the kernel's
+// Documentation/driver-api/early-userspace/buffer-format.rst): the directories, /dev/console, which the kernel opens for
+// the first process, and the programs. Written here because making the device node on disk would need root.
+func archive(directories []string, programs ...program) []byte {
 	var b bytes.Buffer
-	member(&b, "dev", modeDir, 0, 0, nil)
+	for _, name := range append([]string{"dev"}, directories...) {
+		member(&b, name, modeDir, 0, 0, nil)
+	}
 	member(&b, "dev/console", modeCharDevice, 5, 1, nil)
-	member(&b, "init", modeExecutable, 0, 0, program)
+	for _, p := range programs {
+		member(&b, p.name, modeExecutable, 0, 0, p.data)
+	}
 	member(&b, "TRAILER!!!", 0, 0, 0, nil)
 	return b.Bytes()
 }

@@ -165,12 +165,12 @@ func buildInitrd(dir, source string) (string, error) {
 	if text, err := compile.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("compile %s: %w: %s", source, err, text)
 	}
-	program, err := os.ReadFile(binary)
+	code, err := os.ReadFile(binary)
 	if err != nil {
 		return "", fmt.Errorf("read the compiled init: %w", err)
 	}
 	path := filepath.Join(dir, "initrd.cpio")
-	if err := os.WriteFile(path, archive(program), 0o600); err != nil {
+	if err := os.WriteFile(path, archive(nil, program{"init", code}), 0o600); err != nil {
 		return "", fmt.Errorf("write the initrd: %w", err)
 	}
 	return path, nil
