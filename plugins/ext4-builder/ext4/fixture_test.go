@@ -87,7 +87,12 @@ func fsck(t testing.TB, path string) {
 // debugfs runs commands on an image and returns what they print.
 func debugfs(t testing.TB, path string, commands ...string) string {
 	t.Helper()
-	cmd := exec.Command("debugfs", "-f", "-", path)
+	return runDebugfs(t, "-c", path, commands)
+}
+
+func runDebugfs(t testing.TB, mode, path string, commands []string) string {
+	t.Helper()
+	cmd := exec.Command("debugfs", mode, "-f", "-", path)
 	cmd.Stdin = strings.NewReader(strings.Join(commands, "\n") + "\n")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

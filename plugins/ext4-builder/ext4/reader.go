@@ -34,6 +34,8 @@ type Reader struct {
 	groups    uint32
 	descSize  int64
 	inodeSize int64
+	// newer maps blocks to what an unfinished journal has in their place.
+	newer map[uint64]replacement
 	// unchecked turns checksums off, so that fuzzing gets behind them.
 	unchecked bool
 }
@@ -149,6 +151,9 @@ func (fs *Reader) readAt(b []byte, offset int64) error {
 	end := int64(fs.blocks) * fs.blockSize
 	if offset < 0 || offset > end-int64(len(b)) {
 		return corrupt("reference to byte %d of %d", offset, end)
+	}
+	if len(fs.newer) > 0 {
+		return fs.readNewer(b, offset)
 	}
 	if _, err := io.ReadFull(io.NewSectionReader(fs.r, offset, int64(len(b))), b); err != nil {
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
