@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -62,19 +63,26 @@ func twoLayers(t testing.TB) [][]byte {
 	}
 }
 
-// build makes the image of a manifest in a new file.
-func build(t testing.TB, dir string, manifest digest.Digest) (string, error) {
+// create makes an empty file for an image.
+func create(t testing.TB) *os.File {
 	t.Helper()
 	f, err := os.Create(filepath.Join(t.TempDir(), "rootfs.img"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	t.Cleanup(func() {
 		if err := f.Close(); err != nil {
 			t.Error(err)
 		}
-	}()
-	_, err = Build(context.Background(), Layout{dir}, manifest, sparse.NewFile(f), nil)
+	})
+	return f
+}
+
+// build makes the image of a manifest in a new file.
+func build(t testing.TB, dir string, manifest digest.Digest) (string, error) {
+	t.Helper()
+	f := create(t)
+	_, err := Build(context.Background(), Layout{dir}, manifest, sparse.NewFile(f), nil)
 	return f.Name(), err
 }
 
@@ -239,13 +247,9 @@ func TestBrokenLayouts(t *testing.T) {
 func TestProgressEndsAtTheTotal(t *testing.T) {
 	dir := t.TempDir()
 	manifest := imagetest.WriteLayout(t, dir, imagetest.Forms[1], twoLayers(t)...)
-	f, err := os.Create(filepath.Join(dir, "img"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
+	f := create(t)
 	var done, total, last int64
-	_, err = Build(context.Background(), Layout{dir}, manifest, sparse.NewFile(f), func(d, of int64) {
+	_, err := Build(context.Background(), Layout{dir}, manifest, sparse.NewFile(f), func(d, of int64) {
 		if d < last {
 			t.Errorf("progress went back from %d to %d", last, d)
 		}
@@ -260,13 +264,26 @@ func TestCancelledContextEndsABuild(t *testing.T) {
 	dir := t.TempDir()
 	manifest := imagetest.WriteLayout(t, dir, imagetest.Forms[1], twoLayers(t)...)
 	ctx, cancel := context.WithCancel(context.Background())
-	f, err := os.Create(filepath.Join(dir, "img"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	_, err = Build(ctx, Layout{dir}, manifest, sparse.NewFile(f), func(int64, int64) { cancel() })
+	f := create(t)
+	_, err := Build(ctx, Layout{dir}, manifest, sparse.NewFile(f), func(int64, int64) { cancel() })
 	if !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+}
+
+// fullDisk is an output that has no room.
+type fullDisk struct{}
+
+func (fullDisk) WriteAt([]byte, int64) (int, error) {
+	return 0, &os.PathError{Op: "write", Path: "rootfs.img", Err: syscall.ENOSPC}
+}
+func (fullDisk) Truncate(int64) error { return nil }
+func (fullDisk) Sync() error          { return nil }
+
+func TestFullDiskIsReportedAsSuch(t *testing.T) {
+	dir := t.TempDir()
+	manifest := imagetest.WriteLayout(t, dir, imagetest.Forms[1], archive(t, file("large", strings.Repeat("large", 1<<20))))
+	if _, err := Build(context.Background(), Layout{dir}, manifest, fullDisk{}, nil); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("error %v", err)
 	}
 }
