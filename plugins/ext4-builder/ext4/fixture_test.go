@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/vzctl/vzctl/plugins/ext4-builder/image/imagetest"
 )
 
 var testOptions = Options{UUID: [16]byte{1, 2, 3}, HashSeed: [16]byte{9, 8, 7}, Label: "test"}
@@ -75,15 +77,6 @@ func imageFile(t testing.TB) *os.File {
 	return f
 }
 
-// fsck runs e2fsck, which must find nothing.
-func fsck(t testing.TB, path string) {
-	t.Helper()
-	out, err := exec.Command("e2fsck", "-fn", path).CombinedOutput()
-	if err != nil || strings.Contains(string(out), "IGNORED") {
-		t.Fatalf("e2fsck -fn: %v\n%s", err, out)
-	}
-}
-
 // debugfs runs commands on an image and returns what they print.
 func debugfs(t testing.TB, path string, commands ...string) string {
 	t.Helper()
@@ -92,7 +85,7 @@ func debugfs(t testing.TB, path string, commands ...string) string {
 
 func runDebugfs(t testing.TB, mode, path string, commands []string) string {
 	t.Helper()
-	cmd := exec.Command("debugfs", mode, "-f", "-", path)
+	cmd := exec.Command(imagetest.E2fsprogs(t, "debugfs"), mode, "-f", "-", path)
 	cmd.Stdin = strings.NewReader(strings.Join(commands, "\n") + "\n")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/vzctl/vzctl/plugins/ext4-builder/sparse"
+
+	"github.com/vzctl/vzctl/plugins/ext4-builder/image/imagetest"
 )
 
 func TestEmptyFileSystemOfAnySize(t *testing.T) {
@@ -19,7 +21,7 @@ func TestEmptyFileSystemOfAnySize(t *testing.T) {
 				t.Fatal(err)
 			}
 			if size <= 128<<30 { // e2fsck needs minutes for more
-				fsck(t, f.Name())
+				imagetest.Fsck(t, f.Name())
 			}
 			info, err := f.Stat()
 			if err != nil || info.Size() != size {

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vzctl/vzctl/plugins/ext4-builder/image/imagetest"
 )
 
 // mount mounts an image for the test and returns where, or "" if this process
@@ -18,7 +20,7 @@ import (
 func mount(t *testing.T, image, options string) string {
 	t.Helper()
 	probe := imageFile(t)
-	if out, err := exec.Command("mke2fs", "-q", "-F", "-t", "ext4", probe.Name(), "8M").CombinedOutput(); err != nil {
+	if out, err := exec.Command(imagetest.E2fsprogs(t, "mke2fs"), "-q", "-F", "-t", "ext4", probe.Name(), "8M").CombinedOutput(); err != nil {
 		t.Fatalf("mke2fs: %v\n%s", err, out)
 	}
 	at := t.TempDir()
@@ -182,7 +184,7 @@ func TestEmptyFileSystemTakesFilesAndStaysClean(t *testing.T) {
 		t.Fatal(err)
 	}
 	unmount(t, at)
-	fsck(t, f.Name())
+	imagetest.Fsck(t, f.Name())
 	reader := openFile(t, f)
 	entries, err := reader.ReadDir(lookup(t, reader, "/"))
 	if err != nil || len(entries) != 300 {
@@ -197,8 +199,8 @@ func TestEmptyFileSystemTakesFilesAndStaysClean(t *testing.T) {
 // debugfsWrites adds a directory as the kernel would.
 func debugfsWrites(t *testing.T, image string) {
 	t.Helper()
-	if out, err := exec.Command("debugfs", "-w", "-R", "mkdir /d", image).CombinedOutput(); err != nil {
+	if out, err := exec.Command(imagetest.E2fsprogs(t, "debugfs"), "-w", "-R", "mkdir /d", image).CombinedOutput(); err != nil {
 		t.Fatalf("debugfs: %v\n%s", err, out)
 	}
-	fsck(t, image)
+	imagetest.Fsck(t, image)
 }

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/vzctl/vzctl/plugins/ext4-builder/image/imagetest"
 )
 
 // TestReaderOpensImagesOfMke2fs reads what another program wrote, in forms that
@@ -32,7 +34,7 @@ func TestReaderOpensImagesOfMke2fs(t *testing.T) {
 		t.Run(strings.Join(options, " "), func(t *testing.T) {
 			f := imageFile(t)
 			args := append([]string{"-q", "-F", "-t", "ext4", "-d", source}, options...)
-			if out, err := exec.Command("mke2fs", append(args, f.Name(), "64M")...).CombinedOutput(); err != nil {
+			if out, err := exec.Command(imagetest.E2fsprogs(t, "mke2fs"), append(args, f.Name(), "64M")...).CombinedOutput(); err != nil {
 				t.Fatalf("mke2fs: %v\n%s", err, out)
 			}
 			fs := openFile(t, f)
@@ -59,14 +61,14 @@ func TestReaderOpensImagesOfMke2fs(t *testing.T) {
 
 func TestUnknownFeaturesAreRefused(t *testing.T) {
 	f := imageFile(t)
-	if out, err := exec.Command("mke2fs", "-q", "-F", "-t", "ext4", "-O", "meta_bg,^resize_inode", f.Name(), "64M").CombinedOutput(); err != nil {
+	if out, err := exec.Command(imagetest.E2fsprogs(t, "mke2fs"), "-q", "-F", "-t", "ext4", "-O", "meta_bg,^resize_inode", f.Name(), "64M").CombinedOutput(); err != nil {
 		t.Fatalf("mke2fs: %v\n%s", err, out)
 	}
 	if _, err := NewReader(f, 64<<20); !errors.Is(err, ErrUnsupported) {
 		t.Errorf("error %v, want ErrUnsupported", err)
 	}
 	var ext3 = imageFile(t)
-	if out, err := exec.Command("mke2fs", "-q", "-F", "-t", "ext3", ext3.Name(), "16M").CombinedOutput(); err != nil {
+	if out, err := exec.Command(imagetest.E2fsprogs(t, "mke2fs"), "-q", "-F", "-t", "ext3", ext3.Name(), "16M").CombinedOutput(); err != nil {
 		t.Fatalf("mke2fs: %v\n%s", err, out)
 	}
 	if err := openFile(t, ext3).Walk(func(string, *Inode) error { return nil }); !errors.Is(err, ErrUnsupported) {

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/vzctl/vzctl/plugins/ext4-builder/image/imagetest"
 )
 
 // everything fills a tree with each kind of thing ext4 can hold.
@@ -66,7 +68,7 @@ func aclXattr() []byte {
 func TestImageHoldsWhatWasPutIn(t *testing.T) {
 	f := imageFile(t)
 	build(t, f, everything)
-	fsck(t, f.Name())
+	imagetest.Fsck(t, f.Name())
 	fs := openFile(t, f)
 
 	if got := content(t, fs, "linked"); got != "two names, one file\n" {
@@ -139,7 +141,7 @@ func TestReplacedDataIsFreed(t *testing.T) {
 		data(strings.Repeat("secret of a layer below\n", 10_000))
 		add("last", file(data("last")))
 	})
-	fsck(t, f.Name())
+	imagetest.Fsck(t, f.Name())
 	fs := openFile(t, f)
 	if got := content(t, fs, "first") + content(t, fs, "last"); got != "firstlast" {
 		t.Errorf("content %q", got)
@@ -171,7 +173,7 @@ func TestDirectoriesOfAnySize(t *testing.T) {
 					add(fmt.Sprintf(c.format, i), file(Data{}))
 				}
 			})
-			fsck(t, f.Name())
+			imagetest.Fsck(t, f.Name())
 			fs := openFile(t, f)
 			entries, err := fs.ReadDir(lookup(t, fs, "/"))
 			if err != nil || len(entries) != c.entries {
@@ -205,7 +207,7 @@ func TestNamesOfEqualHash(t *testing.T) {
 			add(name, file(Data{}))
 		}
 	})
-	fsck(t, f.Name())
+	imagetest.Fsck(t, f.Name())
 }
 
 func TestFragmentedFilesHaveDeepExtentTrees(t *testing.T) {
@@ -215,7 +217,7 @@ func TestFragmentedFilesHaveDeepExtentTrees(t *testing.T) {
 			want := string(bytes.Repeat(unit, runs))
 			f := imageFile(t)
 			build(t, f, func(add func(string, *Node), data func(string) Data) { add("f", file(data(want))) })
-			fsck(t, f.Name())
+			imagetest.Fsck(t, f.Name())
 			if got := content(t, openFile(t, f), "f"); got != want {
 				t.Error("content differs")
 			}
@@ -245,7 +247,7 @@ func TestFileOfMoreThan4GiB(t *testing.T) {
 	if err := w.Finish(context.Background(), root); err != nil {
 		t.Fatal(err)
 	}
-	fsck(t, f.Name())
+	imagetest.Fsck(t, f.Name())
 	fs := openFile(t, f)
 	in := lookup(t, fs, "large")
 	large, err := fs.Open(in)

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -104,9 +103,7 @@ func TestImageOfEachForm(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if out, err := exec.Command("e2fsck", "-fn", path).CombinedOutput(); err != nil {
-				t.Fatalf("e2fsck: %v\n%s", err, out)
-			}
+			imagetest.Fsck(t, path)
 			raw := read(t, path)
 			fs, err := ext4.NewReader(bytes.NewReader(raw), int64(len(raw)))
 			if err != nil {
