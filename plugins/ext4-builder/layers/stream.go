@@ -90,7 +90,7 @@ func Open(ctx context.Context, r io.Reader, blob Blob) (*Stream, error) {
 	}
 	switch {
 	case isGzip(magic):
-		s.out = s.stage(s.stage(&lazyGzip{src: raw}, nil), &s.tar)
+		s.out = io.TeeReader(s.stage(&lazyGzip{src: raw}, nil), &s.tar)
 	case isZstd(magic):
 		z, err := zstd.NewReader(raw, zstd.WithDecoderMaxWindow(zstdMaxWindow), zstd.WithDecoderConcurrency(1))
 		if err != nil {
@@ -98,12 +98,12 @@ func Open(ctx context.Context, r io.Reader, blob Blob) (*Stream, error) {
 			return nil, invalid("zstd: %v", err)
 		}
 		s.closer = z.Close
-		s.out = s.stage(s.stage(z, nil), &s.tar)
+		s.out = io.TeeReader(s.stage(z, nil), &s.tar)
 	case blob.Digest == blob.DiffID: // stored as it is: one digest covers both
 		s.out = raw
 		s.tar.Hash = s.stored.Hash
 	default:
-		s.out = s.stage(raw, &s.tar)
+		s.out = io.TeeReader(raw, &s.tar)
 	}
 	return s, nil
 }
