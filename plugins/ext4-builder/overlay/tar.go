@@ -20,7 +20,7 @@ func Tar(ctx context.Context, v *View, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	w := &tarWriter{tar: tar.NewWriter(out), first: make(map[fileID]string), dirs: make(map[fileID]bool)}
+	w := &tarWriter{tar: tar.NewWriter(out), first: make(map[fileID]string), used: make(map[fileID]bool)}
 	if err := w.write(ctx, root, "./"); err != nil {
 		return err
 	}
@@ -33,15 +33,14 @@ func Tar(ctx context.Context, v *View, out io.Writer) error {
 type tarWriter struct {
 	tar   *tar.Writer
 	first map[fileID]string // of files with several names
-	dirs  map[fileID]bool   // already visited
+	used  map[fileID]bool   // already written as part of something
 }
 
 func (w *tarWriter) write(ctx context.Context, f *File, path string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	in := f.Inode()
-	if in.Type() == ext4.ModeSocket {
+	if f.Inode().Type() == ext4.ModeSocket {
 		return nil
 	}
 	hdr, err := w.header(f, path)
@@ -50,6 +49,17 @@ func (w *tarWriter) write(ctx context.Context, f *File, path string) error {
 	}
 	if err := w.tar.WriteHeader(hdr); err != nil {
 		return fmt.Errorf("write tar entry %q: %w", path, err)
+	}
+	if hdr.Typeflag == tar.TypeLink {
+		return nil
+	}
+	for _, p := range f.pieces {
+		// Many redirects to one place, or names that an inode does not count,
+		// would make the archive larger than the disks, without bound.
+		if w.used[p.id()] {
+			return fmt.Errorf("%w: %q is made of something that has another name", ErrInvalid, path)
+		}
+		w.used[p.id()] = true
 	}
 	switch hdr.Typeflag {
 	case tar.TypeReg:
@@ -115,10 +125,6 @@ func (w *tarWriter) content(ctx context.Context, f *File, path string) error {
 }
 
 func (w *tarWriter) children(ctx context.Context, f *File, path string) error {
-	if w.dirs[f.id()] {
-		return fmt.Errorf("%w: directory %q has two names", ErrInvalid, path)
-	}
-	w.dirs[f.id()] = true
 	names, err := f.Names()
 	if err != nil {
 		return fmt.Errorf("%q: %w", path, err)
