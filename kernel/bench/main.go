@@ -43,7 +43,7 @@ func main() {
 	}
 }
 
-func run(args []string, out io.Writer) error {
+func run(args []string, out io.Writer) (err error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	runs := flags.Int("runs", 5, "wall-clock boots of each kernel; 0 measures guest time only")
 	memory := flags.Int("memory", 256, "MiB of guest memory")
@@ -62,7 +62,7 @@ func run(args []string, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("make a directory for the measured initrd: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	initrd, err := buildInitrd(dir, *initSource)
 	if err != nil {
 		return err

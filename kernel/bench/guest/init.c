@@ -5,9 +5,6 @@
  * Padded to 2 MB, so that unpacking and reading it cost what a real static init costs. No C library: a guest kernel's
  * boot is measured, not a runtime's start.
  */
-#include <asm/unistd.h>
-#include <linux/reboot.h>
-
 #ifndef PADDING
 #define PADDING (2 << 20)
 #endif
@@ -17,7 +14,15 @@ __attribute__((used)) static const volatile char padding[PADDING] = {1};
 
 static char line[] = "vzctl-bench: init reached, counter                     \n";
 
+/* From reboot(2). Given here, as headers of another architecture are rarely installed. */
+#define REBOOT_MAGIC1 0xfee1dead
+#define REBOOT_MAGIC2 672274793
+#define REBOOT_RESTART 0x01234567
+
 #if defined(__x86_64__)
+#define SYS_WRITE 1
+#define SYS_REBOOT 169
+
 static long syscall4(long number, long a, long b, long c, long d)
 {
 	long result;
@@ -33,6 +38,9 @@ static unsigned long counter(void)
 	return (unsigned long)high << 32 | low;
 }
 #elif defined(__aarch64__)
+#define SYS_WRITE 64
+#define SYS_REBOOT 142
+
 static long syscall4(long number, long a, long b, long c, long d)
 {
 	register long x8 __asm__("x8") = number;
@@ -61,8 +69,8 @@ void _start(void)
 		*digit-- = '0' + count % 10;
 	while (count /= 10);
 	/* Descriptor 1 is /dev/console, opened by the kernel; the initrd carries the node. */
-	syscall4(__NR_write, 1, (long)line, sizeof(line) - 1, 0);
-	syscall4(__NR_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, LINUX_REBOOT_CMD_RESTART, 0);
+	syscall4(SYS_WRITE, 1, (long)line, sizeof(line) - 1, 0);
+	syscall4(SYS_REBOOT, REBOOT_MAGIC1, REBOOT_MAGIC2, REBOOT_RESTART, 0);
 	for (;;)
 		;
 }
