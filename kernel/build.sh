@@ -74,7 +74,7 @@ find_source() {
 	say "no linux-source-6.1 in /usr/src and no KERNEL_SRC: fetching $url"
 	mkdir -p "$cache/sources"
 	partial=$source.$$
-	curl -fL --connect-timeout 20 -o "$partial" "$url" || {
+	curl -fsSL --connect-timeout 20 -o "$partial" "$url" || {
 		rm -f "$partial"
 		die "cannot fetch the kernel source; install Debian's linux-source-6.1 or set KERNEL_SRC to a tree or tarball"
 	}
