@@ -1,0 +1,3 @@
+module github.com/vzctl/vzctl/tools
+
+go 1.26
