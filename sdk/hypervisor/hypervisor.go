@@ -1,0 +1,201 @@
+// Package hypervisor is the contract of the hypervisor kind. The comments in sdk/proto/vzctl/hypervisor/v1/hypervisor.proto are part of it:
+// order of calls, blocking, idempotency.
+package hypervisor
+
+import (
+	"context"
+	"time"
+
+	"github.com/vzctl/vzctl/sdk/network"
+	"github.com/vzctl/vzctl/sdk/progress"
+)
+
+// Hypervisor is implemented by a plugin and by its client.
+type Hypervisor interface {
+	Create(ctx context.Context, requestID string, spec Spec) (VM, error)
+	Start(ctx context.Context, id string) (VM, error)
+	Stop(ctx context.Context, id string, mode StopMode) (VM, error)
+	Delete(ctx context.Context, requestID, id string) error
+	Get(ctx context.Context, id string) (VM, error)
+	List(ctx context.Context) ([]VM, error)
+	// Watch calls event with the present state and then with each change, in order, until the VM is deleted (nil) or ctx ends.
+	Watch(ctx context.Context, id string, event func(VM)) error
+}
+
+// Pauser is implemented by hypervisors that offer FeaturePause.
+type Pauser interface {
+	Pause(ctx context.Context, id string) error
+	Resume(ctx context.Context, id string) error
+}
+
+// Attacher is implemented by hypervisors that offer FeatureHotplug.
+type Attacher interface {
+	AttachDevice(ctx context.Context, requestID, id string, device Device) error
+	DetachDevice(ctx context.Context, requestID, id, deviceID string) error
+}
+
+// Resizer is implemented by hypervisors that offer FeatureResize. Zero leaves a value as it is.
+type Resizer interface {
+	Resize(ctx context.Context, id string, cpus uint32, memoryBytes uint64) error
+}
+
+// Snapshotter is implemented by hypervisors that offer FeatureSnapshot.
+type Snapshotter interface {
+	Snapshot(ctx context.Context, requestID, id, directory string, report progress.Func) (sizeBytes uint64, err error)
+	Restore(ctx context.Context, requestID, directory string, spec Spec) (VM, error)
+}
+
+// Keys and values of Info.Capabilities of this kind.
+const (
+	CapabilityArch        = "arch"        // values as OCI writes them
+	CapabilityAccelerator = "accelerator" // best first
+	CapabilityLink        = "link"        // values: network.LinkUnixDatagram, ...
+	CapabilityDisk        = "disk"        // values: DiskFile, ...
+	CapabilityShare       = "share"       // values: "virtiofs", "9p"
+	CapabilityFeature     = "feature"     // values: FeaturePause, ...
+	CapabilityMaxDevices  = "max-devices" // one number: disks + shares + NICs
+	CapabilityMaxCPUs     = "max-cpus"
+	CapabilityMinMemory   = "min-memory" // bytes
+	CapabilityKernel      = "kernel"     // values: kernel formats it boots, best first
+	CapabilityOption      = "option"     // values: names of Spec.Options it knows
+
+	FeaturePause      = "pause"
+	FeatureHotplug    = "hotplug"
+	FeatureResize     = "resize"
+	FeatureSnapshot   = "snapshot"
+	FeatureNestedVirt = "nested-virtualization"
+	FeatureRosetta    = "rosetta"
+	FeatureBalloon    = "balloon" // memory freed in the guest returns to the host
+	FeatureConsole    = "console"
+	DiskFile          = "file"
+	DiskBlock         = "block"
+	DiskNBD           = "nbd"
+	DiskVhostUser     = "vhost-user"
+	ShareVirtioFS     = "virtiofs"
+	Share9P           = "9p"
+	MaxSerial         = 20
+)
+
+// Spec describes a VM. See vzctl.hypervisor.v1.Spec.
+type Spec struct {
+	ID                   string
+	Arch                 string
+	CPUs                 uint32
+	MemoryBytes          uint64
+	Kernel               Kernel
+	InitrdPath           string
+	Disks                []Disk
+	Shares               []Share
+	NICs                 []NIC
+	ConsolePath          string
+	RuntimeDir           string
+	StateDir             string
+	NestedVirtualization bool
+	Rosetta              bool
+	Options              map[string]string
+}
+
+// Kernel to boot.
+type Kernel struct {
+	Path        string
+	Format      string
+	CommandLine string
+}
+
+// Disk is exactly one of its backends.
+type Disk struct {
+	Serial    string
+	ReadOnly  bool
+	File      *FileBackend
+	Block     *BlockBackend
+	NBD       *NBDBackend
+	VhostUser *VhostUserBackend
+}
+
+// FileBackend is a disk image.
+type FileBackend struct{ Path, Format string }
+
+// BlockBackend is a block device of the host.
+type BlockBackend struct{ Path string }
+
+// NBDBackend is a network block device.
+type NBDBackend struct {
+	URL              string
+	ReconnectSeconds uint32
+}
+
+// VhostUserBackend is a disk served by another process.
+type VhostUserBackend struct{ SocketPath string }
+
+// Share is a host directory.
+type Share struct {
+	Tag      string
+	Path     string
+	ReadOnly bool
+	Type     string
+}
+
+// NIC is a network card.
+type NIC struct {
+	ID   string
+	MAC  string
+	MTU  uint32
+	Link network.Link
+}
+
+// Device is exactly one of Disk, Share and NIC.
+type Device struct {
+	ID    string
+	Disk  *Disk
+	Share *Share
+	NIC   *NIC
+}
+
+// VM is a virtual machine as it is.
+type VM struct {
+	ID          string
+	State       State
+	VsockPath   string // hybrid vsock, see the proto
+	Accelerator string
+	PID         int64
+	Exit        *Exit // in state Stopped, once it has run
+}
+
+// State of a VM.
+type State string
+
+// The states.
+const (
+	Created  State = "created"
+	Starting State = "starting"
+	Running  State = "running"
+	Paused   State = "paused"
+	Stopped  State = "stopped"
+)
+
+// Exit tells how a VM ended.
+type Exit struct {
+	Reason  ExitReason
+	Message string
+	Time    time.Time
+}
+
+// ExitReason of an Exit.
+type ExitReason string
+
+// The reasons.
+const (
+	GuestShutdown ExitReason = "guest-shutdown"
+	GuestPanic    ExitReason = "guest-panic"
+	ByRequest     ExitReason = "stopped"
+	Crashed       ExitReason = "crashed"
+)
+
+// StopMode of Stop.
+type StopMode string
+
+// The modes. See vzctl.hypervisor.v1.StopMode.
+const (
+	Kill       StopMode = "kill"
+	AwaitGuest StopMode = "await-guest"
+)
