@@ -1,0 +1,70 @@
+// Package engine is what a command line, or any Go program, does with containers: one method per verb. It reads and writes the records under
+// its root, starts plugins for what must be done at create, and talks to the supervisor of a running container. It holds no
+// state of its own between calls: any number of engines, in any number of processes, may work on one root.
+//
+// Read api.go for the verbs, create.go and start.go for how a container comes to be.
+package engine
+
+import (
+	"context"
+	"io"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/vzctl/vzctl/core/config"
+	"github.com/vzctl/vzctl/sdk/kernel"
+	"github.com/vzctl/vzctl/sdk/progress"
+)
+
+// Options of Open.
+type Options struct {
+	// Root is the directory of all that lasts; empty: VZCTL_ROOT, the configuration's, or the platform's default.
+	Root string
+	// Config is what config.Load gave; nil: loaded from the default places.
+	Config *config.Config
+	// Program is the command that supervisors and network daemons are started with, to which "supervise" or "netd" and arguments are added; empty: this
+	// executable. A program that embeds the engine gives the path of a vzctl.
+	Program []string
+	// PluginsDir holds the built-in plugins, InitrdPath the guest's init image; empty: beside Program, or above it in libexec/vzctl.
+	PluginsDir string
+	InitrdPath string
+	Version    string
+	Log        hclog.Logger
+}
+
+// API lists the verbs of *Engine, so that its users can be tested against a fake. A ref is a container's name, id, or unique beginning of an id.
+type API interface {
+	Create(ctx context.Context, request CreateRequest, report progress.Func) (Container, error)
+	// Start returns once the process runs. Streams attached by AttachStart miss nothing.
+	Start(ctx context.Context, ref string) (Container, error)
+	// AttachStart starts a container with streams connected from the first byte, and returns when it has stopped and all
+	// output is written. started is called once the process runs.
+	AttachStart(ctx context.Context, ref string, streams Streams, started func(Container)) (Exit, error)
+	// Attach connects to a running container until it stops or ctx ends, which leaves it running.
+	Attach(ctx context.Context, ref string, streams Streams) (Exit, error)
+	Exec(ctx context.Context, ref string, request ExecRequest, streams Streams) (Exit, error)
+	Stop(ctx context.Context, ref string, options StopOptions) error
+	Kill(ctx context.Context, ref, signal string) error
+	Remove(ctx context.Context, ref string, force bool) error
+	// Wait returns when the container has stopped.
+	Wait(ctx context.Context, ref string) (Exit, error)
+	List(ctx context.Context) ([]Container, error)
+	Inspect(ctx context.Context, ref string) (Container, error)
+	Logs(ctx context.Context, ref string, options LogOptions, stdout, stderr io.Writer) error
+
+	PullImage(ctx context.Context, reference, platform string, plugin string, report progress.Func) (Image, error)
+	ListImages(ctx context.Context) ([]Image, error)
+	InspectImage(ctx context.Context, ref, platform string) (Image, error)
+	RemoveImage(ctx context.Context, ref string) (freedBytes int64, err error)
+	// BuildRootfs writes the root file system of an image (pulled if missing) to a file that does not exist yet.
+	BuildRootfs(ctx context.Context, reference, platform, output string, report progress.Func) error
+
+	ListNetworks(ctx context.Context) ([]NetworkView, error)
+	ListKernels(ctx context.Context) ([]kernel.Kernel, error)
+	// Kernel returns the kernel a container of the platform would get; empty strings mean the defaults.
+	Kernel(ctx context.Context, reference, platform string, report progress.Func) (kernel.Kernel, error)
+	ListPlugins(ctx context.Context) ([]PluginView, error)
+	InspectPlugin(ctx context.Context, nameOrPath string) (PluginView, error)
+	Doctor(ctx context.Context) ([]Check, error)
+	SystemInfo(ctx context.Context) (SystemInfo, error)
+}

@@ -1,0 +1,205 @@
+package engine
+
+import (
+	"io"
+	"net/netip"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/vzctl/vzctl/sdk"
+)
+
+// PullPolicy says when an image is fetched.
+type PullPolicy string
+
+// The policies. The zero value is PullMissing.
+const (
+	PullMissing PullPolicy = "missing"
+	PullAlways  PullPolicy = "always"
+	PullNever   PullPolicy = "never"
+)
+
+// CreateRequest describes a container. Zero values take the image's or the configuration's word.
+type CreateRequest struct {
+	Name  string // empty: made from the id
+	Image string
+	// Command replaces the image's Cmd, Entrypoint its Entrypoint (and its Cmd); a non-nil empty Entrypoint clears it.
+	Command    []string
+	Entrypoint []string
+	Env        []string // NAME=VALUE; later ones win
+	WorkingDir string
+	User       string
+	Hostname   string // empty: the short id
+	Terminal   bool
+	StdinOpen  bool // stdin stays open without an attached client
+
+	CPUs        uint32
+	MemoryBytes uint64
+	Platform    string // "linux/arm64"; empty: the host's
+	Pull        PullPolicy
+	Network     string // a network's name, or "none"
+	Kernel      string // a kernel's name or path
+	ReadOnly    bool
+	AutoRemove  bool
+	Labels      map[string]string
+	// Plugins chooses plugins by name or path, per kind.
+	Plugins map[sdk.Kind]string
+	// HypervisorOptions go to the hypervisor plugin as they are.
+	HypervisorOptions map[string]string
+}
+
+// Container is what is known of a container without asking anyone but the disk.
+type Container struct {
+	ID       string            `json:"id"`
+	Name     string            `json:"name"`
+	Image    string            `json:"image"`
+	Manifest digest.Digest     `json:"manifest,omitempty"`
+	Platform string            `json:"platform,omitempty"`
+	State    string            `json:"state"`
+	ExitCode *int              `json:"exitCode"`         // nil unless it has ended
+	Reason   string            `json:"reason,omitempty"` // exited, killed, oom, vm-crashed, guest-hung, lost, failed
+	Message  string            `json:"message,omitempty"`
+	PID      int               `json:"pid,omitempty"` // of the supervisor
+	Created  time.Time         `json:"created"`
+	Started  *time.Time        `json:"started,omitempty"`
+	Finished *time.Time        `json:"finished,omitempty"`
+	Labels   map[string]string `json:"labels,omitempty"`
+
+	Addresses []netip.Prefix `json:"addresses"`
+	Network   string         `json:"network,omitempty"`
+	Hostname  string         `json:"hostname,omitempty"`
+
+	Args       []string `json:"args,omitempty"`
+	Env        []string `json:"env,omitempty"`
+	WorkingDir string   `json:"workingDir,omitempty"`
+	User       string   `json:"user,omitempty"`
+	Terminal   bool     `json:"terminal,omitempty"`
+	ReadOnly   bool     `json:"readOnly,omitempty"`
+	AutoRemove bool     `json:"autoRemove,omitempty"`
+
+	CPUs        uint32            `json:"cpus,omitempty"`
+	MemoryBytes uint64            `json:"memoryBytes,omitempty"`
+	Kernel      string            `json:"kernel,omitempty"` // path
+	Plugins     map[string]string `json:"plugins,omitempty"`
+	Sandbox     string            `json:"sandbox,omitempty"`
+	LogPath     string            `json:"logPath,omitempty"`
+	ConsolePath string            `json:"consolePath,omitempty"`
+	Accelerator string            `json:"accelerator,omitempty"` // how its VM ran last: "tcg", "kvm"
+	Timeline    []Phase           `json:"timeline,omitempty"`    // of its last start
+}
+
+// Phase is one step of a start: when it began after the start was asked for, and how long it took.
+type Phase struct {
+	Name     string        `json:"name"`
+	Begin    time.Duration `json:"begin"`
+	Duration time.Duration `json:"duration"`
+	Where    string        `json:"where,omitempty"` // "host" or "guest"
+}
+
+// Exit is how a process ended.
+type Exit struct {
+	Code   int // 128 + signal if a signal ended it
+	Signal int
+	Reason string
+	// Message is for people, when there is more to say than the code.
+	Message string
+}
+
+// Streams connects a process to the caller. Nil ones are not connected. The engine closes none of them.
+type Streams struct {
+	Stdin  io.Reader
+	Stdout io.Writer
+	Stderr io.Writer
+	// Resize gives terminal sizes while the process runs, if it has a terminal.
+	Resize <-chan WindowSize
+}
+
+// WindowSize of a terminal, in characters.
+type WindowSize struct{ Width, Height uint16 }
+
+// ExecRequest runs another process in a running container.
+type ExecRequest struct {
+	Args       []string
+	Env        []string // added to the container's
+	WorkingDir string   // empty: the container's
+	User       string   // empty: the container's
+	Terminal   bool
+	Detach     bool
+	Size       WindowSize
+}
+
+// StopOptions of Stop.
+type StopOptions struct {
+	// Signal by name or number; empty: the image's stop signal, or SIGTERM.
+	Signal string
+	// Timeout until SIGKILL; nil: 10 s.
+	Timeout *time.Duration
+}
+
+// LogOptions of Logs.
+type LogOptions struct {
+	Follow bool
+	// Tail shows the last lines only; negative: all.
+	Tail int
+	// Boot shows the console of the VM instead of the output.
+	Boot bool
+}
+
+// Image in the local store.
+type Image struct {
+	Reference string        `json:"reference"`
+	Name      string        `json:"name"` // as people write it
+	ID        digest.Digest `json:"id"`   // of the image's config
+	Root      digest.Digest `json:"digest"`
+	Manifest  digest.Digest `json:"manifest"`
+	Platform  string        `json:"platform"`
+	Size      int64         `json:"size"` // of its layers as stored, in bytes
+	Created   *time.Time    `json:"created,omitempty"`
+	Config    any           `json:"config,omitempty"` // the OCI image configuration, from InspectImage
+}
+
+// NetworkView is a network and who is on it.
+type NetworkView struct {
+	Name      string   `json:"name"`
+	Plugin    string   `json:"plugin"`
+	Subnet    string   `json:"subnet,omitempty"`
+	Running   bool     `json:"running"`
+	Endpoints []string `json:"endpoints,omitempty"` // container ids
+}
+
+// PluginView is a plugin that was found.
+type PluginView struct {
+	Name    string    `json:"name"`
+	Kind    sdk.Kind  `json:"kind,omitempty"`
+	Version string    `json:"version,omitempty"`
+	Path    string    `json:"path"`
+	Default bool      `json:"default"`
+	Info    *sdk.Info `json:"info,omitempty"`
+	Error   string    `json:"error,omitempty"` // why it cannot be used
+}
+
+// Check is one line of Doctor.
+type Check struct {
+	Name   string `json:"name"`
+	OK     bool   `json:"ok"`
+	Detail string `json:"detail"`
+	// Fix is the command that mends it.
+	Fix string `json:"fix,omitempty"`
+	// Optional checks may fail on a good host.
+	Optional bool `json:"optional,omitempty"`
+}
+
+// SystemInfo is what `vzctl system info` shows.
+type SystemInfo struct {
+	Version    string            `json:"version"`
+	Root       string            `json:"root"`
+	RuntimeDir string            `json:"runtimeDir"`
+	OS         string            `json:"os"`
+	Arch       string            `json:"arch"`
+	CPUs       int               `json:"cpus"`
+	Containers map[string]int    `json:"containers"` // by state
+	Images     int               `json:"images"`
+	Plugins    map[string]string `json:"plugins"` // selected, by kind
+	DiskBytes  int64             `json:"diskBytes"`
+}
