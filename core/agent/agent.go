@@ -1,0 +1,107 @@
+// Package agent is the host's side of the guest's agent: connections over hybrid vsock, the exchange of versions, and the streams of
+// processes. It trusts nothing the guest says: sizes are bounded, and what a guest answers is data, never a path or a command.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
+
+	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
+	"github.com/vzctl/vzctl/sdk/fault"
+)
+
+// Ports of the guest, and the port of the host on which the guest says that it is ready.
+const (
+	AgentPort  = 1024
+	StreamPort = 1025
+	ReadyPort  = 1024
+)
+
+// Protocol versions this host speaks.
+const (
+	protocolMin = 1
+	protocolMax = 1
+)
+
+// InitProcess is the id of a container's first process.
+const InitProcess = "init"
+
+// maxMessage bounds a message of the guest, in bytes. Control messages are small; bytes go over streams.
+const maxMessage = 1 << 20
+
+// Client speaks to one guest. It is safe for use by several goroutines.
+type Client struct {
+	guestv1.AgentClient
+	// Hello is what the guest said of itself.
+	Hello *guestv1.HelloResponse
+
+	vsockPath string
+	conn      *grpc.ClientConn
+}
+
+// Dial connects to the agent behind a hybrid vsock socket, waiting for the guest to boot until ctx ends, and exchanges versions.
+// version is the host program's, for people.
+func Dial(ctx context.Context, vsockPath, version string) (*Client, error) {
+	// The first connection is made here, so that waiting for the boot is this call's to do and gRPC's clocks start after it.
+	first, err := DialPort(ctx, vsockPath, AgentPort)
+	if err != nil {
+		return nil, err
+	}
+	ready := make(chan net.Conn, 1)
+	ready <- first
+	dialer := func(ctx context.Context, _ string) (net.Conn, error) {
+		select {
+		case conn := <-ready:
+			return conn, nil
+		default:
+			return DialPort(ctx, vsockPath, AgentPort)
+		}
+	}
+	conn, err := grpc.NewClient("passthrough:///guest",
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(dialer),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
+		grpc.WithUnaryInterceptor(mapErrors),
+		grpc.WithStreamInterceptor(mapStreamErrors),
+		grpc.WithNoProxy(), grpc.WithDisableServiceConfig(), grpc.WithIdleTimeout(0),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: time.Minute}))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("connect to the guest's agent: %w", err), first.Close())
+	}
+	c := &Client{AgentClient: guestv1.NewAgentClient(conn), vsockPath: vsockPath, conn: conn}
+	if err := c.hello(ctx, version); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return c, nil
+}
+
+func (c *Client) hello(ctx context.Context, version string) error {
+	answer, err := c.AgentClient.Hello(ctx, &guestv1.HelloRequest{Version: version, ProtocolMin: protocolMin, ProtocolMax: protocolMax})
+	if err != nil {
+		return fmt.Errorf("exchange versions with the guest's agent: %w", err)
+	}
+	if answer.ProtocolMin > protocolMax || answer.ProtocolMax < protocolMin {
+		return &fault.Error{Reason: fault.FailedPrecondition, Op: "speak to the guest's agent", Subject: bounded(answer.Version, 80),
+			Cause: fmt.Errorf("it speaks protocol %d to %d, this host %d to %d", answer.ProtocolMin, answer.ProtocolMax, protocolMin, protocolMax),
+			Hint:  "install a vzctl and an init image of the same release"}
+	}
+	c.Hello = answer
+	return nil
+}
+
+// Close ends the connection to the agent. Streams go on.
+func (c *Client) Close() error { return c.conn.Close() }
+
+func bounded(s string, limit int) string {
+	if len(s) > limit {
+		return s[:limit] + "..."
+	}
+	return s
+}
