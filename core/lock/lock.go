@@ -1,0 +1,154 @@
+// Package lock keeps processes apart with advisory locks on files (flock). The kernel drops a lock when its holder dies, however it dies, so
+// asking a lock whether someone lives needs no process id. It does not order readers and writers of data; see the package store for that.
+package lock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrHeld is returned by Try if another holds the lock.
+var ErrHeld = errors.New("locked by another process")
+
+// Lock is a held lock.
+type Lock struct{ file *os.File }
+
+// Acquire waits for the exclusive lock of the file at path, which it makes if it is missing, until ctx ends. If the file's directory
+// disappears meanwhile the error is os.ErrNotExist.
+func Acquire(ctx context.Context, path string) (*Lock, error) {
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("wait for the lock %q: %w", path, err)
+		}
+		f, err := open(path)
+		if err != nil {
+			return nil, err
+		}
+		if err := wait(ctx, f, unix.LOCK_EX); err != nil {
+			return nil, err
+		}
+		same, err := stillThere(f, path)
+		if err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+		if same {
+			return &Lock{f}, nil
+		}
+		// Whoever held it has removed the file; another may have made a new one.
+		if err := f.Close(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// Try takes the exclusive lock of the file at path, or returns ErrHeld at once. It may see ErrHeld for an instant because another process
+// asks [Held]; where that matters use Acquire with a deadline.
+func Try(path string) (*Lock, error) {
+	f, err := open(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := flock(f, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = ErrHeld
+		}
+		return nil, errors.Join(fmt.Errorf("lock %q: %w", path, err), f.Close())
+	}
+	return &Lock{f}, nil
+}
+
+// Held reports whether a process, this one included, holds the lock of the file at path. It neither waits nor makes the file.
+func Held(path string) (bool, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	// Shared, so that any number may ask at once.
+	err = flock(f, unix.LOCK_SH|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return true, f.Close()
+	}
+	if err != nil {
+		err = fmt.Errorf("ask lock %q: %w", path, err)
+	}
+	return false, errors.Join(err, f.Close())
+}
+
+// AwaitFree returns when nobody holds the lock of the file at path, or there is no such file, or ctx ends.
+func AwaitFree(ctx context.Context, path string) error {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := wait(ctx, f, unix.LOCK_SH); err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// Close lets go of the lock. The file stays.
+func (l *Lock) Close() error { return l.file.Close() }
+
+// File returns the locked file. It belongs to the lock: a process that inherits it holds the lock too.
+func (l *Lock) File() *os.File { return l.file }
+
+func open(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+}
+
+// wait for a lock of f. After an error f is closed, or will be as soon as the kernel lets go of it: flock cannot be interrupted.
+func wait(ctx context.Context, f *os.File, how int) error {
+	err := flock(f, how|unix.LOCK_NB)
+	if err == nil {
+		return nil
+	}
+	if !errors.Is(err, unix.EWOULDBLOCK) {
+		return errors.Join(fmt.Errorf("lock %q: %w", f.Name(), err), f.Close())
+	}
+	locked := make(chan error, 1)
+	go func() { locked <- flock(f, how) }()
+	select {
+	case err := <-locked:
+		if err != nil {
+			return errors.Join(fmt.Errorf("lock %q: %w", f.Name(), err), f.Close())
+		}
+		return nil
+	case <-ctx.Done():
+		go func() {
+			<-locked
+			_ = f.Close() // opened for the lock only
+		}()
+		return fmt.Errorf("wait for the lock %q: %w", f.Name(), ctx.Err())
+	}
+}
+
+func flock(f *os.File, how int) error {
+	for {
+		err := unix.Flock(int(f.Fd()), how)
+		if !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+func stillThere(f *os.File, path string) (bool, error) {
+	held, err := f.Stat()
+	if err != nil {
+		return false, err
+	}
+	now, err := os.Lstat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && os.SameFile(held, now), err
+}
