@@ -1,0 +1,175 @@
+// Package daemon starts the core's own background processes: a supervisor for each running sandbox and a netd for each network in use. The starter makes the sockets
+// and takes the life lock before there is a process, and hands both over: whoever looks sees it alive from the first moment, a connection made at once is
+// answered as soon as the daemon is up, and nobody polls.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+
+	"github.com/vzctl/vzctl/core/lock"
+)
+
+// Spec describes a daemon to start.
+type Spec struct {
+	// Program and its arguments.
+	Program []string
+	Args    []string
+	// Sockets are paths at which the daemon listens; files there are replaced. The caller has made their directory, and checked that the paths fit.
+	Sockets []string
+	// Life is the held lock that the daemon keeps for its life. Start closes it.
+	Life *lock.Lock
+	// LogPath is appended with what the daemon writes to stdout and stderr.
+	LogPath string
+	Env     []string
+}
+
+// firstFD is where a daemon finds what it inherits: the life lock, then the listeners.
+const firstFD = 3
+
+// Process is a started daemon. It outlives its starter; one that looks after it must call Wait.
+type Process struct {
+	cmd     *exec.Cmd
+	logPath string
+	logFrom int64
+	done    chan struct{}
+	err     error
+}
+
+// Start runs the daemon in a session of its own. After an error nothing is left, and the life lock is free.
+func Start(spec Spec) (p *Process, err error) {
+	defer func() { err = errors.Join(err, spec.Life.Close()) }()
+	log, err := os.OpenFile(spec.LogPath, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, log.Close()) }()
+	info, err := log.Stat()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(spec.Program[0], append(spec.Program[1:len(spec.Program):len(spec.Program)], spec.Args...)...)
+	cmd.Env = append(os.Environ(), spec.Env...)
+	cmd.Dir = "/"
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.ExtraFiles = []*os.File{spec.Life.File()}
+	for _, path := range spec.Sockets {
+		file, err := listen(path)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, file.Close()) }()
+		cmd.ExtraFiles = append(cmd.ExtraFiles, file)
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", strings.Join(append(spec.Program, spec.Args...), " "), err)
+	}
+	p = &Process{cmd: cmd, logPath: spec.LogPath, logFrom: info.Size(), done: make(chan struct{})}
+	go func() {
+		p.err = cmd.Wait()
+		close(p.done)
+	}()
+	return p, nil
+}
+
+// listen makes a socket for its owner alone.
+func listen(path string) (*os.File, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	// The daemon owns the path from here on.
+	listener.SetUnlinkOnClose(false)
+	file, err := listener.File()
+	return file, errors.Join(err, listener.Close())
+}
+
+// PID of the daemon.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Done is closed when the daemon has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Kill ends the daemon at once.
+func (p *Process) Kill() error {
+	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	return nil
+}
+
+// Wait returns when the daemon has ended, with how, or when ctx does.
+func (p *Process) Wait(ctx context.Context) error {
+	select {
+	case <-p.done:
+		return p.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// LastWords returns the end of what the daemon has logged since its start, at most a few lines.
+func (p *Process) LastWords() string {
+	const most = 2048
+	f, err := os.Open(p.logPath)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return ""
+	}
+	from := max(p.logFrom, info.Size()-most)
+	text, err := io.ReadAll(io.NewSectionReader(f, from, most))
+	if err != nil {
+		return ""
+	}
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	return strings.Join(lines[max(0, len(lines)-3):], "; ")
+}
+
+// Inherited is what a daemon got from its starter.
+type Inherited struct {
+	// Life is the locked file. It is never closed: the kernel does that when the process ends.
+	Life      *os.File
+	Listeners []*net.UnixListener
+}
+
+// Inherit takes over what Start handed to this process. It is called once, with the number of sockets that the daemon has.
+func Inherit(sockets int) (*Inherited, error) {
+	syscall.CloseOnExec(firstFD)
+	in := &Inherited{Life: os.NewFile(firstFD, "life lock")}
+	if in.Life == nil {
+		return nil, errors.New("this command is started by vzctl itself, and inherits its sockets")
+	}
+	for i := range sockets {
+		fd := firstFD + 1 + i
+		syscall.CloseOnExec(fd)
+		file := os.NewFile(uintptr(fd), "socket")
+		if file == nil {
+			return nil, errors.New("this command is started by vzctl itself, and inherits its sockets")
+		}
+		listener, err := net.FileListener(file)
+		if err := errors.Join(err, file.Close()); err != nil {
+			return nil, fmt.Errorf("take over the socket of descriptor %d; this command is started by vzctl itself: %w", fd, err)
+		}
+		unixListener, ok := listener.(*net.UnixListener)
+		if !ok {
+			return nil, errors.Join(fmt.Errorf("descriptor %d is no unix socket; this command is started by vzctl itself", fd), listener.Close())
+		}
+		in.Listeners = append(in.Listeners, unixListener)
+	}
+	return in, nil
+}

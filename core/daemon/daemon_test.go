@@ -1,0 +1,110 @@
+package daemon
+
+import (
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vzctl/vzctl/core/lock"
+)
+
+// TestMain is the daemon when the test starts itself: it greets each connection and ends after the second, complaining.
+func TestMain(m *testing.M) {
+	if os.Getenv("DAEMON_TEST") == "" {
+		os.Exit(m.Run())
+	}
+	in, err := Inherit(1)
+	if err != nil {
+		panic(err)
+	}
+	for range 2 {
+		conn, err := in.Listeners[0].Accept()
+		if err != nil {
+			panic(err)
+		}
+		_, _ = io.WriteString(conn, "hello")
+		_ = conn.Close()
+	}
+	_, _ = io.WriteString(os.Stderr, "an old story\nthe disk is on fire\n")
+	os.Exit(3)
+}
+
+func start(t *testing.T) (p *Process, socket, life string) {
+	dir := t.TempDir()
+	socket, life = filepath.Join(dir, "socket"), filepath.Join(dir, "life")
+	held, err := lock.Try(life)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err = Start(Spec{Program: []string{os.Args[0]}, Sockets: []string{socket}, Life: held,
+		LogPath: filepath.Join(dir, "log"), Env: []string{"DAEMON_TEST=1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p, socket, life
+}
+
+func greet(t *testing.T, socket string) string {
+	conn, err := net.Dial("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+	all, err := io.ReadAll(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(all)
+}
+
+func TestADaemonAnswersFromTheFirstMomentAndHoldsItsLifeLock(t *testing.T) {
+	p, socket, life := start(t)
+	if alive, err := lock.Held(life); err != nil || !alive {
+		t.Errorf("alive: %t, %v", alive, err)
+	}
+	for range 2 {
+		if got := greet(t, socket); got != "hello" {
+			t.Errorf("got %q", got)
+		}
+	}
+	if err := p.Wait(t.Context()); err == nil || err.Error() != "exit status 3" {
+		t.Errorf("ended with %v", err)
+	}
+	if alive, err := lock.Held(life); err != nil || alive {
+		t.Errorf("alive after the end: %t, %v", alive, err)
+	}
+	if words := p.LastWords(); !strings.HasSuffix(words, "the disk is on fire") {
+		t.Errorf("last words %q", words)
+	}
+}
+
+func TestKillFreesTheLifeLock(t *testing.T) {
+	p, _, life := start(t)
+	if err := p.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := lock.AwaitFree(t.Context(), life); err != nil {
+		t.Fatal(err)
+	}
+	<-p.Done()
+}
+
+func TestAProgramThatIsNotThereLeavesTheLockFree(t *testing.T) {
+	dir := t.TempDir()
+	life := filepath.Join(dir, "life")
+	held, err := lock.Try(life)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Start(Spec{Program: []string{filepath.Join(dir, "missing")}, Life: held, LogPath: filepath.Join(dir, "log")}); err == nil {
+		t.Error("no error")
+	}
+	if alive, err := lock.Held(life); err != nil || alive {
+		t.Errorf("alive: %t, %v", alive, err)
+	}
+}
