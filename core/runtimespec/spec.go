@@ -3,7 +3,7 @@
 package runtimespec
 
 import (
-	"fmt"
+	"errors"
 	"maps"
 	"path"
 	"slices"
@@ -50,7 +50,7 @@ func Arguments(image imagespec.ImageConfig, entrypoint, command []string) ([]str
 	}
 	all := slices.Concat(args, rest)
 	if len(all) == 0 {
-		return nil, &fault.Error{Reason: fault.Invalid, Op: "choose a command", Cause: fmt.Errorf("the image names none"),
+		return nil, &fault.Error{Reason: fault.Invalid, Op: "choose a command", Cause: errors.New("the image names none"),
 			Hint: "write one behind the image"}
 	}
 	return all, nil
@@ -75,7 +75,7 @@ func Environment(image, user []string) ([]string, error) {
 	for _, entry := range user {
 		name, value, ok := strings.Cut(entry, "=")
 		if !ok || name == "" || strings.ContainsRune(entry, 0) {
-			return nil, &fault.Error{Reason: fault.Invalid, Op: "set environment variable", Subject: name, Cause: fmt.Errorf("it is not NAME=VALUE")}
+			return nil, &fault.Error{Reason: fault.Invalid, Op: "set environment variable", Subject: name, Cause: errors.New("it is not NAME=VALUE")}
 		}
 		set(name, value)
 	}
@@ -119,15 +119,15 @@ func Build(in Input) (*specs.Spec, error) {
 // Process makes the process object, for the init and for exec.
 func Process(args, env []string, workingDir string, terminal bool) (*specs.Process, error) {
 	if len(args) == 0 || args[0] == "" {
-		return nil, &fault.Error{Reason: fault.Invalid, Op: "choose a command", Cause: fmt.Errorf("it is empty")}
+		return nil, &fault.Error{Reason: fault.Invalid, Op: "choose a command", Cause: errors.New("it is empty")}
 	}
 	for _, arg := range args {
 		if strings.ContainsRune(arg, 0) {
-			return nil, &fault.Error{Reason: fault.Invalid, Op: "choose a command", Cause: fmt.Errorf("an argument has a zero byte")}
+			return nil, &fault.Error{Reason: fault.Invalid, Op: "choose a command", Cause: errors.New("an argument has a zero byte")}
 		}
 	}
 	if !path.IsAbs(workingDir) || strings.ContainsRune(workingDir, 0) {
-		return nil, &fault.Error{Reason: fault.Invalid, Op: "set working directory", Subject: workingDir, Cause: fmt.Errorf("it is not an absolute path")}
+		return nil, &fault.Error{Reason: fault.Invalid, Op: "set working directory", Subject: workingDir, Cause: errors.New("it is not an absolute path")}
 	}
 	if terminal && !slices.ContainsFunc(env, func(e string) bool { return strings.HasPrefix(e, "TERM=") }) {
 		env = append(slices.Clone(env), "TERM=xterm")
@@ -199,11 +199,6 @@ func mounts() []specs.Mount {
 		{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", "ro"}},
 		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"nosuid", "noexec", "nodev", "relatime", "ro"}},
 	}
-}
-
-// ExecEnvironment is the environment of a further process: the container's own with additions.
-func ExecEnvironment(container, added []string) ([]string, error) {
-	return Environment(container, added)
 }
 
 // Labels merges labels; the user's win.
