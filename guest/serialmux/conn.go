@@ -1,0 +1,154 @@
+package serialmux
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/yamux"
+)
+
+const network = "serialmux"
+
+// Addr is a port of either end.
+type Addr uint32
+
+// Network returns "serialmux".
+func (Addr) Network() string { return network }
+
+// String returns the port.
+func (a Addr) String() string { return fmt.Sprintf("port %d", uint32(a)) }
+
+// Conn is a connection between host and guest. It behaves as one of TCP: each direction ends by itself, Close with data unread or still coming
+// resets it, and what was written before Close arrives.
+type Conn struct {
+	session *Session
+	stream  *yamux.Stream
+	state   *streamState
+	port    uint32
+	closed  atomic.Bool // here
+	reset   atomic.Bool // here
+}
+
+func newConn(s *Session, stream *yamux.Stream, port uint32) *Conn {
+	return &Conn{session: s, stream: stream, state: s.link.lookup(stream.StreamID()), port: port}
+}
+
+// Read reads what the other end wrote; io.EOF only after the other end's Close or CloseWrite.
+func (c *Conn) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if err := c.ended(); err != nil {
+		return 0, c.wrap("read", err)
+	}
+	n, err := c.stream.Read(p)
+	if err == nil || n > 0 {
+		return n, nil // an error comes again
+	}
+	if errors.Is(err, io.EOF) && c.session.link.ended(c.state) && c.ended() == nil {
+		return 0, io.EOF
+	}
+	return 0, c.wrap("read", err)
+}
+
+// Write writes; it waits while the other end does not read. Of writes at the same time the pieces may mix.
+func (c *Conn) Write(p []byte) (int, error) {
+	if err := c.ended(); err != nil {
+		return 0, c.wrap("write", err)
+	}
+	for written := 0; ; {
+		n, err := c.stream.Write(p[written:min(len(p), written+maxFrame)])
+		if written += n; err != nil {
+			return written, c.wrap("write", err)
+		}
+		if written == len(p) {
+			return written, nil
+		}
+	}
+}
+
+// ended returns the error of a connection that was ended here.
+func (c *Conn) ended() error {
+	switch {
+	case c.reset.Load():
+		return syscall.ECONNRESET
+	case c.closed.Load():
+		return net.ErrClosed
+	}
+	return nil
+}
+
+// wrap gives errors of yamux the meaning of those of package net.
+func (c *Conn) wrap(op string, err error) error {
+	if ended := c.ended(); ended != nil {
+		err = ended
+	}
+	switch {
+	case errors.Is(err, yamux.ErrTimeout):
+		err = os.ErrDeadlineExceeded
+	case errors.Is(err, yamux.ErrConnectionReset):
+		err = syscall.ECONNRESET
+	case errors.Is(err, yamux.ErrSessionShutdown), errors.Is(err, io.EOF):
+		err = ErrSessionLost
+	case errors.Is(err, yamux.ErrStreamClosed):
+		err = syscall.EPIPE
+		if c.session.mux.IsClosed() {
+			err = ErrSessionLost
+		}
+	}
+	return &net.OpError{Op: op, Net: network, Addr: Addr(c.port), Err: err}
+}
+
+// CloseWrite ends the direction from here to the other end, which reads an end of file.
+func (c *Conn) CloseWrite() error {
+	if err := c.ended(); err != nil {
+		return c.wrap("close", err)
+	}
+	return c.stream.Close() // which is a half-close, whatever its name
+}
+
+// Close ends both directions. What was written arrives; the other end's writes fail from now on.
+func (c *Conn) Close() error {
+	if c.closed.Swap(true) {
+		return nil
+	}
+	id := c.stream.StreamID()
+	c.session.link.markClosed(id)
+	err := c.stream.Close()
+	_ = c.stream.SetDeadline(time.Unix(1, 0)) // wakes those who read and write
+	var unread [1]byte
+	if n, _ := c.stream.Read(unread[:]); n > 0 {
+		c.session.link.reset(id) // the other end may wait for room that will never be
+	}
+	return err
+}
+
+// Reset ends the connection at both ends at once; what is under way is lost.
+func (c *Conn) Reset() {
+	if c.closed.Load() || c.reset.Swap(true) {
+		return
+	}
+	c.session.link.reset(c.stream.StreamID())
+	_ = c.stream.SetDeadline(time.Unix(1, 0)) // wakes those who read and write
+}
+
+// LocalAddr returns the port, which both ends share.
+func (c *Conn) LocalAddr() net.Addr { return Addr(c.port) }
+
+// RemoteAddr returns the port.
+func (c *Conn) RemoteAddr() net.Addr { return Addr(c.port) }
+
+// SetDeadline sets the deadlines of reads and writes, also of those under way.
+func (c *Conn) SetDeadline(t time.Time) error { return c.stream.SetDeadline(t) }
+
+// SetReadDeadline sets the deadline of reads.
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.stream.SetReadDeadline(t) }
+
+// SetWriteDeadline sets the deadline of writes.
+func (c *Conn) SetWriteDeadline(t time.Time) error { return c.stream.SetWriteDeadline(t) }

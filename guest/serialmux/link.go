@@ -1,0 +1,430 @@
+package serialmux
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+)
+
+// The frames of yamux: version, type, flags (2), stream (4), length (4), all big endian; after a data frame length bytes.
+const (
+	headerLength = 12
+
+	typeData   = 0
+	typeWindow = 1
+	typePing   = 2
+	typeGoAway = 3
+
+	flagSYN = 1
+	flagFIN = 4
+	flagRST = 8
+)
+
+const (
+	// maxStreams bounds the streams of a session, and with the window (256 KiB each) the memory a peer can make us hold.
+	maxStreams = 512
+	// maxQueued bounds the bytes that wait for a peer which does not read. Windows bound them first, unless the peer lies about its windows.
+	maxQueued = 16 << 20
+	// maxFrame bounds the body of a frame. yamux locks a stream while it reads a body, so a body is given to it only when all of it has arrived.
+	maxFrame = 64 << 10
+)
+
+var errPeerRestarted = errors.New("serialmux: the other end began a new session")
+
+type header [headerLength]byte
+
+func (h *header) kind() byte     { return h[1] }
+func (h *header) flags() uint16  { return binary.BigEndian.Uint16(h[2:]) }
+func (h *header) stream() uint32 { return binary.BigEndian.Uint32(h[4:]) }
+func (h *header) length() uint32 { return binary.BigEndian.Uint32(h[8:]) }
+
+func resetFrame(stream uint32) (h header) {
+	h[1] = typeWindow
+	binary.BigEndian.PutUint16(h[2:], flagRST)
+	binary.BigEndian.PutUint32(h[4:], stream)
+	return h
+}
+
+// streamState is what the link knows of a stream from the frames that passed.
+type streamState struct {
+	finIn, finOut bool
+	closed        bool   // no one reads any more: data resets the stream
+	gone          func() // called once, when the stream is gone; may be nil
+}
+
+// link is the connection yamux is given. Reading and writing go on at once; one goroutine each.
+type link struct {
+	pipe   io.ReadWriteCloser
+	reader *bufio.Reader
+	odd    uint32 // stream & 1 of the streams the peer opens
+
+	// Of the reading side.
+	head    header
+	pending []byte // of a header not yet given to yamux
+	body    uint32 // bytes of the present frame not yet given
+	discard bool   // the body is not given
+
+	mu       sync.Mutex
+	streams  map[uint32]*streamState
+	inject   []uint32 // streams to reset locally, at the next frame that arrives
+	queue    []byte   // whole frames, then the frame that is being queued
+	partial  int      // bytes still to come of that frame; its bytes are at the end of the queue
+	whole    int      // bytes of the queue that are whole frames
+	resets   []uint32 // to queue after that frame
+	closed   bool
+	err      error
+	changed  *sync.Cond
+	finished chan struct{} // closed when the writer has ended
+}
+
+func newLink(pipe io.ReadWriteCloser, reader *bufio.Reader, peerOdd bool) *link {
+	l := &link{pipe: pipe, reader: reader, streams: map[uint32]*streamState{}, finished: make(chan struct{})}
+	if peerOdd {
+		l.odd = 1
+	}
+	l.changed = sync.NewCond(&l.mu)
+	go l.writeQueued()
+	return l
+}
+
+// Read gives yamux the frames of the peer that are fit for it.
+func (l *link) Read(p []byte) (int, error) {
+	n, err := l.read(p)
+	if err != nil {
+		l.fail(err)
+	}
+	return n, err
+}
+
+func (l *link) read(p []byte) (int, error) {
+	for {
+		switch {
+		case len(l.pending) > 0:
+			n := copy(p, l.pending)
+			l.pending = l.pending[n:]
+			return n, nil
+		case l.body > 0 && l.discard:
+			n, err := l.reader.Discard(int(min(l.body, 1<<20)))
+			l.body -= uint32(n)
+			if err != nil {
+				return 0, err
+			}
+		case l.body > 0:
+			n, err := l.reader.Read(p[:min(uint32(len(p)), l.body)])
+			if l.body -= uint32(n); l.body == 0 {
+				l.bodyGiven(l.head.stream())
+			}
+			return n, err
+		case l.nextInjected():
+		default:
+			if err := l.nextFrame(); err != nil {
+				return 0, err
+			}
+		}
+	}
+}
+
+// nextInjected makes the reset of a stream that was asked for here look like one of the peer.
+func (l *link) nextInjected() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.inject) == 0 {
+		return false
+	}
+	l.head = resetFrame(l.inject[0])
+	l.inject = l.inject[1:]
+	l.pending = l.head[:]
+	return true
+}
+
+// nextFrame reads a header and decides what becomes of its frame.
+func (l *link) nextFrame() error {
+	if _, err := io.ReadFull(l.reader, l.head[:1]); err != nil {
+		return err
+	}
+	if l.head[0] == helloByte {
+		return errPeerRestarted
+	}
+	if _, err := io.ReadFull(l.reader, l.head[1:]); err != nil {
+		return fmt.Errorf("serialmux: read a frame: %w", err)
+	}
+	if l.head.kind() == typeData {
+		l.body = l.head.length()
+	}
+	if l.body > maxFrame {
+		return fmt.Errorf("serialmux: the other end sent a frame of %d bytes", l.body)
+	}
+	if _, err := l.reader.Peek(int(l.body)); err != nil {
+		return fmt.Errorf("serialmux: read a frame: %w", err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	pass, err := l.judge()
+	if err != nil {
+		return err
+	}
+	l.discard = !pass
+	if pass {
+		l.pending = l.head[:]
+	}
+	return nil
+}
+
+// judge looks at a frame of the peer, with the lock held: whether yamux sees it.
+func (l *link) judge() (pass bool, err error) {
+	h := &l.head
+	switch h.kind() {
+	case typePing:
+		return false, nil // we never ask, and an answer costs a goroutine
+	case typeData, typeWindow:
+	default:
+		return true, nil // yamux ends the session
+	}
+	id, flags := h.stream(), h.flags()
+	state := l.streams[id]
+	if flags&flagSYN != 0 {
+		if id&1 != l.odd || id == 0 {
+			return false, fmt.Errorf("serialmux: the other end opened stream %d, which is not its to open", id)
+		}
+		if state != nil {
+			return false, fmt.Errorf("serialmux: the other end opened stream %d twice", id)
+		}
+		if len(l.streams) >= maxStreams {
+			l.queueReset(id)
+			return false, nil
+		}
+		state = &streamState{}
+		l.streams[id] = state
+	}
+	if state == nil {
+		return false, nil // of a stream that was reset here
+	}
+	if state.closed && h.kind() == typeData && h.length() > 0 {
+		l.resetBoth(id)
+		return false, nil
+	}
+	switch {
+	case flags&flagRST != 0:
+		l.drop(id)
+	case flags&flagFIN != 0:
+		state.finIn = true
+		if state.finOut {
+			l.drop(id)
+		}
+	}
+	return true, nil
+}
+
+// drop forgets a stream; with the lock held.
+func (l *link) drop(id uint32) {
+	state := l.streams[id]
+	delete(l.streams, id)
+	if state != nil && state.gone != nil {
+		state.gone()
+		state.gone = nil
+	}
+}
+
+// Write queues what yamux writes: a header, then the body of its frame.
+func (l *link) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for len(l.queue) > maxQueued && l.err == nil {
+		l.changed.Wait()
+	}
+	if l.err != nil {
+		return 0, l.err
+	}
+	l.queue = append(l.queue, p...)
+	if l.partial > 0 {
+		l.partial -= len(p)
+	} else {
+		l.partial = l.sent(header(p))
+	}
+	if l.partial == 0 {
+		l.frameQueued()
+	}
+	return len(p), nil
+}
+
+// sent notes what a header of ours does to its stream and returns the length of the frame's body; with the lock held.
+func (l *link) sent(h header) int {
+	if h.kind() != typeData && h.kind() != typeWindow {
+		return 0
+	}
+	id, flags := h.stream(), h.flags()
+	if flags&flagSYN != 0 {
+		l.state(id)
+	}
+	if state := l.streams[id]; state != nil && flags&flagFIN != 0 {
+		state.finOut = true
+		if state.finIn {
+			l.drop(id)
+		}
+	}
+	if flags&flagRST != 0 {
+		l.drop(id)
+	}
+	if h.kind() == typeData {
+		return int(h.length())
+	}
+	return 0
+}
+
+func (l *link) state(id uint32) *streamState {
+	state := l.streams[id]
+	if state == nil {
+		state = &streamState{}
+		l.streams[id] = state
+	}
+	return state
+}
+
+// frameQueued lets the writer have the queue, up to its end; with the lock held.
+func (l *link) frameQueued() {
+	for _, id := range l.resets {
+		frame := resetFrame(id)
+		l.queue = append(l.queue, frame[:]...)
+	}
+	l.resets = l.resets[:0]
+	l.whole = len(l.queue)
+	l.changed.Broadcast()
+}
+
+// queueReset tells the peer that a stream is reset; with the lock held.
+func (l *link) queueReset(id uint32) {
+	if len(l.resets) >= maxStreams {
+		return // a peer that opens streams faster than it reads answers does not get them all
+	}
+	l.resets = append(l.resets, id)
+	if l.partial == 0 && len(l.queue) <= maxQueued {
+		l.frameQueued()
+	}
+}
+
+// writeQueued is the goroutine that writes, until the link ends.
+func (l *link) writeQueued() {
+	defer close(l.finished)
+	var free []byte
+	for {
+		l.mu.Lock()
+		for l.whole == 0 && l.err == nil {
+			l.changed.Wait()
+		}
+		if l.err != nil {
+			l.mu.Unlock()
+			return
+		}
+		batch, rest := l.queue[:l.whole], l.queue[l.whole:]
+		l.queue, l.whole = append(free[:0], rest...), 0
+		l.changed.Broadcast()
+		l.mu.Unlock()
+		_, err := l.pipe.Write(batch)
+		if err != nil {
+			l.fail(fmt.Errorf("serialmux: write: %w", err))
+			_ = l.pipe.Close() // wakes the reader
+			return
+		}
+		if free = batch; cap(free) > 1<<20 {
+			free = nil // do not keep what a burst took
+		}
+	}
+}
+
+func (l *link) fail(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err == nil {
+		l.err = err
+	}
+	l.changed.Broadcast()
+}
+
+// Close ends the link and waits for its goroutine. Called by yamux.
+func (l *link) Close() error {
+	l.fail(io.ErrClosedPipe)
+	err := l.pipe.Close()
+	<-l.finished
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id := range l.streams {
+		if l.streams[id].gone != nil {
+			l.streams[id].gone()
+			l.streams[id].gone = nil
+		}
+	}
+	return err
+}
+
+// markClosed notes that nobody reads the stream any more. The first data that still arrive reset it.
+func (l *link) markClosed(id uint32) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if state := l.streams[id]; state != nil {
+		state.closed = true
+	}
+}
+
+// reset ends a stream at both ends at once.
+func (l *link) reset(id uint32) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.resetBoth(id)
+}
+
+// resetBoth resets a stream there and here; with the lock held.
+func (l *link) resetBoth(id uint32) {
+	if l.streams[id] == nil {
+		return
+	}
+	l.queueReset(id)
+	l.drop(id)
+	l.inject = append(l.inject, id)
+}
+
+// bodyGiven resets a stream that was closed while yamux was given data for it.
+func (l *link) bodyGiven(id uint32) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if state := l.streams[id]; state != nil && state.closed {
+		l.resetBoth(id)
+	}
+}
+
+// lookup returns the state of a stream, which is empty if the stream is gone already.
+func (l *link) lookup(id uint32) *streamState {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if state := l.streams[id]; state != nil {
+		return state
+	}
+	return &streamState{}
+}
+
+// ended reports whether the peer has ended its direction of a stream properly.
+func (l *link) ended(state *streamState) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return state.finIn
+}
+
+// whenGone calls f, which must not block, when the stream is gone: at once if it is already.
+func (l *link) whenGone(id uint32, f func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if state := l.streams[id]; state != nil && l.err == nil {
+		state.gone = f
+		return
+	}
+	f()
+}
+
+// cause returns why the link ended, or nil.
+func (l *link) cause() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err
+}
