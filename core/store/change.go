@@ -1,0 +1,248 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/vzctl/vzctl/core/lifecycle"
+	"github.com/vzctl/vzctl/core/lock"
+	"github.com/vzctl/vzctl/sdk/fault"
+)
+
+// Create adds a container in the state creating and returns its lock, so that nobody takes it for abandoned before it is complete. ID and Name must be set; of several creators of one name exactly one
+// succeeds, the others get fault.AlreadyExists.
+func (s *Store) Create(ctx context.Context, c Container) (*lock.Lock, error) {
+	if err := CheckName(c.Name); err != nil {
+		return nil, err
+	}
+	if !validID(c.ID) {
+		return nil, &fault.Error{Reason: fault.Invalid, Op: "create container", Subject: c.ID, Cause: errors.New("not an id")}
+	}
+	c.Schema, c.State, c.BootID = SchemaVersion, lifecycle.Creating, s.bootID
+	changing, err := s.lockForChange(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer changing.Close()
+	if err := s.checkNameFree(c.Name); err != nil {
+		return nil, err
+	}
+	// The name first: one that leads nowhere is free, a container that cannot be found by its name would be a surprise.
+	if err := replaceFile(s.paths.Name(c.Name), []byte(c.ID), false); err != nil {
+		return nil, &fault.Error{Reason: reasonOf(err), Op: "create container", Subject: c.Name, Cause: bare(err)}
+	}
+	staged := filepath.Join(s.paths.Temporary(), c.ID)
+	held, err := s.place(staged, s.paths.Container(c.ID), containerRecord, c)
+	if err != nil {
+		return nil, errors.Join(&fault.Error{Reason: reasonOf(err), Op: "create container", Subject: c.Name, Cause: bare(err)},
+			os.Remove(s.paths.Name(c.Name)))
+	}
+	return held, nil
+}
+
+// CreateSandbox adds a sandbox.
+func (s *Store) CreateSandbox(ctx context.Context, b Sandbox) error {
+	if !validID(b.ID) {
+		return &fault.Error{Reason: fault.Invalid, Op: "create sandbox", Subject: b.ID, Cause: errors.New("not an id")}
+	}
+	b.Schema = SchemaVersion
+	changing, err := s.lockForChange(ctx)
+	if err != nil {
+		return err
+	}
+	defer changing.Close()
+	held, err := s.place(filepath.Join(s.paths.Temporary(), b.ID), s.paths.Sandbox(b.ID), sandboxRecord, b)
+	if err != nil {
+		return &fault.Error{Reason: reasonOf(err), Op: "create sandbox", Subject: b.ID, Cause: bare(err)}
+	}
+	return held.Close()
+}
+
+// place makes a directory with a lock, held, and a record, and lets it appear complete.
+func (s *Store) place(staged, final, name string, record any) (held *lock.Lock, err error) {
+	if _, err := os.Lstat(final); err == nil {
+		return nil, os.ErrExist
+	}
+	if err := os.Mkdir(staged, 0o700); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			if held != nil {
+				err = errors.Join(err, held.Close())
+			}
+			err = errors.Join(err, os.RemoveAll(staged))
+			held = nil
+		}
+	}()
+	if held, err = lock.Try(filepath.Join(staged, "lock")); err != nil {
+		return held, err
+	}
+	if err = writeJSON(filepath.Join(staged, name), record, false); err != nil {
+		return held, err
+	}
+	return held, os.Rename(staged, final)
+}
+
+// Update changes the record of a container: change gets it as it is on disk and alters it; if change fails nothing is written. Changes of
+// one record come one after the other. A record that enters a state that must survive the host is on the disk when Update returns.
+func (s *Store) Update(ctx context.Context, id string, change func(*Container) error) (Container, error) {
+	var c Container
+	if !validID(id) {
+		return c, notFound(id)
+	}
+	writing, err := lock.Acquire(ctx, s.paths.containerWriting(id))
+	if errors.Is(err, os.ErrNotExist) {
+		return c, notFound(id)
+	}
+	if err != nil {
+		return c, err
+	}
+	defer writing.Close()
+	if err := s.read(id, &c); err != nil {
+		return c, err
+	}
+	before := c.State
+	if err := change(&c); err != nil {
+		return c, err
+	}
+	if c.ID != id {
+		return c, fmt.Errorf("a change turned container %s into %s", id, c.ID)
+	}
+	c.Schema, c.BootID = SchemaVersion, s.bootID
+	return c, writeJSON(s.paths.ContainerRecord(id), c, c.State != before && c.State.Settled())
+}
+
+// UpdateSandbox is Update for a sandbox.
+func (s *Store) UpdateSandbox(ctx context.Context, id string, change func(*Sandbox) error) (Sandbox, error) {
+	var b Sandbox
+	if !validID(id) {
+		return b, sandboxNotFound(id)
+	}
+	writing, err := lock.Acquire(ctx, s.paths.sandboxWriting(id))
+	if errors.Is(err, os.ErrNotExist) {
+		return b, sandboxNotFound(id)
+	}
+	if err != nil {
+		return b, err
+	}
+	defer writing.Close()
+	if b, err = s.GetSandbox(id); err != nil {
+		return b, err
+	}
+	if err := change(&b); err != nil {
+		return b, err
+	}
+	b.Schema = SchemaVersion
+	return b, writeJSON(s.paths.SandboxRecord(id), b, false)
+}
+
+// Remove takes a container off the disk, and its name with it; its record may be damaged. That there is none is no error. The caller holds the container's lock.
+func (s *Store) Remove(ctx context.Context, id string) error {
+	if !validID(id) {
+		return notFound(id)
+	}
+	changing, err := s.lockForChange(ctx)
+	if err != nil {
+		return err
+	}
+	defer changing.Close()
+	if err := s.discard(s.paths.Container(id)); err != nil {
+		return &fault.Error{Reason: reasonOf(err), Op: "remove container", Subject: id, Cause: bare(err)}
+	}
+	names, err := os.ReadDir(s.paths.Names())
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if owner, err := s.owner(n.Name()); err == nil && owner == id {
+			if err := os.Remove(s.paths.Name(n.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// RemoveSandbox takes a sandbox and its runtime directory off the disk. That there is none is no error.
+func (s *Store) RemoveSandbox(ctx context.Context, id string) error {
+	if !validID(id) {
+		return sandboxNotFound(id)
+	}
+	changing, err := s.lockForChange(ctx)
+	if err != nil {
+		return err
+	}
+	defer changing.Close()
+	err = errors.Join(s.discard(s.paths.Sandbox(id)), os.RemoveAll(s.paths.SandboxRun(id)))
+	if err != nil {
+		return &fault.Error{Reason: reasonOf(err), Op: "remove sandbox", Subject: id, Cause: bare(err)}
+	}
+	return nil
+}
+
+// discard lets a directory disappear in one step, durably, and then removes what was in it.
+func (s *Store) discard(dir string) error {
+	out := filepath.Join(s.paths.Temporary(), filepath.Base(dir)+"-"+NewID())
+	err := os.Rename(dir, out)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(syncDir(filepath.Dir(dir)), os.RemoveAll(out))
+}
+
+// lockForChange takes the store's lock and clears away what a holder that died has left half made.
+func (s *Store) lockForChange(ctx context.Context) (*lock.Lock, error) {
+	held, err := lock.Acquire(ctx, s.paths.Lock())
+	if err != nil {
+		return nil, err
+	}
+	left, err := os.ReadDir(s.paths.Temporary())
+	for _, l := range left {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(s.paths.Temporary(), l.Name())))
+	}
+	if err != nil {
+		return nil, errors.Join(err, held.Close())
+	}
+	return held, nil
+}
+
+// checkNameFree under the store's lock.
+func (s *Store) checkNameFree(name string) error {
+	owner, err := s.owner(name)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := os.Lstat(s.paths.Container(owner)); owner == "" || errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return &fault.Error{Reason: fault.AlreadyExists, Op: "use name", Subject: name,
+		Cause: fmt.Errorf("container %s has it", ShortID(owner)), Hint: "remove that one or choose another name"}
+}
+
+// owner returns the id of the container that has the name, or "" if the file of the name is damaged.
+func (s *Store) owner(name string) (string, error) {
+	content, err := readBounded(s.paths.Name(name))
+	if err != nil {
+		return "", err
+	}
+	id := strings.TrimSpace(string(content))
+	if !validID(id) {
+		return "", nil
+	}
+	return id, nil
+}
+
+func sandboxNotFound(id string) error {
+	return &fault.Error{Reason: fault.NotFound, Op: "find sandbox", Subject: id, Cause: errors.New("there is no such sandbox")}
+}

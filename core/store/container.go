@@ -1,0 +1,126 @@
+package store
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/vzctl/vzctl/core/lifecycle"
+	"github.com/vzctl/vzctl/sdk"
+	"github.com/vzctl/vzctl/sdk/rootfs"
+)
+
+// SchemaVersion of the records this program writes. It changes when an older program would misread a newer record.
+const SchemaVersion = 1
+
+// Container is the record of a container: what was asked for, what it was resolved to, and how it is. What it shares with others in the same VM
+// is in the [Sandbox].
+type Container struct {
+	Schema  int       `json:"schema"`
+	ID      string    `json:"id"`
+	Name    string    `json:"name"`
+	Created time.Time `json:"created"`
+
+	Image    string        `json:"image"` // as the user wrote it, completed
+	Manifest digest.Digest `json:"manifest,omitempty"`
+	Platform string        `json:"platform,omitempty"` // "linux/amd64"
+
+	Process    Process           `json:"process"`
+	ReadOnly   bool              `json:"readOnly,omitempty"` // root file system
+	AutoRemove bool              `json:"autoRemove,omitempty"`
+	Hostname   string            `json:"hostname,omitempty"`
+	Network    string            `json:"network,omitempty"`
+	Resources  Resources         `json:"resources"`
+	Labels     map[string]string `json:"labels,omitempty"`
+	// Plugins that serve the container, by kind: names or paths, already resolved.
+	Plugins map[sdk.Kind]string `json:"plugins,omitempty"`
+	// Disks of the root file system, lowest first, the writable layer not among them. Their files are leased, see [Store.Leases].
+	Disks []rootfs.Disk `json:"disks,omitempty"`
+	// Layer is the writable disk; empty path: none.
+	Layer   rootfs.Disk `json:"layer,omitzero"`
+	Sandbox string      `json:"sandbox,omitempty"` // id
+
+	State   lifecycle.State `json:"state"`
+	Desired Desired         `json:"desired,omitempty"`
+	Restart Restart         `json:"restart,omitzero"`
+	// BootID of the host on which State was recorded. After a reboot nothing runs, whatever the record says.
+	BootID string `json:"bootId,omitempty"`
+	// Run is the present run, or the last one; nil before the first.
+	Run *Run `json:"run,omitempty"`
+	// Exit is how the last run ended; nil while it lasts.
+	Exit *Exit `json:"exit,omitempty"`
+}
+
+// Process is what runs in the container. Env may hold secrets, so records are readable by their owner only.
+type Process struct {
+	Args       []string `json:"args"`
+	Env        []string `json:"env,omitempty"` // NAME=VALUE
+	WorkingDir string   `json:"workingDir,omitempty"`
+	User       string   `json:"user,omitempty"`
+	Terminal   bool     `json:"terminal,omitempty"`
+	StdinOpen  bool     `json:"stdinOpen,omitempty"`
+	StopSignal string   `json:"stopSignal,omitempty"`
+}
+
+// Resources a container may use.
+type Resources struct {
+	CPUs        uint32 `json:"cpus"`
+	MemoryBytes uint64 `json:"memoryBytes"`
+}
+
+// Desired is what a container should be, whatever it is.
+type Desired string
+
+// What a container should be.
+const (
+	DesiredRunning Desired = "running"
+	DesiredStopped Desired = "stopped"
+)
+
+// Restart is when a container is started again, and how often it was.
+type Restart struct {
+	Policy  string    `json:"policy,omitempty"`
+	Count   int       `json:"count,omitempty"`
+	NextTry time.Time `json:"nextTry,omitzero"`
+}
+
+// Run is one run of a container.
+type Run struct {
+	Asked       time.Time      `json:"asked"`            // when start was called
+	Started     time.Time      `json:"started,omitzero"` // when the process ran
+	PID         int            `json:"pid,omitempty"`    // of the supervisor, to show; whether it lives is asked of its lock
+	Addresses   []netip.Prefix `json:"addresses,omitempty"`
+	Accelerator string         `json:"accelerator,omitempty"`
+	Timeline    []Phase        `json:"timeline,omitempty"`
+}
+
+// Phase is one step of a start.
+type Phase struct {
+	Name     string        `json:"name"`
+	Begin    time.Duration `json:"begin"` // after Run.Asked
+	Duration time.Duration `json:"duration"`
+	Where    string        `json:"where,omitempty"` // "host" or "guest"
+}
+
+// Exit is how a run ended.
+type Exit struct {
+	Code    int              `json:"code"` // 128 + Signal if a signal ended it
+	Signal  int              `json:"signal,omitempty"`
+	Reason  lifecycle.Reason `json:"reason"`
+	Message string           `json:"message,omitempty"`
+	Time    time.Time        `json:"time"`
+}
+
+// Advance moves the record along the table of package lifecycle, or returns its refusal with the container's name.
+func (c *Container) Advance(event lifecycle.Event) error {
+	next, err := lifecycle.Next(c.State, event)
+	if err != nil {
+		return &lifecycle.TransitionError{Container: c.Name, State: c.State, Event: event}
+	}
+	c.State = next
+	return nil
+}
+
+// ShortID is how ids are shown.
+func ShortID(id string) string { return id[:min(len(id), 12)] }

@@ -1,0 +1,110 @@
+package store
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"path/filepath"
+	"runtime"
+
+	"github.com/vzctl/vzctl/sdk/fault"
+)
+
+// Paths names everything on disk. Ids and names given to it must have been checked.
+//
+//	<Root>/events.log
+//	<Root>/plugins.json              what plugins said of themselves
+//	<Root>/names/<name>              the id of the container of that name
+//	<Root>/store.lock                held while containers come and go
+//	<Root>/containers/<id>/          container.json, log, ...
+//	<Root>/sandboxes/<id>/           sandbox.json, layer.img, console.log, ...
+//	<Root>/networks/<name>/          of netd
+//	<Root>/images/                   OCI layout
+//	<Root>/rootfs/                   of rootfs builders
+//	<Root>/kernels/                  of kernel providers
+//	<Root>/tmp/                      what is being made or being removed
+//	<Run>/<16 hex>/                  sockets of one sandbox or network
+type Paths struct {
+	Root string // all that lasts
+	Run  string // all that ends with the host's uptime, in a short path
+}
+
+func (p Paths) Events() string      { return filepath.Join(p.Root, "events.log") }
+func (p Paths) PluginCache() string { return filepath.Join(p.Root, "plugins.json") }
+func (p Paths) Lock() string        { return filepath.Join(p.Root, "store.lock") }
+func (p Paths) Images() string      { return filepath.Join(p.Root, "images") }
+func (p Paths) Rootfs() string      { return filepath.Join(p.Root, "rootfs") }
+func (p Paths) Kernels() string     { return filepath.Join(p.Root, "kernels") }
+func (p Paths) Temporary() string   { return filepath.Join(p.Root, "tmp") }
+
+func (p Paths) Names() string           { return filepath.Join(p.Root, "names") }
+func (p Paths) Name(name string) string { return filepath.Join(p.Names(), name) }
+
+func (p Paths) Containers() string         { return filepath.Join(p.Root, "containers") }
+func (p Paths) Container(id string) string { return filepath.Join(p.Containers(), id) }
+func (p Paths) ContainerRecord(id string) string {
+	return filepath.Join(p.Container(id), containerRecord)
+}
+func (p Paths) ContainerLog(id string) string     { return filepath.Join(p.Container(id), "log") }
+func (p Paths) ContainerLock(id string) string    { return filepath.Join(p.Container(id), "lock") }
+func (p Paths) containerWriting(id string) string { return filepath.Join(p.Container(id), recordLock) }
+
+func (p Paths) Sandboxes() string               { return filepath.Join(p.Root, "sandboxes") }
+func (p Paths) Sandbox(id string) string        { return filepath.Join(p.Sandboxes(), id) }
+func (p Paths) SandboxRecord(id string) string  { return filepath.Join(p.Sandbox(id), sandboxRecord) }
+func (p Paths) SandboxLock(id string) string    { return filepath.Join(p.Sandbox(id), "lock") }
+func (p Paths) SandboxLife(id string) string    { return filepath.Join(p.Sandbox(id), "life") } // held by the supervisor
+func (p Paths) SandboxLayer(id string) string   { return filepath.Join(p.Sandbox(id), "layer.img") }
+func (p Paths) SandboxConsole(id string) string { return filepath.Join(p.Sandbox(id), "console.log") }
+func (p Paths) SandboxState(id string) string   { return filepath.Join(p.Sandbox(id), "vm") } // of the hypervisor plugin
+func (p Paths) SupervisorLog(id string) string  { return filepath.Join(p.Sandbox(id), "supervisor.log") }
+func (p Paths) LastWords(id string) string      { return filepath.Join(p.Sandbox(id), "last-words.json") }
+func (p Paths) sandboxWriting(id string) string { return filepath.Join(p.Sandbox(id), recordLock) }
+func (p Paths) Networks() string                { return filepath.Join(p.Root, "networks") }
+func (p Paths) Network(name string) string      { return filepath.Join(p.Networks(), name) }
+func (p Paths) NetworkRecord(name string) string {
+	return filepath.Join(p.Network(name), "network.json")
+}
+func (p Paths) NetworkLock(name string) string  { return filepath.Join(p.Network(name), "lock") }
+func (p Paths) NetworkLife(name string) string  { return filepath.Join(p.Network(name), "life") }  // held by netd
+func (p Paths) NetworkState(name string) string { return filepath.Join(p.Network(name), "state") } // of the plugin
+func (p Paths) NetworkLog(name string) string   { return filepath.Join(p.Network(name), "netd.log") }
+func (p Paths) SandboxRun(id string) string     { return p.run("sandbox", id) }
+func (p Paths) NetworkRun(name string) string   { return p.run("network", name) }
+func (p Paths) SupervisorSocket(id string) string {
+	return filepath.Join(p.SandboxRun(id), "supervisor")
+}
+func (p Paths) NetdSocket(name string) string { return filepath.Join(p.NetworkRun(name), "netd") }
+
+const (
+	containerRecord = "container.json"
+	sandboxRecord   = "sandbox.json"
+	recordLock      = "record.lock"
+)
+
+// run is short whatever the root and the id, and differs between roots.
+func (p Paths) run(kind, id string) string {
+	sum := sha256.Sum256([]byte(p.Root + "\x00" + kind + "\x00" + id))
+	return filepath.Join(p.Run, hex.EncodeToString(sum[:8]))
+}
+
+// MaxSocketName is how long the name of a socket in a runtime directory may be, subdirectories included.
+const MaxSocketName = 40
+
+// maxSocketPath is what a socket address holds, without the final zero byte.
+func maxSocketPath(os string) int {
+	if os == "darwin" {
+		return 103
+	}
+	return 107
+}
+
+// CheckSocket refuses the path of a socket that no socket address can hold.
+func CheckSocket(path string) error {
+	if limit := maxSocketPath(runtime.GOOS); len(path) > limit {
+		return &fault.Error{Reason: fault.Invalid, Op: "make socket", Subject: path,
+			Cause: fmt.Errorf("the path has %d bytes, sockets take %d", len(path), limit),
+			Hint:  "set XDG_RUNTIME_DIR to a shorter directory"}
+	}
+	return nil
+}

@@ -1,0 +1,117 @@
+// Package store keeps what is known of containers and sandboxes as files: one JSON record each, replaced whole, readable by its owner only. It
+// knows nothing of machines or processes beyond their locks, and decides nothing: what may follow what is in package lifecycle.
+//
+// Three locks, never taken in another order: a container's (Paths.ContainerLock, held by a verb from begin to end), the store's (held for
+// the instant in which a container comes or goes), and a record's (held for the instant of a change). Reading takes none. A supervisor holds
+// its sandbox's life lock for life.
+//
+// Read paths.go first: it names everything on disk.
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+
+	"github.com/vzctl/vzctl/core/lock"
+	"github.com/vzctl/vzctl/sdk/fault"
+)
+
+// Store is the directory of all records. Any number of stores in any number of processes may share one.
+type Store struct {
+	paths  Paths
+	bootID string
+}
+
+// Open opens the store at root, an absolute path, and makes what is missing. It must belong to the user.
+func Open(root string) (*Store, error) {
+	root = filepath.Clean(root)
+	if !filepath.IsAbs(root) {
+		return nil, &fault.Error{Reason: fault.Invalid, Op: "open root", Subject: root, Cause: errors.New("not an absolute path")}
+	}
+	s := &Store{paths: Paths{Root: root, Run: here().run()}}
+	if err := os.MkdirAll(root, 0o700); err != nil {
+		return nil, rootError(root, err)
+	}
+	for _, dir := range []string{s.paths.Containers(), s.paths.Sandboxes(), s.paths.Networks(), s.paths.Names(), s.paths.Images(),
+		s.paths.Rootfs(), s.paths.Kernels(), s.paths.Temporary()} {
+		if err := makePrivate(dir); err != nil {
+			return nil, rootError(root, err)
+		}
+	}
+	var err error
+	s.bootID, err = readBootID()
+	return s, err
+}
+
+func rootError(root string, err error) error {
+	hint := ""
+	if reason := fault.ReasonOf(err); reason == fault.PermissionDenied || errors.Is(err, os.ErrPermission) {
+		hint = "give another with --root or VZCTL_ROOT"
+	}
+	if _, ok := errors.AsType[*fault.Error](err); ok {
+		return err
+	}
+	return &fault.Error{Reason: reasonOf(err), Op: "use root", Subject: root, Cause: bare(err), Hint: hint}
+}
+
+// Paths of the store.
+func (s *Store) Paths() Paths { return s.paths }
+
+// BootID of the host as it runs now; writers put it into [Container.BootID] together with a state.
+func (s *Store) BootID() string { return s.bootID }
+
+// LockContainer waits for the container's lock, which a verb holds from begin to end. It fails with fault.NotFound if the container is gone.
+func (s *Store) LockContainer(ctx context.Context, id string) (*lock.Lock, error) {
+	if !validID(id) {
+		return nil, notFound(id)
+	}
+	l, err := lock.Acquire(ctx, s.paths.ContainerLock(id))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, notFound(id)
+	}
+	return l, err
+}
+
+// NewID returns a random id.
+func NewID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+var idPattern = regexp.MustCompile(`^[0-9a-f]{32}$`)
+
+func validID(id string) bool { return idPattern.MatchString(id) }
+
+// MaxName is how long a name may be, in bytes.
+const MaxName = 64
+
+var namePattern = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`)
+
+// CheckName refuses what cannot be the name of a container or network.
+func CheckName(name string) error {
+	var cause error
+	switch {
+	case name == "":
+		cause = errors.New("it is empty")
+	case len(name) > MaxName:
+		cause = errors.New("it has " + strconv.Itoa(len(name)) + " characters, " + strconv.Itoa(MaxName) + " are allowed")
+		name = name[:MaxName] + "..."
+	case !namePattern.MatchString(name):
+		cause = errors.New("only letters, digits, '_', '.' and '-' are allowed, the first a letter or digit")
+	default:
+		return nil
+	}
+	return &fault.Error{Reason: fault.Invalid, Op: "use name", Subject: name, Cause: cause}
+}
+
+func notFound(ref string) error {
+	return &fault.Error{Reason: fault.NotFound, Op: "find container", Subject: ref, Cause: errors.New("there is no such container"),
+		Hint: "vzctl ls -a shows all"}
+}
