@@ -13,8 +13,8 @@ import (
 	"github.com/vzctl/vzctl/sdk/fault"
 )
 
-// Create adds a container in the state creating and returns its lock, so that nobody takes it for abandoned before it is complete. ID and Name must be set; of several creators of one name exactly one
-// succeeds, the others get fault.AlreadyExists.
+// Create adds a container in the state creating and returns its lock, so that nobody takes it for abandoned before it is complete. ID and Name
+// must be set; of several creators of one name exactly one succeeds, the others get fault.AlreadyExists.
 func (s *Store) Create(ctx context.Context, c Container) (*lock.Lock, error) {
 	if err := CheckName(c.Name); err != nil {
 		return nil, err
@@ -35,7 +35,7 @@ func (s *Store) Create(ctx context.Context, c Container) (*lock.Lock, error) {
 	if err := replaceFile(s.paths.Name(c.Name), []byte(c.ID), false); err != nil {
 		return nil, &fault.Error{Reason: reasonOf(err), Op: "create container", Subject: c.Name, Cause: bare(err)}
 	}
-	staged := filepath.Join(s.paths.Temporary(), c.ID)
+	staged := filepath.Join(s.paths.staging(), c.ID)
 	held, err := s.place(staged, s.paths.Container(c.ID), containerRecord, c)
 	if err != nil {
 		return nil, errors.Join(&fault.Error{Reason: reasonOf(err), Op: "create container", Subject: c.Name, Cause: bare(err)},
@@ -55,7 +55,7 @@ func (s *Store) CreateSandbox(ctx context.Context, b Sandbox) error {
 		return err
 	}
 	defer changing.Close()
-	held, err := s.place(filepath.Join(s.paths.Temporary(), b.ID), s.paths.Sandbox(b.ID), sandboxRecord, b)
+	held, err := s.place(filepath.Join(s.paths.staging(), b.ID), s.paths.Sandbox(b.ID), sandboxRecord, b)
 	if err != nil {
 		return &fault.Error{Reason: reasonOf(err), Op: "create sandbox", Subject: b.ID, Cause: bare(err)}
 	}
@@ -88,8 +88,8 @@ func (s *Store) place(staged, final, name string, record any) (held *lock.Lock, 
 	return held, os.Rename(staged, final)
 }
 
-// Update changes the record of a container: change gets it as it is on disk and alters it; if change fails nothing is written. Changes of
-// one record come one after the other. A record that enters a state that must survive the host is on the disk when Update returns.
+// Update changes the record of a container: change gets it settled (see [Settle]) and alters it; if change fails nothing is written. Changes
+// of one record come one after the other. A record that enters a state that must survive the host is on the disk when Update returns.
 func (s *Store) Update(ctx context.Context, id string, change func(*Container) error) (Container, error) {
 	var c Container
 	if !validID(id) {
@@ -107,6 +107,9 @@ func (s *Store) Update(ctx context.Context, id string, change func(*Container) e
 		return c, err
 	}
 	before := c.State
+	if c, err = s.settle(c); err != nil {
+		return c, err
+	}
 	if err := change(&c); err != nil {
 		return c, err
 	}
@@ -141,7 +144,8 @@ func (s *Store) UpdateSandbox(ctx context.Context, id string, change func(*Sandb
 	return b, writeJSON(s.paths.SandboxRecord(id), b, false)
 }
 
-// Remove takes a container off the disk, and its name with it; its record may be damaged. That there is none is no error. The caller holds the container's lock.
+// Remove takes a container off the disk, and its name with it; its record may be damaged. That there is none is no error. The caller holds the
+// container's lock.
 func (s *Store) Remove(ctx context.Context, id string) error {
 	if !validID(id) {
 		return notFound(id)
@@ -151,21 +155,38 @@ func (s *Store) Remove(ctx context.Context, id string) error {
 		return err
 	}
 	defer changing.Close()
-	if err := s.discard(s.paths.Container(id)); err != nil {
+	names, err := s.namesOf(id)
+	if err == nil {
+		err = s.discard(s.paths.Container(id))
+	}
+	for _, name := range names {
+		err = errors.Join(err, os.Remove(s.paths.Name(name)))
+	}
+	if err != nil {
 		return &fault.Error{Reason: reasonOf(err), Op: "remove container", Subject: id, Cause: bare(err)}
 	}
-	names, err := os.ReadDir(s.paths.Names())
-	if err != nil {
-		return err
-	}
-	for _, n := range names {
-		if owner, err := s.owner(n.Name()); err == nil && owner == id {
-			if err := os.Remove(s.paths.Name(n.Name())); err != nil {
-				return err
-			}
+	return nil
+}
+
+// namesOf a container whose record may be damaged.
+func (s *Store) namesOf(id string) ([]string, error) {
+	var c Container
+	if s.read(id, &c) == nil && CheckName(c.Name) == nil {
+		if owner, err := s.owner(c.Name); err == nil && owner == id {
+			return []string{c.Name}, nil
 		}
 	}
-	return nil
+	all, err := os.ReadDir(s.paths.Names())
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, n := range all {
+		if owner, err := s.owner(n.Name()); err == nil && owner == id {
+			names = append(names, n.Name())
+		}
+	}
+	return names, nil
 }
 
 // RemoveSandbox takes a sandbox and its runtime directory off the disk. That there is none is no error.
@@ -187,7 +208,7 @@ func (s *Store) RemoveSandbox(ctx context.Context, id string) error {
 
 // discard lets a directory disappear in one step, durably, and then removes what was in it.
 func (s *Store) discard(dir string) error {
-	out := filepath.Join(s.paths.Temporary(), filepath.Base(dir)+"-"+NewID())
+	out := filepath.Join(s.paths.staging(), filepath.Base(dir)+"-"+NewID())
 	err := os.Rename(dir, out)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -204,9 +225,9 @@ func (s *Store) lockForChange(ctx context.Context) (*lock.Lock, error) {
 	if err != nil {
 		return nil, err
 	}
-	left, err := os.ReadDir(s.paths.Temporary())
+	left, err := os.ReadDir(s.paths.staging())
 	for _, l := range left {
-		err = errors.Join(err, os.RemoveAll(filepath.Join(s.paths.Temporary(), l.Name())))
+		err = errors.Join(err, os.RemoveAll(filepath.Join(s.paths.staging(), l.Name())))
 	}
 	if err != nil {
 		return nil, errors.Join(err, held.Close())

@@ -249,8 +249,13 @@ func (s *Store) lookedAfter(c Container) (bool, error) {
 	if err != nil || alive {
 		return alive, err
 	}
-	if c.State == lifecycle.Creating || c.State == lifecycle.Starting {
-		return lock.Held(s.paths.ContainerLock(c.ID))
+	if c.State != lifecycle.Creating && c.State != lifecycle.Starting {
+		return false, nil
 	}
-	return false, nil
+	alive, err = lock.Held(s.paths.ContainerLock(c.ID))
+	if err != nil || alive {
+		return alive, err
+	}
+	// The verb may have handed over to the supervisor between the two questions.
+	return s.Alive(c.Sandbox)
 }

@@ -39,7 +39,7 @@ func Open(root string) (*Store, error) {
 		return nil, rootError(root, err)
 	}
 	for _, dir := range []string{s.paths.Containers(), s.paths.Sandboxes(), s.paths.Networks(), s.paths.Names(), s.paths.Images(),
-		s.paths.Rootfs(), s.paths.Kernels(), s.paths.Temporary()} {
+		s.paths.Rootfs(), s.paths.Kernels(), s.paths.staging()} {
 		if err := makePrivate(dir); err != nil {
 			return nil, rootError(root, err)
 		}
