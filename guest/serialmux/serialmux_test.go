@@ -86,7 +86,7 @@ func serveEcho(listener net.Listener) {
 	}
 }
 
-func socketPair(t *testing.T) (net.Conn, net.Conn) {
+func socketPair(t testing.TB) (net.Conn, net.Conn) {
 	t.Helper()
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -342,7 +342,9 @@ func TestNewSessionSkipsWhatTheEarlierOneLeft(t *testing.T) {
 	here, there := socketPair(t)
 	stale := bytes.Repeat([]byte{0, 0, 'V', 'Z', 1}, 10_000)
 	stale = append(stale, helloReady+"0123456789abcdef"+helloHost+"fedcba9876543210VZMU"...)
-	go func() { _, _ = here.Write(stale) }()
+	if _, err := here.Write(stale); err != nil { // all of it fits the socket's buffer
+		t.Fatal(err)
+	}
 	p.pipes <- there
 	session, err := Host(within(t, 10*time.Second), here, nil)
 	if err != nil {
