@@ -96,6 +96,11 @@ func (c *Client) hello(ctx context.Context, version string) error {
 	return nil
 }
 
+// Booted tells how long after the start of its kernel the guest's init ran, and when it answered the first call.
+func (c *Client) Booted() (initAt, answeredAt time.Duration) {
+	return time.Duration(c.Hello.InitUptimeNanoseconds), time.Duration(c.Hello.UptimeNanoseconds)
+}
+
 // Close ends the connection to the agent. Streams go on.
 func (c *Client) Close() error { return c.conn.Close() }
 

@@ -36,7 +36,7 @@ func (o *Output) Attach(client net.Conn) {
 // Copy reads the stream until its end. Each piece goes to the log first and then to the clients; one that fails is dropped. An error of the log is returned at the
 // end, and does not stop the stream: a full disk must not block a process. An error of src is returned too.
 func (o *Output) Copy(src io.Reader, log func([]byte) error) error {
-	defer o.end()
+	defer o.End()
 	buffer := make([]byte, copyBuffer)
 	var logErr error
 	for {
@@ -74,7 +74,8 @@ func (o *Output) drop(client net.Conn) {
 	_ = client.Close() // it failed already
 }
 
-func (o *Output) end() {
+// End ends the stream for everybody attached; Copy does it by itself. It is idempotent.
+func (o *Output) End() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.ended = true

@@ -1,0 +1,120 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"sync"
+
+	"github.com/vzctl/vzctl/core/stdio"
+	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
+	"github.com/vzctl/vzctl/sdk/fault"
+)
+
+// execProcess is a further process in the container. Its streams go straight to the one caller who opens them.
+type execProcess struct {
+	streams  *streams
+	attached sync.WaitGroup
+	clients  []net.Conn
+}
+
+// CreateProcess prepares a process and opens its streams.
+func (s *Sandbox) CreateProcess(ctx context.Context, ociProcess []byte, user string, terminal bool) (id string, err error) {
+	s.mu.Lock()
+	s.nextProc++
+	id = "exec" + strconv.Itoa(s.nextProc)
+	s.mu.Unlock()
+	if _, err := s.guest.CreateProcess(ctx, &guestv1.CreateProcessRequest{
+		ContainerId: s.spec.ContainerID, ProcessId: id, OciProcess: ociProcess, User: user}); err != nil {
+		return "", err
+	}
+	c, err := openStreams(ctx, s.guest, s.spec.ContainerID, id, terminal)
+	if err != nil {
+		return "", errors.Join(err, s.deleteInGuest(ctx, id))
+	}
+	s.mu.Lock()
+	s.procs[id] = &execProcess{streams: c}
+	s.mu.Unlock()
+	return id, nil
+}
+
+// StartProcess runs a created process.
+func (s *Sandbox) StartProcess(ctx context.Context, id string) error {
+	_, err := s.guest.StartProcess(ctx, &guestv1.StartProcessRequest{ContainerId: s.spec.ContainerID, ProcessId: id})
+	return err
+}
+
+// WaitProcess returns how a process ended.
+func (s *Sandbox) WaitProcess(ctx context.Context, id string) (Outcome, error) {
+	answer, err := s.guest.WaitProcess(ctx, &guestv1.WaitProcessRequest{ContainerId: s.spec.ContainerID, ProcessId: id})
+	if err != nil {
+		select {
+		case <-s.stopped:
+			// The container's end is the process's too.
+			return Outcome{Code: codeOfCrash, Reason: s.outcome.Reason, Message: "the container has ended", Time: s.outcome.Time}, nil
+		default:
+			return Outcome{}, err
+		}
+	}
+	return s.processOutcome(answer.GetExit()), nil
+}
+
+// DeleteProcess forgets a process, and what of its output nobody has read. Idempotent.
+func (s *Sandbox) DeleteProcess(ctx context.Context, id string) error {
+	s.mu.Lock()
+	p := s.procs[id]
+	delete(s.procs, id)
+	s.mu.Unlock()
+	if p == nil {
+		return nil
+	}
+	err := p.streams.close()
+	for _, client := range p.clients { // nobody attaches any more
+		_ = client.Close()
+	}
+	p.attached.Wait()
+	return errors.Join(err, s.deleteInGuest(ctx, id))
+}
+
+func (s *Sandbox) deleteInGuest(ctx context.Context, id string) error {
+	_, err := s.guest.DeleteProcess(ctx, &guestv1.DeleteProcessRequest{ContainerId: s.spec.ContainerID, ProcessId: id})
+	return err
+}
+
+// AttachProcess joins a caller's connection to one stream of an exec process until either ends. 0 is stdin, 1 stdout, 2 stderr. The connection is closed
+// by DeleteProcess at the latest.
+func (s *Sandbox) AttachProcess(id string, stream int, conn net.Conn) error {
+	s.mu.Lock()
+	p := s.procs[id]
+	if p == nil {
+		s.mu.Unlock()
+		return &fault.Error{Reason: fault.NotFound, Op: "find process", Subject: id, Cause: errors.New("there is no such process")}
+	}
+	p.attached.Add(1)
+	p.clients = append(p.clients, conn)
+	s.mu.Unlock()
+	defer p.attached.Done()
+	var err error
+	switch {
+	case stream == 0:
+		if _, err = io.Copy(p.streams.stdin, conn); err == nil {
+			if half, ok := p.streams.stdin.(stdio.WriteCloser); ok {
+				err = half.CloseWrite()
+			}
+		}
+	case stream == 1:
+		_, err = io.Copy(conn, p.streams.stdout)
+	case stream == 2 && p.streams.stderr != nil:
+		_, err = io.Copy(conn, p.streams.stderr)
+	case stream == 2: // with a terminal there is none
+	default:
+		err = fmt.Errorf("process has no stream %d", stream)
+	}
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,120 @@
+// Package sandbox runs one sandbox in this process: a VM, its place on a network, and the container in it. It owns them from Start until the container has
+// ended, and leaves nothing behind, whatever fails. It reads and writes no records and knows no command line: the package supervisor puts it
+// into a process of its own.
+//
+// start.go lists the steps of a start, step_*.go are the steps, running.go is what happens then.
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"net"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
+	"github.com/vzctl/vzctl/sdk"
+	"github.com/vzctl/vzctl/sdk/hypervisor"
+	"github.com/vzctl/vzctl/sdk/kernel"
+	"github.com/vzctl/vzctl/sdk/network"
+	"github.com/vzctl/vzctl/sdk/rootfs"
+)
+
+// Spec is all that a start needs. It was resolved when the container was created, so that a start asks nobody.
+type Spec struct {
+	ID          string // of the sandbox
+	ContainerID string
+
+	Arch        string
+	CPUs        uint32
+	MemoryBytes uint64 // of the VM
+	Kernel      kernel.Kernel
+	InitrdPath  string
+	// Lower are the image's disks, lowest first; Layer takes what the container writes, unless it is nil.
+	Lower    []rootfs.Disk
+	Layer    *rootfs.Disk
+	ReadOnly bool
+
+	Hostname string
+	// OCISpec is the runtime spec as JSON, User whom the process runs as, "" for root.
+	OCISpec  []byte
+	User     string
+	Terminal bool
+	// StdinOpen keeps the process's input open while nobody is attached; otherwise it is at its end from the beginning.
+	StdinOpen bool
+
+	// Network is a network's name, or "" for none.
+	Network string
+	// Wanted addresses; zero values leave the choice to the network.
+	Wanted network.AttachRequest
+
+	ConsolePath       string
+	RuntimeDir        string // short, mode 0700, made by the caller
+	StateDir          string
+	HypervisorOptions map[string]string
+	VirtualMachineID  string // "" is ID
+}
+
+// Hypervisor is a running hypervisor plugin.
+type Hypervisor interface {
+	hypervisor.Hypervisor
+	Info() sdk.Info
+	// Done is closed when the plugin's process has ended; Err then says how.
+	Done() <-chan struct{}
+	Err() error
+	Close(ctx context.Context) error
+}
+
+// Lease is a place on a network. It is kept, across crashes of whoever keeps the network, until Close.
+type Lease interface {
+	Endpoint() network.Endpoint
+	Close(ctx context.Context) error
+}
+
+// Guest is the agent in the VM.
+type Guest interface {
+	guestv1.AgentClient
+	OpenStream(ctx context.Context, request *guestv1.StreamRequest) (net.Conn, error)
+	// Booted tells how long after the start of the kernel vminitd ran, and was ready.
+	Booted() (initAt, readyAt time.Duration)
+	Close() error
+}
+
+// Environment is what a sandbox needs of the world.
+type Environment struct {
+	StartHypervisor func(ctx context.Context) (Hypervisor, error)
+	// Attach gets a place on Spec.Network.
+	Attach func(ctx context.Context, request network.AttachRequest) (Lease, error)
+	// Dial connects to the agent, waiting for the VM to boot.
+	Dial func(ctx context.Context, vsockPath string) (Guest, error)
+	// Log takes what the process writes: the stream (1 or 2) and the bytes.
+	Log func(stream int, p []byte) error
+	// Released is called with the process ready to run, and holds it back until it returns.
+	Released func(ctx context.Context) error
+	Logger   hclog.Logger
+}
+
+// Reasons of an Outcome, as records and users know them.
+const (
+	Exited    = "exited"
+	Killed    = "killed"
+	OutOfMem  = "oom"
+	VMCrashed = "vm-crashed"
+	GuestHung = "guest-hung"
+)
+
+// Outcome is how a container ended.
+type Outcome struct {
+	Code    int // 128 + signal if a signal ended it
+	Signal  int
+	Reason  string
+	Message string
+	Time    time.Time
+}
+
+// codeOfCrash is the exit code of a container whose VM ended under it, as if the process had been killed.
+const codeOfCrash = 137
+
+// errGuestGone is the cause of everything that ends because the VM did.
+var errGuestGone = errors.New("the VM has ended")

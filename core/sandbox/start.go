@@ -1,0 +1,109 @@
+package sandbox
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/vzctl/vzctl/core/stdio"
+	"github.com/vzctl/vzctl/core/steps"
+	"github.com/vzctl/vzctl/sdk/hypervisor"
+)
+
+// Sandbox is a running sandbox.
+type Sandbox struct {
+	spec Spec
+	env  Environment
+
+	// Filled by the steps, in their order.
+	hypervisor Hypervisor
+	lease      Lease
+	vm         hypervisor.VM
+	guest      Guest
+	streams    *streams
+
+	// Streams of the init process, open from the beginning.
+	Stdin  *stdio.Input
+	Stdout *stdio.Output
+	Stderr *stdio.Output
+
+	done    *steps.Done
+	pumps   sync.WaitGroup
+	stopped chan struct{} // closed once all is torn down
+	outcome Outcome
+
+	shutDown bool // the guest has said that it powers off
+
+	mu       sync.Mutex
+	gone     bool // the VM, or its agent, has ended by itself
+	procs    map[string]*execProcess
+	nextProc int
+}
+
+// steps is the start of a sandbox, in the order a reader may think of it; what does not need each other runs side by side.
+func (s *Sandbox) steps() []steps.Step {
+	return []steps.Step{
+		s.hypervisorStep(),
+		s.networkStep("hypervisor"),
+		s.createVMStep("hypervisor", "network"),
+		s.startVMStep("create vm"),
+		s.agentStep("start vm"),
+		s.adoptStep("agent", "network"),
+		s.containerStep("adopt"),
+		s.streamsStep("container"),
+		s.releaseStep("streams"),
+		s.processStep("release"),
+	}
+}
+
+// New prepares a sandbox; nothing runs yet, but streams can be attached.
+func New(spec Spec, env Environment) *Sandbox {
+	if spec.VirtualMachineID == "" {
+		spec.VirtualMachineID = spec.ID
+	}
+	return &Sandbox{spec: spec, env: env, Stdin: stdio.NewInput(), Stdout: &stdio.Output{}, Stderr: &stdio.Output{},
+		stopped: make(chan struct{}), procs: map[string]*execProcess{}}
+}
+
+// Start returns when the container's process runs. After an error nothing is left of the sandbox.
+func (s *Sandbox) Start(ctx context.Context) error {
+	done, err := steps.Run(ctx, s.steps())
+	if err != nil {
+		s.Stdout.End()
+		s.Stderr.End()
+		return err
+	}
+	s.done = done
+	go s.run()
+	return nil
+}
+
+// Timeline tells when each step of the start ran, and what of it the guest spent booting.
+func (s *Sandbox) Timeline() []steps.Phase {
+	phases := slices.Clone(s.done.Phases)
+	slices.SortStableFunc(phases, func(a, b steps.Phase) int { return int(a.Begin - b.Begin) })
+	return phases
+}
+
+// VM returns the machine as it was started.
+func (s *Sandbox) VM() hypervisor.VM { return s.vm }
+
+// Endpoint returns the sandbox's place on its network; ok is false without one.
+func (s *Sandbox) Endpoint() (lease Lease, ok bool) { return s.lease, s.lease != nil }
+
+// Wait returns how the container ended, once everything of the sandbox is gone.
+func (s *Sandbox) Wait(ctx context.Context) (Outcome, error) {
+	select {
+	case <-s.stopped:
+		return s.outcome, nil
+	case <-ctx.Done():
+		return Outcome{}, ctx.Err()
+	}
+}
+
+// Stopped is closed when Wait would return.
+func (s *Sandbox) Stopped() <-chan struct{} { return s.stopped }
+
+// guestBoot is how long a VM may take from its start to the agent's answer. Emulation on a loaded machine is slow.
+const guestBoot = 2 * time.Minute

@@ -1,0 +1,121 @@
+package sandbox
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/vzctl/vzctl/core/steps"
+	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
+	"github.com/vzctl/vzctl/sdk/hypervisor"
+	"github.com/vzctl/vzctl/sdk/network"
+)
+
+// agentShutdown is how long a guest may take to kill, unmount and sync.
+const agentShutdown = 15 * time.Second
+
+// agentStep connects to vminitd, waiting for the VM to boot; a VM that ends meanwhile ends the wait with its last words.
+func (s *Sandbox) agentStep(needs ...string) steps.Step {
+	return steps.Step{Name: "agent", Needs: needs,
+		Do: func(ctx context.Context) error {
+			ctx, cancel := context.WithCancelCause(ctx)
+			defer cancel(nil)
+			ctx, stop := context.WithTimeoutCause(ctx, guestBoot, errors.New("the guest did not boot in time; vzctl logs --boot shows its console"))
+			defer stop()
+			go func() {
+				err := s.hypervisor.Watch(ctx, s.spec.VirtualMachineID, func(vm hypervisor.VM) {
+					if vm.State == hypervisor.Stopped {
+						cancel(vmEnded("while booting", vm.Exit))
+					}
+				})
+				if err != nil && ctx.Err() == nil {
+					cancel(err)
+				}
+			}()
+			guest, err := s.env.Dial(ctx, s.vm.VsockPath)
+			if err != nil {
+				if cause := context.Cause(ctx); cause != nil {
+					return cause
+				}
+				return err
+			}
+			s.guest = guest
+			return nil
+		},
+		Undo: func(ctx context.Context) error {
+			patience, cancel := context.WithTimeout(ctx, agentShutdown)
+			defer cancel()
+			if !s.vmGone() {
+				if _, err := s.guest.Shutdown(patience, &guestv1.ShutdownRequest{}); err != nil {
+					s.env.Logger.Warn("the guest does not shut down", "error", err)
+				} else {
+					s.shutDown = true
+				}
+			}
+			return s.guest.Close()
+		},
+	}
+}
+
+// vmEnded says how a VM ended.
+func vmEnded(when string, exit *hypervisor.Exit) error {
+	if exit == nil {
+		return fmt.Errorf("the VM ended %s", when)
+	}
+	if exit.Message != "" {
+		return fmt.Errorf("the VM ended %s (%s): %s", when, exit.Reason, exit.Message)
+	}
+	return fmt.Errorf("the VM ended %s (%s)", when, exit.Reason)
+}
+
+const entropyBytes = 64
+
+// adoptStep gives the booted VM its identity.
+func (s *Sandbox) adoptStep(needs ...string) steps.Step {
+	return steps.Step{Name: "adopt", Needs: needs,
+		Do: func(ctx context.Context) error {
+			entropy := make([]byte, entropyBytes)
+			if _, err := rand.Read(entropy); err != nil {
+				return err
+			}
+			request := &guestv1.AdoptRequest{Entropy: entropy, Hostname: s.spec.Hostname}
+			if s.lease != nil {
+				e := s.lease.Endpoint()
+				request.Interfaces = []*guestv1.Interface{guestInterface(e)}
+				request.Dns = guestDNS(e.DNS)
+			}
+			request.Time = timestamppb.Now()
+			if _, err := s.guest.Adopt(ctx, request); err != nil {
+				return fmt.Errorf("give the VM its identity: %w", err)
+			}
+			return nil
+		},
+	}
+}
+
+func guestInterface(e network.Endpoint) *guestv1.Interface {
+	i := &guestv1.Interface{Mac: e.MAC, Mtu: e.MTU}
+	for _, a := range e.Addresses {
+		i.Addresses = append(i.Addresses, a.String())
+	}
+	for _, r := range e.Routes {
+		route := &guestv1.Route{Destination: r.Destination.String()}
+		if r.Gateway.IsValid() {
+			route.Gateway = r.Gateway.String()
+		}
+		i.Routes = append(i.Routes, route)
+	}
+	return i
+}
+
+func guestDNS(d network.DNS) *guestv1.Dns {
+	dns := &guestv1.Dns{Search: d.Search, Options: d.Options, Domain: d.Domain}
+	for _, s := range d.Servers {
+		dns.Servers = append(dns.Servers, s.String())
+	}
+	return dns
+}

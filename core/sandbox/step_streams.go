@@ -1,0 +1,121 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+
+	"github.com/vzctl/vzctl/core/agent"
+	"github.com/vzctl/vzctl/core/stdio"
+	"github.com/vzctl/vzctl/core/steps"
+	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
+)
+
+// streams are connections to a process in the guest. With a terminal there is one for both directions, and it is stdin and stdout.
+type streams struct {
+	stdin, stdout, stderr net.Conn // stderr is nil with a terminal
+}
+
+func (c *streams) close() error {
+	var errs []error
+	for _, conn := range []net.Conn{c.stdin, c.stdout, c.stderr} {
+		if conn != nil {
+			if err := conn.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// openStreams opens all streams of a process at once.
+func openStreams(ctx context.Context, guest Guest, container, process string, terminal bool) (*streams, error) {
+	var c streams
+	wanted := map[guestv1.StreamKind]*net.Conn{guestv1.StreamKind_STREAM_KIND_TERMINAL: &c.stdout}
+	if !terminal {
+		wanted = map[guestv1.StreamKind]*net.Conn{
+			guestv1.StreamKind_STREAM_KIND_STDIN:  &c.stdin,
+			guestv1.StreamKind_STREAM_KIND_STDOUT: &c.stdout,
+			guestv1.StreamKind_STREAM_KIND_STDERR: &c.stderr,
+		}
+	}
+	var (
+		wait sync.WaitGroup
+		mu   sync.Mutex
+		errs []error
+	)
+	for kind, conn := range wanted {
+		wait.Go(func() {
+			opened, err := guest.OpenStream(ctx, &guestv1.StreamRequest{ContainerId: container, ProcessId: process, Kind: kind})
+			mu.Lock()
+			defer mu.Unlock()
+			*conn = opened
+			if err != nil {
+				*conn = nil
+				errs = append(errs, err)
+			}
+		})
+	}
+	wait.Wait()
+	if len(errs) > 0 {
+		return nil, errors.Join(append(errs, c.close())...)
+	}
+	if terminal {
+		c.stdin = c.stdout
+	}
+	return &c, nil
+}
+
+// Numbers of the output streams in the log.
+const (
+	logStdout = 1
+	logStderr = 2
+)
+
+// streamsStep joins the init process's streams to the log and to whoever is attached.
+func (s *Sandbox) streamsStep(needs ...string) steps.Step {
+	return steps.Step{Name: "streams", Needs: needs,
+		Do: func(ctx context.Context) error {
+			c, err := openStreams(ctx, s.guest, s.spec.ContainerID, agent.InitProcess, s.spec.Terminal)
+			if err != nil {
+				return err
+			}
+			s.streams = c
+			target, ok := c.stdin.(stdio.WriteCloser)
+			if !ok {
+				return errors.Join(errors.New("a stream of the guest cannot be half-closed"), c.close())
+			}
+			if !s.spec.StdinOpen && !s.spec.Terminal {
+				if err := s.Stdin.Close(); err != nil {
+					return errors.Join(err, c.close())
+				}
+			}
+			if err := s.Stdin.Open(target); err != nil {
+				return errors.Join(err, c.close())
+			}
+			s.pump(s.Stdout, c.stdout, logStdout)
+			if c.stderr != nil {
+				s.pump(s.Stderr, c.stderr, logStderr)
+			} else {
+				s.Stderr.End()
+			}
+			return nil
+		},
+		Undo: func(context.Context) error {
+			// Readers that have not seen the end by now never will.
+			err := s.streams.close()
+			s.pumps.Wait()
+			return err
+		},
+	}
+}
+
+// pump passes one output on until its end.
+func (s *Sandbox) pump(out *stdio.Output, from net.Conn, number int) {
+	s.pumps.Go(func() {
+		if err := out.Copy(from, func(p []byte) error { return s.env.Log(number, p) }); err != nil && !errors.Is(err, net.ErrClosed) {
+			s.env.Logger.Warn("output of the container is not complete", "stream", number, "error", err)
+		}
+	})
+}

@@ -1,0 +1,87 @@
+package sandbox
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/vzctl/vzctl/core/steps"
+	"github.com/vzctl/vzctl/sdk/hypervisor"
+	"github.com/vzctl/vzctl/sdk/rootfs"
+)
+
+// Serials by which the guest finds its disks.
+const layerSerial = "layer"
+
+func lowerSerial(i int) string { return fmt.Sprintf("rootfs%d", i) }
+
+// createVMStep has the plugin reserve what the VM needs.
+func (s *Sandbox) createVMStep(needs ...string) steps.Step {
+	request := "create " + s.spec.ID
+	return steps.Step{Name: "create vm", Needs: needs,
+		Do: func(ctx context.Context) (err error) {
+			s.vm, err = s.hypervisor.Create(ctx, request, s.vmSpec())
+			return err
+		},
+		Undo: func(ctx context.Context) error {
+			return s.hypervisor.Delete(ctx, "delete "+s.spec.ID, s.spec.VirtualMachineID)
+		},
+	}
+}
+
+// vmSpec describes the VM. Nothing in it tells one container from another but paths, serials and MAC addresses.
+func (s *Sandbox) vmSpec() hypervisor.Spec {
+	spec := hypervisor.Spec{
+		ID:          s.spec.VirtualMachineID,
+		Arch:        s.spec.Arch,
+		CPUs:        s.spec.CPUs,
+		MemoryBytes: s.spec.MemoryBytes,
+		Kernel:      hypervisor.Kernel{Path: s.spec.Kernel.Path, Format: s.spec.Kernel.Format, CommandLine: s.spec.Kernel.CommandLine},
+		InitrdPath:  s.spec.InitrdPath,
+		ConsolePath: s.spec.ConsolePath,
+		RuntimeDir:  s.spec.RuntimeDir,
+		StateDir:    s.spec.StateDir,
+		Options:     s.spec.HypervisorOptions,
+	}
+	for i, d := range s.spec.Lower {
+		spec.Disks = append(spec.Disks, vmDisk(lowerSerial(i), d))
+	}
+	if s.spec.Layer != nil {
+		spec.Disks = append(spec.Disks, vmDisk(layerSerial, *s.spec.Layer))
+	}
+	if s.lease != nil {
+		e := s.lease.Endpoint()
+		spec.NICs = append(spec.NICs, hypervisor.NIC{ID: "nic0", MAC: e.MAC, MTU: e.MTU, Link: e.Link})
+	}
+	return spec
+}
+
+func vmDisk(serial string, d rootfs.Disk) hypervisor.Disk {
+	return hypervisor.Disk{Serial: serial, ReadOnly: d.ReadOnly, File: &hypervisor.FileBackend{Path: d.Path, Format: "raw"}}
+}
+
+// guestPowerOff is how long a guest that has answered Shutdown may take to be gone.
+const guestPowerOff = 5 * time.Second
+
+// startVMStep lets the VM run.
+func (s *Sandbox) startVMStep(needs ...string) steps.Step {
+	return steps.Step{Name: "start vm", Needs: needs,
+		Do: func(ctx context.Context) (err error) {
+			s.vm, err = s.hypervisor.Start(ctx, s.spec.VirtualMachineID)
+			return err
+		},
+		Undo: func(ctx context.Context) error {
+			if s.shutDown {
+				patience, cancel := context.WithTimeout(ctx, guestPowerOff)
+				_, err := s.hypervisor.Stop(patience, s.spec.VirtualMachineID, hypervisor.AwaitGuest)
+				cancel()
+				if err == nil {
+					return nil
+				}
+				s.env.Logger.Warn("the guest does not power off; ending the VM", "error", err)
+			}
+			_, err := s.hypervisor.Stop(ctx, s.spec.VirtualMachineID, hypervisor.Kill)
+			return err
+		},
+	}
+}
