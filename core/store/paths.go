@@ -35,7 +35,7 @@ func (p Paths) Lock() string        { return filepath.Join(p.Root, "store.lock")
 func (p Paths) Images() string      { return filepath.Join(p.Root, "images") }
 func (p Paths) Rootfs() string      { return filepath.Join(p.Root, "rootfs") }
 func (p Paths) Kernels() string     { return filepath.Join(p.Root, "kernels") }
-func (p Paths) staging() string   { return filepath.Join(p.Root, "tmp") }
+func (p Paths) staging() string     { return filepath.Join(p.Root, "tmp") }
 
 func (p Paths) Names() string           { return filepath.Join(p.Root, "names") }
 func (p Paths) Name(name string) string { return filepath.Join(p.Names(), name) }
