@@ -1,0 +1,80 @@
+# make demo     from a fresh clone to a container in its own VM, saying what it does
+# make all      the command, the plugins and the guest's init image
+# make test     everything that is tested; the last line has the totals
+# See README.md for the rest.
+
+ARCH    ?= $(shell uname -m)
+PREFIX  ?= /usr/local
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+KARCH   := $(patsubst aarch64,arm64,$(patsubst amd64,x86_64,$(ARCH)))
+OCIARCH := $(patsubst x86_64,amd64,$(KARCH))
+LDFLAGS := -s -w -X main.version=$(VERSION)
+GOBUILD := CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
+
+# Packages whose tests boot machines run one after the other: two machines on two cores only measure each other.
+VM_PACKAGES   = $(sort $(dir $(shell grep -rlE --include='*_test.go' '^func Test(VM|E2E)' cmd core guest kernel plugins sdk test)))
+UNIT_PACKAGES = $(filter-out $(patsubst %/,github.com/vzctl/vzctl/%,$(VM_PACKAGES)),$(shell go list ./...))
+
+.PHONY: all deps cli plugins initrd kernel fetch-default-kernel demo test integration lint protos bench docs install clean
+.DELETE_ON_ERROR:
+
+all: cli plugins initrd
+
+# go build knows what changed; there is nothing for make to know.
+cli:
+	@mkdir -p bin
+	$(GOBUILD) -o bin/vzctl ./cmd/vzctl
+
+plugins:
+	@mkdir -p libexec/vzctl/plugins
+	$(GOBUILD) -o libexec/vzctl/plugins/ $$(go list -f '{{if eq .Name "main"}}{{.ImportPath}}{{end}}' $(sort $(dir $(wildcard plugins/*/main.go))))
+
+initrd:
+	@mkdir -p build libexec/vzctl
+	GOOS=linux GOARCH=$(OCIARCH) $(GOBUILD) -o build/vminitd ./guest/vminitd
+	go run ./guest/initrd -o libexec/vzctl/initrd.cpio build/vminitd
+
+kernel:
+	kernel/build.sh --arch $(KARCH)
+	@mkdir -p libexec/vzctl/kernels/$(KARCH)
+	@cmp -s build/kernels/$(KARCH)/kernel.json libexec/vzctl/kernels/$(KARCH)/kernel.json || \
+		cp build/kernels/$(KARCH)/* libexec/vzctl/kernels/$(KARCH)/
+
+# Nobody publishes this kernel ready-made yet: it comes out of the cache or is built.
+fetch-default-kernel: kernel
+
+deps:
+	.ci/deps
+
+demo: deps
+	test/demo/demo.sh
+
+test: all kernel
+	go run ./test/count -- -count=1 -p 2 -timeout 20m $(UNIT_PACKAGES) -- -count=1 -p 1 -timeout 40m $(addprefix ./,$(VM_PACKAGES))
+
+integration: all kernel
+	go run ./test/count -- -count=1 -p 1 -timeout 40m -run '^Test(VM|E2E)' $(addprefix ./,$(VM_PACKAGES))
+
+lint:
+	.ci/lint
+
+protos:
+	sdk/proto/generate.sh
+
+bench: all kernel
+	go run ./test/bench -o docs/benchmarks.md
+
+docs: cli
+	bin/vzctl docs >docs/cli.md
+
+install: all kernel
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/vzctl/plugins $(DESTDIR)$(PREFIX)/libexec/vzctl/kernels
+	install bin/vzctl $(DESTDIR)$(PREFIX)/bin/
+	install libexec/vzctl/plugins/* $(DESTDIR)$(PREFIX)/libexec/vzctl/plugins/
+	install -m 644 libexec/vzctl/initrd.cpio $(DESTDIR)$(PREFIX)/libexec/vzctl/
+	cp -R libexec/vzctl/kernels/. $(DESTDIR)$(PREFIX)/libexec/vzctl/kernels/
+
+# The kernel's cache lies outside the tree and stays.
+clean:
+	rm -rf bin build libexec
