@@ -1,0 +1,167 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vzctl/vzctl/cmd/vzctl/terminal"
+	"github.com/vzctl/vzctl/core/engine"
+	"github.com/vzctl/vzctl/sdk/fault"
+)
+
+// signalTimeout bounds handing a signal to a container.
+const signalTimeout = 10 * time.Second
+
+// foreground connects the user's streams to a process and undoes that in end, which every path must reach before vzctl writes anything itself.
+type foreground struct {
+	p       *program
+	streams engine.Streams
+	raw     bool // once the process runs
+
+	broken  atomic.Bool // nobody reads the output
+	mu      sync.Mutex
+	over    bool
+	undo    []func()
+	stop    func() // ends the process, once it runs
+	pending sync.WaitGroup
+}
+
+var errNoTerminal = errors.New("stdin is not a terminal")
+
+// newForeground refuses a terminal that is not there.
+func (p *program) newForeground(tty, stdin bool) (*foreground, error) {
+	f := &foreground{p: p}
+	in, inIsTerminal := terminal.Of(p.Stdin)
+	out, outIsTerminal := terminal.Of(p.Stdout)
+	if stdin {
+		f.streams.Stdin = p.Stdin
+	}
+	if tty && stdin && !inIsTerminal {
+		return nil, &fault.Error{Reason: fault.Invalid, Op: "connect the terminal", Hint: "leave out -t", Cause: errNoTerminal}
+	}
+	f.streams.Stdout = &output{to: p.Stdout, gone: f.unread, broken: &f.broken}
+	if !tty {
+		f.streams.Stderr = &output{to: p.Stderr, gone: f.unread, broken: &f.broken}
+		return f, nil
+	}
+	f.raw = stdin
+	switch {
+	case outIsTerminal:
+		f.resize(out)
+	case inIsTerminal:
+		f.resize(in)
+	}
+	return f, nil
+}
+
+func (f *foreground) resize(fd int) {
+	sizes, stop := terminal.Sizes(fd)
+	f.streams.Resize = sizes
+	f.undo = append(f.undo, stop)
+}
+
+// running makes the terminal the process's own. Until then Ctrl-C is vzctl's, so that a start can be given up.
+func (f *foreground) running() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.over || !f.raw {
+		return
+	}
+	if fd, ok := terminal.Of(f.p.Stdin); ok {
+		if restore, err := terminal.Raw(fd); err == nil {
+			f.undo = append(f.undo, restore)
+		}
+	}
+}
+
+// attachStart starts a container in the foreground. The container is that of the moment it began to run, empty if it never did.
+func (f *foreground) attachStart(ctx context.Context, api engine.API, id string) (engine.Exit, engine.Container, error) {
+	var began engine.Container
+	var mu sync.Mutex
+	exit, err := api.AttachStart(ctx, id, f.streams, func(c engine.Container) {
+		mu.Lock()
+		defer mu.Unlock()
+		began = c
+		began.ID = id
+		f.signals(ctx, api, id)
+		f.running()
+	})
+	f.end()
+	mu.Lock()
+	defer mu.Unlock()
+	return exit, began, err
+}
+
+// unread kills the container whose output nobody wants any more.
+func (f *foreground) unread() {
+	f.mu.Lock()
+	stop := f.stop
+	f.mu.Unlock()
+	if stop != nil {
+		f.later(stop)
+	}
+}
+
+// ended is how a command ends with its process.
+func (f *foreground) ended(exit engine.Exit) error {
+	if f.broken.Load() {
+		return status(codeSignal + int(unix.SIGPIPE))
+	}
+	return f.p.ended(exit)
+}
+
+// signals hands signals on to a container; the third that asks to end ends it for good.
+func (f *foreground) signals(ctx context.Context, api engine.API, id string) {
+	restore := f.p.interrupt.to(func(s os.Signal, count int) {
+		name := unix.SignalName(number(s))
+		if count >= patience {
+			name = "SIGKILL"
+		}
+		f.later(func() { f.kill(ctx, api, id, name) })
+	})
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.over {
+		restore()
+		return
+	}
+	f.undo = append(f.undo, restore)
+	f.stop = func() { f.kill(ctx, api, id, "SIGKILL") }
+}
+
+func (f *foreground) kill(ctx context.Context, api engine.API, id, signal string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), signalTimeout)
+	defer cancel()
+	if err := api.Kill(ctx, id, signal); err != nil {
+		f.p.log.Debug("signal not delivered", "signal", signal, "container", id, "error", err)
+	}
+}
+
+// later runs do beside the process; end waits for it.
+func (f *foreground) later(do func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.over {
+		return
+	}
+	f.pending.Go(do)
+}
+
+// end gives the terminal and the signals back. More calls do nothing.
+func (f *foreground) end() {
+	f.mu.Lock()
+	f.over = true
+	undo := f.undo
+	f.undo = nil
+	f.mu.Unlock()
+	for i := len(undo) - 1; i >= 0; i-- {
+		undo[i]()
+	}
+	f.pending.Wait()
+}

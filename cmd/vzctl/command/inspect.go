@@ -1,0 +1,44 @@
+package command
+
+import (
+	"errors"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/vzctl/vzctl/core/engine"
+)
+
+func newInspect(p *program) *cli.Command {
+	return &cli.Command{
+		Name:      "inspect",
+		Usage:     "print all that is known of containers",
+		ArgsUsage: "CONTAINER...",
+		Flags:     []cli.Flag{formatFlag("json")},
+		Action: func(c *cli.Context) error {
+			if err := arguments(c, 1, -1, "a container"); err != nil {
+				return err
+			}
+			return p.withEngine(func(c *cli.Context, api engine.API) error {
+				return inspectEach(p, c, p.containerColumns(false), func(ref string) (engine.Container, error) {
+					return api.Inspect(c.Context, ref)
+				})
+			})(c)
+		},
+	}
+}
+
+// inspectEach prints what there is, as one array, even if some refs name nothing.
+func inspectEach[T any](p *program, c *cli.Context, table columns[T], inspect func(ref string) (T, error)) error {
+	items := []T{}
+	failure := p.eachRef(c, func(ref string) error {
+		item, err := inspect(ref)
+		if err == nil {
+			items = append(items, item)
+		}
+		return err
+	})
+	if _, part := errors.AsType[status](failure); failure != nil && !part {
+		return failure
+	}
+	return errors.Join(show(c, items, table), failure)
+}

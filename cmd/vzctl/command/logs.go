@@ -1,0 +1,58 @@
+package command
+
+import (
+	"context"
+	"strconv"
+	"sync/atomic"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+
+	"github.com/vzctl/vzctl/core/engine"
+)
+
+func newLogs(p *program) *cli.Command {
+	return &cli.Command{
+		Name:      "logs",
+		Usage:     "print what a container has written",
+		ArgsUsage: "CONTAINER",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on until the container stops"},
+			&cli.StringFlag{Name: "tail", Aliases: []string{"n"}, Value: "all", Usage: "`NUMBER` of lines from the end"},
+			&cli.BoolFlag{Name: "boot", Usage: "the console of the VM instead"},
+		},
+		Action: func(c *cli.Context) error {
+			if err := arguments(c, 1, 1, "a container"); err != nil {
+				return err
+			}
+			options := engine.LogOptions{Follow: c.Bool("follow"), Tail: -1, Boot: c.Bool("boot")}
+			if tail := c.String("tail"); tail != "all" {
+				n, err := strconv.ParseUint(tail, 10, 31)
+				if err != nil {
+					return usage("--tail %q: use a number of lines, or all", tail)
+				}
+				options.Tail = int(n)
+			}
+			return p.withEngine(func(c *cli.Context, api engine.API) error { return p.logs(c, api, options) })(c)
+		},
+	}
+}
+
+func (p *program) logs(c *cli.Context, api engine.API, options engine.LogOptions) error {
+	ctx, cancel := context.WithCancel(c.Context)
+	defer cancel()
+	var broken atomic.Bool
+	stdout := &output{to: p.Stdout, gone: cancel, broken: &broken}
+	stderr := &output{to: p.Stderr, gone: cancel, broken: &broken}
+	err := api.Logs(ctx, c.Args().First(), options, stdout, stderr)
+	switch {
+	case broken.Load():
+		return status(codeSignal + int(unix.SIGPIPE))
+	case err != nil && options.Follow && c.Context.Err() != nil:
+		// Ctrl-C is how following ends.
+		if s, ok := context.Cause(c.Context).(signalled); ok {
+			return status(codeSignal + int(s.signal))
+		}
+	}
+	return err
+}

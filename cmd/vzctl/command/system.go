@@ -1,0 +1,11 @@
+package command
+
+import "github.com/urfave/cli/v2"
+
+func newSystem(p *program) *cli.Command {
+	return &cli.Command{
+		Name:        "system",
+		Usage:       "this installation",
+		Subcommands: []*cli.Command{newSystemInfo(p)},
+	}
+}

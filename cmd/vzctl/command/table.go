@@ -1,0 +1,104 @@
+package command
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"github.com/vbauerster/mpb/v8/decor"
+)
+
+func formatFlag(value string) cli.Flag {
+	return &cli.StringFlag{Name: "format", Value: value, Usage: "`table` or json", Action: func(_ *cli.Context, format string) error {
+		if format != "table" && format != "json" {
+			return usage("--format %q: use table or json", format)
+		}
+		return nil
+	}}
+}
+
+func quietFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print ids only"}
+}
+
+// columns is a table: the heads, and a function that fills a row.
+type columns[T any] struct {
+	heads []string
+	row   func(T) []string
+}
+
+// show prints items as the command's --format says.
+func show[T any](c *cli.Context, items []T, table columns[T]) error {
+	if c.String("format") == "json" {
+		if items == nil {
+			items = []T{} // a list is never null
+		}
+		return printJSON(c, items)
+	}
+	return printTable(c, items, table)
+}
+
+func printJSON(c *cli.Context, value any) error {
+	encoder := json.NewEncoder(c.App.Writer)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(value)
+}
+
+func printTable[T any](c *cli.Context, items []T, table columns[T]) error {
+	w := tabwriter.NewWriter(c.App.Writer, 0, 8, 3, ' ', 0)
+	line(w, table.heads)
+	for _, item := range items {
+		line(w, table.row(item))
+	}
+	return w.Flush()
+}
+
+// line writes cells, of which some were chosen by strangers. The last is not padded.
+func line(w *tabwriter.Writer, cells []string) {
+	clean := make([]string, len(cells))
+	for i, cell := range cells {
+		clean[i] = printable(cell)
+	}
+	_, _ = fmt.Fprintln(w, strings.Join(clean, "\t"))
+}
+
+// pairs is a table of names and values without heads.
+func pairs(c *cli.Context, rows [][2]string) error {
+	w := tabwriter.NewWriter(c.App.Writer, 0, 8, 3, ' ', 0)
+	for _, row := range rows {
+		line(w, []string{row[0] + ":", row[1]})
+	}
+	return w.Flush()
+}
+
+// short is the beginning of an id or digest that people compare.
+func short(id string) string {
+	if _, hex, ok := strings.Cut(id, ":"); ok {
+		id = hex
+	}
+	return id[:min(12, len(id))]
+}
+
+func size(bytes int64) string { return fmt.Sprintf("% .1f", decor.SizeB1000(bytes)) }
+
+// age says how long ago t was, in the largest unit that fits.
+func age(now, t time.Time) string {
+	d := max(now.Sub(t), 0)
+	const day = 24 * time.Hour
+	for _, unit := range []struct {
+		name string
+		long time.Duration
+	}{{"year", 365 * day}, {"month", 30 * day}, {"week", 7 * day}, {"day", day}, {"hour", time.Hour}, {"minute", time.Minute}, {"second", time.Second}} {
+		switch n := int64(d / unit.long); {
+		case n == 1:
+			return "1 " + unit.name + " ago"
+		case n > 1:
+			return fmt.Sprintf("%d %ss ago", n, unit.name)
+		}
+	}
+	return "now"
+}

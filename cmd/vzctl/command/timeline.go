@@ -1,0 +1,32 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/vzctl/vzctl/core/engine"
+)
+
+// printTimeline shows a start step by step on stderr, as stdout is the container's.
+func (p *program) printTimeline(c *cli.Context, api engine.API, container engine.Container) {
+	// More may have been recorded since it began to run.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context), 5*time.Second)
+	defer cancel()
+	if now, err := api.Inspect(ctx, container.ID); err == nil && len(now.Timeline) > len(container.Timeline) {
+		container = now
+	}
+	w := tabwriter.NewWriter(p.Stderr, 0, 8, 3, ' ', 0)
+	line(w, []string{"STEP", "BEGIN ms", "TOOK ms", "WHERE"})
+	for _, phase := range container.Timeline {
+		line(w, []string{phase.Name, milliseconds(phase.Begin), milliseconds(phase.Duration), phase.Where})
+	}
+	_ = w.Flush()
+}
+
+func milliseconds(d time.Duration) string {
+	return fmt.Sprintf("%.2f", float64(d)/float64(time.Millisecond))
+}
