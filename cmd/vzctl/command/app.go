@@ -135,6 +135,11 @@ func prepare(commands []*cli.Command) {
 	for _, c := range commands {
 		c.HideHelpCommand = true
 		c.OnUsageError = usageError
+		for _, f := range c.Flags {
+			if b, ok := f.(*cli.BoolFlag); ok {
+				b.DisableDefaultText = !b.Value // "(default: false)" says nothing
+			}
+		}
 		if len(c.Subcommands) > 0 {
 			c.Action = group
 			prepare(c.Subcommands)

@@ -1,0 +1,162 @@
+package command
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vzctl/vzctl/core/engine"
+	"github.com/vzctl/vzctl/sdk"
+)
+
+func TestWordsOfCreateBecomeARequest(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "env")
+	if err := os.WriteFile(file, []byte("# comment\n\nFROM=file\n  HOME\nUNSET\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name string
+		line string
+		want engine.CreateRequest
+	}{
+		{"an image alone leaves all to the image", "busybox", engine.CreateRequest{Image: "busybox"}},
+		{"flags behind the image are the command's", "-i busybox sh -c -it --name=x", engine.CreateRequest{Image: "busybox", StdinOpen: true,
+			Command: []string{"sh", "-c", "-it", "--name=x"}}},
+		{"-- of the command stays", "busybox -- true", engine.CreateRequest{Image: "busybox", Command: []string{"--", "true"}}},
+		{"joined short flags", "-it busybox", engine.CreateRequest{Image: "busybox", StdinOpen: true, Terminal: true}},
+		{"an image called help is an image", "help", engine.CreateRequest{Image: "help"}},
+		{"an image called h is an image", "h sh", engine.CreateRequest{Image: "h", Command: []string{"sh"}}},
+		{"a path of an OCI layout stays as it is", "--image-source oci-layout ./dir:tag true", engine.CreateRequest{Image: "./dir:tag", Command: []string{"true"},
+			Plugins: map[sdk.Kind]string{sdk.ImageSource: "oci-layout"}}},
+		{"names and places", "--name n --hostname h -w /w -u 1:2 --network none --kernel k --platform linux/arm64 --pull never --read-only --rm i",
+			engine.CreateRequest{Image: "i", Name: "n", Hostname: "h", WorkingDir: "/w", User: "1:2", Network: "none", Kernel: "k", Platform: "linux/arm64",
+				Pull: engine.PullNever, ReadOnly: true, AutoRemove: true}},
+		{"an entry point", "--entrypoint /bin/sh i -c x", engine.CreateRequest{Image: "i", Entrypoint: []string{"/bin/sh"}, Command: []string{"-c", "x"}}},
+		{"an empty entry point clears it", "--entrypoint= i x", engine.CreateRequest{Image: "i", Entrypoint: []string{}, Command: []string{"x"}}},
+		{"environment: values with commas, our own values, and none for what we lack", "-e A=1,2 --env HOME -eEMPTY -e UNSET -e B= i",
+			engine.CreateRequest{Image: "i", Env: []string{"A=1,2", "HOME=/home/me", "EMPTY=", "B="}}},
+		{"environment from a file comes first", "-e A=1 --env-file " + file + " i", engine.CreateRequest{Image: "i", Env: []string{"FROM=file", "HOME=/home/me", "A=1"}}},
+		{"size", "--cpus 2 -m 512m i", engine.CreateRequest{Image: "i", CPUs: 2, MemoryBytes: 512 << 20}},
+		{"labels", "--label a=b=c -l d i", engine.CreateRequest{Image: "i", Labels: map[string]string{"a": "b=c", "d": ""}}},
+		{"plugins and their options", "--hypervisor /p/hv --hypervisor-opt accelerator=tcg --plugin network=n i", engine.CreateRequest{Image: "i",
+			Plugins:           map[sdk.Kind]string{sdk.Hypervisor: "/p/hv", sdk.Network: "n"},
+			HypervisorOptions: map[string]string{"accelerator": "tcg"}}},
+	} {
+		if test.want.Pull == "" {
+			test.want.Pull = engine.PullMissing
+		}
+		for _, verb := range []string{"create", "run"} {
+			t.Run(test.name+" ("+verb+")", func(t *testing.T) {
+				if test.want.Terminal && verb == "run" {
+					return // needs a terminal; see the tests with one
+				}
+				f := &fake{}
+				d := newDesk(f)
+				code := d.run(t, append([]string{verb}, strings.Fields(test.line)...)...)
+				if code != 0 || !reflect.DeepEqual(f.createRequest, test.want) {
+					t.Errorf("exit code %d %s\ngot  %+v\nwant %+v", code, d.stderr.String(), f.createRequest, test.want)
+				}
+			})
+		}
+	}
+}
+
+func TestWordsThatCannotBeMeantAreRefusedBeforeAnythingHappens(t *testing.T) {
+	for _, test := range []struct{ line, want string }{
+		{"run", `run: an image is missing; see "vzctl run --help"`},
+		{"run --nope i", `unknown flag "--nope"; see "vzctl run --help"`},
+		{"run --name", `flag "--name" needs a value; see "vzctl run --help"`},
+		{"run --pull sometimes i", `--pull "sometimes": use missing, always or never`},
+		{"run -m much i", `--memory "much": use a size like 512m or 1g`},
+		{"run --cpus 1.5 i", `--cpus "1.5": use a whole number from 1`},
+		{"run --cpus 0 i", `--cpus "0": use a whole number from 1`},
+		{"run --label =x i", `--label "=x": write KEY=VALUE`},
+		{"run --hypervisor-opt x i", `--hypervisor-opt "x": write KEY=VALUE`},
+		{"run --plugin printer=x i", `--plugin "printer": no such kind; use one of [hypervisor image-source rootfs-builder network kernel-provider translator]`},
+		{"run -e =x i", `environment "=x": a name is missing`},
+		{"run --env-file /nowhere i", `--env-file: open /nowhere: no such file or directory`},
+		{"run -it i", `connect the terminal: stdin is not a terminal; leave out -t`},
+		{"run --rm=maybe i", `invalid boolean value "maybe" for -rm: parse error`},
+		{"exec c", `exec: a command is missing; see "vzctl exec --help"`},
+		{"stop", `stop: a container is missing; see "vzctl stop --help"`},
+		{"stop -t -1 c", `--time -1: use seconds from 0`},
+		{"logs --tail some c", `--tail "some": use a number of lines, or all`},
+		{"logs a b", `logs: "b" is too much; see "vzctl logs --help"`},
+		{"ls c", `ls: "c" is too much; see "vzctl ls --help"`},
+		{"ls --format xml", `--format "xml": use table or json`},
+		{"start -a a b", `start: "b" is too much; see "vzctl start --help"`},
+		{"rootfs build i", `rootfs build: -o FILE is missing`},
+		{"nope", `no command "nope"; see "vzctl --help"`},
+		{"image nope", `no command "nope"; see "vzctl image --help"`},
+		{"--log-format xml ls", `--log-format "xml": use text or json`},
+		{"completion csh", `completion: no script for "csh"; use bash, zsh or fish`},
+	} {
+		t.Run(test.line, func(t *testing.T) {
+			f := &fake{}
+			d := newDesk(f)
+			code := d.run(t, strings.Fields(test.line)...)
+			d.wants(t, code, 125, "", "vzctl: "+test.want+"\n")
+			if calls := f.noted(); calls != "" {
+				t.Errorf("the engine was asked: %s", calls)
+			}
+		})
+	}
+}
+
+func TestSizes(t *testing.T) {
+	for text, want := range map[string]uint64{
+		"": 0, "1": 1, "512m": 512 << 20, "512M": 512 << 20, "1g": 1 << 30, "1.5g": 3 << 29, "64MiB": 64 << 20, "2kb": 2048, "7b": 7, "1t": 1 << 40,
+	} {
+		if got, err := parseSize(text); err != nil || got != want {
+			t.Errorf("%q is %d, %v; want %d", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"0", "m", "-1m", "1x", "1mm", "1e3", "nan", "inf", "0x10", "1 g", "99999999t", "1ib"} {
+		if got, err := parseSize(text); err == nil {
+			t.Errorf("%q is %d; want a refusal", text, got)
+		}
+	}
+}
+
+func TestExecWords(t *testing.T) {
+	f := &fake{}
+	d := newDesk(f)
+	code := d.run(t, "exec", "-i", "-e", "A=1", "-w", "/w", "-u", "me", "c", "ls", "-l", "-i")
+	d.wants(t, code, 0, "", "")
+	want := engine.ExecRequest{Args: []string{"ls", "-l", "-i"}, Env: []string{"A=1"}, WorkingDir: "/w", User: "me"}
+	if !reflect.DeepEqual(f.execRequest, want) {
+		t.Errorf("got %+v; want %+v", f.execRequest, want)
+	}
+}
+
+func TestStopWords(t *testing.T) {
+	ten, none := 10*time.Second, time.Duration(0)
+	for line, want := range map[string]engine.StopOptions{
+		"stop c":               {},
+		"stop -t 10 c":         {Timeout: &ten},
+		"stop c --time=0":      {Timeout: &none},
+		"stop -s SIGINT -t0 c": {Signal: "SIGINT", Timeout: &none},
+	} {
+		f := &fake{}
+		if code := newDesk(f).run(t, strings.Fields(line)...); code != 0 || !reflect.DeepEqual(f.stopOptions, want) {
+			t.Errorf("%s: exit code %d, %+v; want %+v", line, code, f.stopOptions, want)
+		}
+	}
+}
+
+func TestLogsWords(t *testing.T) {
+	for line, want := range map[string]engine.LogOptions{
+		"logs c":             {Tail: -1},
+		"logs c -f --tail 5": {Tail: 5, Follow: true},
+		"logs -n0 --boot c":  {Boot: true},
+		"logs --tail all c":  {Tail: -1},
+	} {
+		f := &fake{}
+		if code := newDesk(f).run(t, strings.Fields(line)...); code != 0 || f.logOptions != want {
+			t.Errorf("%s: exit code %d, %+v; want %+v", line, code, f.logOptions, want)
+		}
+	}
+}

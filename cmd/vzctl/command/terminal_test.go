@@ -1,0 +1,169 @@
+package command
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vzctl/vzctl/core/engine"
+	"github.com/vzctl/vzctl/sdk/progress"
+)
+
+// pseudoTerminal returns the user's end and the program's.
+func pseudoTerminal(t *testing.T) (user, program *os.File) {
+	t.Helper()
+	user, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { user.Close() })
+	if err := unix.IoctlSetPointerInt(int(user.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(int(user.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { program.Close() })
+	resize(t, user, 80, 24)
+	return user, program
+}
+
+func resize(t *testing.T, f *os.File, width, height uint16) {
+	t.Helper()
+	if err := unix.IoctlSetWinsize(int(f.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Col: width, Row: height}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func attributes(t *testing.T, f *os.File) unix.Termios {
+	t.Helper()
+	a, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return *a
+}
+
+func TestARunWithATerminal(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		exit engine.Exit
+		err  error
+		code int
+	}{
+		{"that ends well gives the terminal back", engine.Exit{}, nil, 0},
+		{"that fails gives the terminal back", engine.Exit{Code: 3}, nil, 3},
+		{"whose supervisor is lost gives the terminal back", engine.Exit{}, errors.New("lost"), 125},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			user, program := pseudoTerminal(t)
+			before := attributes(t, program)
+			f := &fake{run: func(_ context.Context, streams engine.Streams, started func()) (engine.Exit, error) {
+				if attributes(t, program) != before {
+					t.Error("before the process runs Ctrl-C must be vzctl's")
+				}
+				if size := <-streams.Resize; size != (engine.WindowSize{Width: 80, Height: 24}) {
+					t.Errorf("size %v", size)
+				}
+				started()
+				if a := attributes(t, program); a.Lflag&(unix.ICANON|unix.ECHO|unix.ISIG) != 0 {
+					t.Errorf("the terminal is not raw: %#x", a.Lflag)
+				}
+				if streams.Stderr != nil {
+					t.Error("a terminal has one output")
+				}
+				if _, err := user.WriteString("\x03"); err != nil {
+					t.Error(err)
+				}
+				var key [1]byte
+				if _, err := io.ReadFull(streams.Stdin, key[:]); err != nil || key[0] != 3 {
+					t.Errorf("Ctrl-C arrives as %v, %v; want the key", key, err)
+				}
+				resize(t, user, 100, 30)
+				if err := syscall.Kill(os.Getpid(), syscall.SIGWINCH); err != nil {
+					t.Error(err)
+				}
+				if size := <-streams.Resize; size != (engine.WindowSize{Width: 100, Height: 30}) {
+					t.Errorf("size %v", size)
+				}
+				return test.exit, test.err
+			}}
+			d := newDesk(f)
+			d.Stdin, d.Stdout = program, program
+			if code := d.run(t, "run", "-it", "i"); code != test.code {
+				t.Errorf("exit code %d; want %d", code, test.code)
+			}
+			if attributes(t, program) != before {
+				t.Error("the terminal is not as it was")
+			}
+		})
+	}
+}
+
+func TestExecBeginsWithTheSizeOfTheTerminal(t *testing.T) {
+	_, program := pseudoTerminal(t)
+	f := &fake{}
+	d := newDesk(f)
+	d.Stdin, d.Stdout = program, program
+	if code := d.run(t, "exec", "-it", "c", "sh"); code != 0 || f.execRequest.Size != (engine.WindowSize{Width: 80, Height: 24}) || !f.execRequest.Terminal {
+		t.Errorf("exit code %d, %+v", code, f.execRequest)
+	}
+}
+
+// Bars of a pull are wiped before the container writes its first byte.
+func TestBarsAreGoneBeforeOutput(t *testing.T) {
+	user, program := pseudoTerminal(t)
+	f := &fake{
+		create: func(_ context.Context, report progress.Func) error {
+			for done := range int64(5) {
+				report(progress.Update{Step: "pull", Item: "sha256:0123456789abcdef", Done: done, Total: 10, Unit: progress.Bytes})
+			}
+			report(progress.Update{Step: "pull", Item: "sha256:ffff", Done: 7, Total: 7, Unit: progress.Bytes})
+			report(progress.Update{Step: "unpack\x1b[2J", Item: "files", Done: 7, Unit: progress.Items})
+			return nil
+		},
+		run: func(_ context.Context, streams engine.Streams, started func()) (engine.Exit, error) {
+			started()
+			_, err := io.WriteString(streams.Stderr, "first byte\n")
+			return engine.Exit{}, err
+		},
+	}
+	d := newDesk(f)
+	d.Stderr = program
+	if code := d.run(t, "run", "i"); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	var screen strings.Builder
+	lines := bufio.NewReader(user)
+	for {
+		text, err := lines.ReadString('\n')
+		screen.WriteString(text)
+		if err != nil || strings.Contains(text, "first byte") {
+			break
+		}
+	}
+	output := screen.String()
+	if !strings.HasSuffix(output, "first byte\r\n") {
+		t.Fatalf("the screen got %q", output)
+	}
+	last := output[strings.LastIndex(output[:len(output)-2], "\n")+1:]
+	if at := strings.LastIndex(last, "\x1b[J"); at >= 0 {
+		last = last[at:]
+	}
+	if strings.Contains(last, "pull") || strings.Contains(output, "\x1b[2J") {
+		t.Errorf("the screen got %q", output)
+	}
+}
