@@ -30,11 +30,16 @@ type Store struct {
 
 // Open opens the store at root, an absolute path, and makes what is missing. It must belong to the user.
 func Open(root string) (*Store, error) {
-	root = filepath.Clean(root)
+	return OpenPaths(Paths{Root: root, Run: here().run()})
+}
+
+// OpenPaths is Open with another place for runtime directories.
+func OpenPaths(paths Paths) (*Store, error) {
+	root := filepath.Clean(paths.Root)
 	if !filepath.IsAbs(root) {
 		return nil, &fault.Error{Reason: fault.Invalid, Op: "open root", Subject: root, Cause: errors.New("not an absolute path")}
 	}
-	s := &Store{paths: Paths{Root: root, Run: here().run()}}
+	s := &Store{paths: Paths{Root: root, Run: paths.Run}}
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return nil, rootError(root, err)
 	}
