@@ -38,10 +38,12 @@ func Replay(ctx context.Context, path string, options Options, stdout, stderr io
 	// The watch begins before the reading, so that nothing falls in between.
 	var more *growth
 	if options.Follow {
-		if more, err = watch(ctx, path); err != nil {
+		g, err := watch(ctx, path)
+		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, more.close()) }()
+		more = g
+		defer func() { _ = g.close() }() // it was only watched
 	}
 	skip := 0
 	if options.Tail >= 0 {
