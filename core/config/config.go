@@ -36,7 +36,7 @@ type Plugins struct {
 	Dirs []string `toml:"dirs"`
 	// Use names the plugin of a kind, or gives its path.
 	Use map[sdk.Kind]string `toml:"use"`
-	// SHA256 pins plugins, by name or path, to 64 hexadecimal digits. Others are not started.
+	// SHA256 pins plugins, by name or path, to 64 hexadecimal digits. One with another digest is not started.
 	SHA256 map[string]string `toml:"sha256"`
 	// Path has the directories of VZCTL_PLUGIN_PATH, which come last.
 	Path []string `toml:"-"`

@@ -84,13 +84,13 @@ func at(path string) (Plugin, error) {
 	return p, nil
 }
 
-// trust refuses a plugin that someone else than root or the user can change: the file, or its directory.
+// trust refuses a plugin that someone else than root or the user can change: the file, its directory, or that of a link to it.
 func trust(path string) error {
 	real, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return err
 	}
-	for _, p := range []string{real, filepath.Dir(real)} {
+	for _, p := range []string{real, filepath.Dir(real), filepath.Dir(path)} {
 		info, err := os.Stat(p)
 		if err != nil {
 			return err
