@@ -4,22 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"os"
 	"path/filepath"
 
-	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sys/unix"
 
 	"github.com/vzctl/vzctl/sdk/fault"
 )
 
-const (
-	chunkSize = 256 << 10
-	chunks    = 8 // between reading and hashing
-)
+// maxBlob is larger than any disk, in bytes, and far from overflowing.
+const maxBlob = 1 << 50
 
 // Write brings a blob into the layout, unless it is there, and returns how many bytes it read from the reader that open gives. Of several
 // writers of one blob, in any process, one reads and the others wait for it. progress, which may be nil, is told the bytes so far. The
@@ -29,11 +24,14 @@ func (d Dir) Write(ctx context.Context, of ocispec.Descriptor, open func(context
 	if err != nil {
 		return 0, err
 	}
-	if of.Size < 0 {
+	if of.Size < 0 || of.Size > maxBlob {
 		return 0, &fault.Error{Reason: fault.Invalid, Op: "write blob", Subject: of.Digest.String(), Cause: fmt.Errorf("size %d", of.Size)}
 	}
 	if have, err := d.Has(of); err != nil || have {
 		return 0, err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), dirMode); err != nil {
+		return 0, pathError("write blob", of.Digest.String(), err)
 	}
 	partial, err := d.lockPartial(ctx, of.Digest)
 	if err != nil {
@@ -75,35 +73,29 @@ func (d Dir) WriteDocument(ctx context.Context, of ocispec.Descriptor, raw []byt
 
 // fill copies exactly what the descriptor describes into f and onto the disk.
 func fill(ctx context.Context, f *os.File, of ocispec.Descriptor, source io.Reader, progress func(int64)) (read int64, err error) {
-	// The whole blob is held in no memory, and read once: while one chunk is hashed, the next is read and written.
-	sum := startHash(of.Digest.Algorithm())
+	// The blob is read once: while one chunk is hashed, the next is read and written.
+	sum := startHash(of)
+	defer sum.stop()
 	flush := writeback{file: f}
-	for {
+	rest := io.LimitReader(source, of.Size+1) // one more than described, to notice that there is more
+	for more := true; more; {
 		if err := ctx.Err(); err != nil {
-			sum.stop()
 			return read, err
 		}
 		buf := <-sum.free
-		// One byte more than described, to notice that there is more.
-		n, readErr := io.ReadFull(io.LimitReader(source, of.Size+1-read), buf[:chunkSize])
+		n, err := readChunk(rest, buf)
 		read += int64(n)
-		if n > 0 {
-			if _, err := f.Write(buf[:n]); err != nil {
-				sum.stop()
-				return read, pathError("write blob", of.Digest.String(), err)
-			}
-			sum.work <- buf[:n]
-			flush.written(read)
-			if progress != nil {
-				progress(min(read, of.Size))
-			}
+		more = err == nil
+		if err != nil && !errors.Is(err, io.EOF) {
+			return read, err
 		}
-		if errors.Is(readErr, io.EOF) || (errors.Is(readErr, io.ErrUnexpectedEOF) && n < chunkSize && endOf(readErr)) {
-			break
+		if _, err := f.Write(buf[:n]); err != nil {
+			return read, pathError("write blob", of.Digest.String(), err)
 		}
-		if readErr != nil {
-			sum.stop()
-			return read, readErr
+		sum.work <- buf[:n]
+		flush.written(read)
+		if progress != nil {
+			progress(min(read, of.Size))
 		}
 	}
 	got := sum.stop()
@@ -122,4 +114,14 @@ func fill(ctx context.Context, f *os.File, of ocispec.Descriptor, source io.Read
 		return read, pathError("write blob", of.Digest.String(), err)
 	}
 	return read, nil
+}
+
+// readChunk fills buf, unless the source ends or fails first.
+func readChunk(source io.Reader, buf []byte) (n int, err error) {
+	for n < len(buf) && err == nil {
+		var m int
+		m, err = source.Read(buf[n:])
+		n += m
+	}
+	return n, err
 }
