@@ -37,7 +37,7 @@ type Options struct {
 type Host struct {
 	options Options
 	goos    string
-	start   func(context.Context, launch.Options) (*launch.Process, error)
+	sums    launch.MemorySums
 }
 
 // New returns a host.
@@ -45,7 +45,7 @@ func New(options Options) *Host {
 	if options.Log == nil {
 		options.Log = hclog.NewNullLogger()
 	}
-	return &Host{options: options, goos: runtime.GOOS, start: launch.Start}
+	return &Host{options: options, goos: runtime.GOOS}
 }
 
 // Running is a plugin that was started. Close it.
@@ -227,8 +227,8 @@ func (h *Host) launch(ctx context.Context, p Plugin, kind sdk.Kind) (*launch.Pro
 	if pin == "" {
 		pin = h.options.Plugins.SHA256[p.Name]
 	}
-	return h.start(ctx, launch.Options{Path: p.Path, Kind: kind, RuntimeDir: h.options.RuntimeDir, SHA256: pin,
-		Log: h.options.Log.Named(p.Name)})
+	return launch.Start(ctx, launch.Options{Path: p.Path, Kind: kind, RuntimeDir: h.options.RuntimeDir, SHA256: pin, Sums: &h.sums,
+		Log: h.options.Log})
 }
 
 // dirs in the order in which they are searched.
