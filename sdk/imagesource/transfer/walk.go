@@ -179,6 +179,9 @@ func (t *Tree) manifest(ctx context.Context, d ocispec.Descriptor, raw []byte) (
 		if !isLayer(layer.MediaType) {
 			return none, unsupported("a layer", layer.MediaType)
 		}
+		if err := checkDigest(layer.Digest); err != nil {
+			return none, err
+		}
 	}
 	config, err := t.document(ctx, m.Config)
 	if err != nil {
