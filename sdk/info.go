@@ -31,6 +31,15 @@ type Info struct {
 	Capabilities     map[string][]string `json:"capabilities,omitempty"`
 }
 
+// Keys of Info.Capabilities that plugins of every kind may use to speak of the host they are on.
+const (
+	// CapabilityProblem has a line for each thing the plugin misses on this host, CapabilityFix at the same index the command that mends it.
+	CapabilityProblem = "problem"
+	CapabilityFix     = "fix"
+	// CapabilityNote has what people should know: why an accelerator is not used, say.
+	CapabilityNote = "note"
+)
+
 // Offers reports whether the capability key has the value.
 func (i Info) Offers(key, value string) bool {
 	for _, v := range i.Capabilities[key] {

@@ -15,6 +15,7 @@ import (
 
 	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
 	"github.com/vzctl/vzctl/sdk/fault"
+	"github.com/vzctl/vzctl/sdk/rpc"
 )
 
 // Ports of the guest, and the port of the host on which the guest says that it is ready.
@@ -68,14 +69,12 @@ func Dial(ctx context.Context, vsockPath, version string) (*Client, error) {
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(dialer),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
-		grpc.WithUnaryInterceptor(mapErrors),
-		grpc.WithStreamInterceptor(mapStreamErrors),
 		grpc.WithNoProxy(), grpc.WithDisableServiceConfig(), grpc.WithIdleTimeout(0),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: time.Minute}))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("connect to the guest's agent: %w", err), first.Close())
 	}
-	c := &Client{AgentClient: guestv1.NewAgentClient(conn), vsockPath: vsockPath, conn: conn}
+	c := &Client{AgentClient: guestv1.NewAgentClient(rpc.Wrap(conn, rpc.Peer{Name: "the guest's agent"})), vsockPath: vsockPath, conn: conn}
 	if err := c.hello(ctx, version); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}

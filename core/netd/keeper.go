@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -191,6 +190,13 @@ func (k *keeper) Attach(ctx context.Context, request network.AttachRequest) (net
 	return endpoint, nil
 }
 
+// Wanted returns the wishes that give an endpoint its address and MAC again.
+func Wanted(endpoint network.Endpoint) network.AttachRequest {
+	wanted := settled(network.AttachRequest{}, endpoint)
+	wanted.LinkTypes = nil
+	return wanted
+}
+
 // settled is the request that gives the same endpoint again.
 func settled(request network.AttachRequest, endpoint network.Endpoint) network.AttachRequest {
 	for _, prefix := range endpoint.Addresses {
@@ -254,14 +260,6 @@ func (k *keeper) Watch(ctx context.Context, name string, event func(network.Even
 			return err
 		}
 	}
-}
-
-// address returns the endpoint's first address, for the log.
-func address(e network.Endpoint) netip.Addr {
-	if len(e.Addresses) == 0 {
-		return netip.Addr{}
-	}
-	return e.Addresses[0].Addr()
 }
 
 func notThis(name string) error {

@@ -141,6 +141,13 @@ func Process(args, env []string, workingDir string, terminal bool) (*specs.Proce
 	}, nil
 }
 
+// SetConsoleSize gives the terminal of a process its first size, in characters. Zero leaves it unset.
+func SetConsoleSize(p *specs.Process, width, height uint32) {
+	if p.Terminal && width > 0 && height > 0 {
+		p.ConsoleSize = &specs.Box{Width: uint(width), Height: uint(height)}
+	}
+}
+
 func firstOf(values ...string) string {
 	for _, v := range values {
 		if v != "" {

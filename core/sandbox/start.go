@@ -49,7 +49,7 @@ func (s *Sandbox) steps() []steps.Step {
 		s.createVMStep("hypervisor", "network"),
 		s.startVMStep("create vm"),
 		s.agentStep("start vm"),
-		s.adoptStep("agent", "network"),
+		s.adoptStep(agentStepName, "network"),
 		s.containerStep("adopt"),
 		s.streamsStep("container"),
 		s.releaseStep("streams"),
@@ -79,11 +79,28 @@ func (s *Sandbox) Start(ctx context.Context) error {
 	return nil
 }
 
-// Timeline tells when each step of the start ran, and what of it the guest spent booting.
-func (s *Sandbox) Timeline() []steps.Phase {
-	phases := slices.Clone(s.done.Phases)
-	slices.SortStableFunc(phases, func(a, b steps.Phase) int { return int(a.Begin - b.Begin) })
-	return phases
+// Phase of a start. Where is "host" or "guest".
+type Phase struct {
+	steps.Phase
+	Where string
+}
+
+// Timeline tells when each step of the start ran, and what of the wait for the agent the guest spent booting.
+func (s *Sandbox) Timeline() []Phase {
+	var all []Phase
+	for _, p := range s.done.Phases {
+		all = append(all, Phase{p, "host"})
+		if p.Name == agentStepName {
+			initAt, answeredAt := s.guest.Booted()
+			// The guest's clock starts with its kernel; the host's sees only the answer.
+			kernelAt := p.Begin.Add(p.Duration - answeredAt)
+			all = append(all,
+				Phase{steps.Phase{Name: "kernel", Begin: kernelAt, Duration: initAt}, "guest"},
+				Phase{steps.Phase{Name: "vminitd", Begin: kernelAt.Add(initAt), Duration: answeredAt - initAt}, "guest"})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b Phase) int { return a.Begin.Compare(b.Begin) })
+	return all
 }
 
 // VM returns the machine as it was started.

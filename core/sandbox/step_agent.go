@@ -18,9 +18,11 @@ import (
 // agentShutdown is how long a guest may take to kill, unmount and sync.
 const agentShutdown = 15 * time.Second
 
+const agentStepName = "agent"
+
 // agentStep connects to vminitd, waiting for the VM to boot; a VM that ends meanwhile ends the wait with its last words.
 func (s *Sandbox) agentStep(needs ...string) steps.Step {
-	return steps.Step{Name: "agent", Needs: needs,
+	return steps.Step{Name: agentStepName, Needs: needs,
 		Do: func(ctx context.Context) error {
 			ctx, cancel := context.WithCancelCause(ctx)
 			defer cancel(nil)

@@ -21,10 +21,11 @@ type Step struct {
 	Undo func(ctx context.Context) error
 }
 
-// Phase tells when a step ran, counted from the beginning of Run.
+// Phase tells when a step ran.
 type Phase struct {
-	Name            string
-	Begin, Duration time.Duration
+	Name     string
+	Begin    time.Time
+	Duration time.Duration
 }
 
 // Done is a list of steps that were all done. Undo takes them back.
@@ -38,7 +39,6 @@ const undoTimeout = 20 * time.Second
 
 // Run does all steps. After an error everything done has been undone, whatever became of ctx.
 func Run(ctx context.Context, list []Step) (*Done, error) {
-	begun := time.Now()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	finished := make(map[string]chan struct{}, len(list))
@@ -68,9 +68,9 @@ func Run(ctx context.Context, list []Step) (*Done, error) {
 			if ctx.Err() != nil {
 				return
 			}
-			phase := Phase{Name: s.Name, Begin: time.Since(begun)}
+			phase := Phase{Name: s.Name, Begin: time.Now()}
 			err := s.Do(ctx)
-			phase.Duration = time.Since(begun) - phase.Begin
+			phase.Duration = time.Since(phase.Begin)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {

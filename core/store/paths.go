@@ -45,6 +45,7 @@ func (p Paths) Container(id string) string { return filepath.Join(p.Containers()
 func (p Paths) ContainerRecord(id string) string {
 	return filepath.Join(p.Container(id), containerRecord)
 }
+func (p Paths) ContainerSpec(id string) string    { return filepath.Join(p.Container(id), "config.json") } // OCI runtime spec
 func (p Paths) ContainerLog(id string) string     { return filepath.Join(p.Container(id), "log") }
 func (p Paths) ContainerLock(id string) string    { return filepath.Join(p.Container(id), "lock") }
 func (p Paths) containerWriting(id string) string { return filepath.Join(p.Container(id), recordLock) }

@@ -1,0 +1,227 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/vzctl/vzctl/core/images"
+	"github.com/vzctl/vzctl/core/lifecycle"
+	"github.com/vzctl/vzctl/core/runtimespec"
+	"github.com/vzctl/vzctl/core/store"
+	"github.com/vzctl/vzctl/sdk"
+	"github.com/vzctl/vzctl/sdk/fault"
+	"github.com/vzctl/vzctl/sdk/kernel"
+	"github.com/vzctl/vzctl/sdk/progress"
+	"github.com/vzctl/vzctl/sdk/rootfs"
+)
+
+// Create makes a container: all that a start will need is resolved now. After an error nothing is left of it but what is cached.
+func (e *Engine) Create(ctx context.Context, request CreateRequest, report progress.Func) (Container, error) {
+	if err := e.check(&request); err != nil {
+		return Container{}, err
+	}
+	image, err := e.image(ctx, request, report)
+	if err != nil {
+		return Container{}, err
+	}
+	c, b, spec, err := e.plan(request, image)
+	if err != nil {
+		return Container{}, err
+	}
+	held, err := e.store.Create(ctx, c)
+	if err != nil {
+		return Container{}, err
+	}
+	defer held.Close()
+	if err := e.make(ctx, request, &c, &b, spec, report); err != nil {
+		undo := context.WithoutCancel(ctx)
+		_, failErr := e.store.Update(undo, c.ID, func(c *store.Container) error { return c.Advance(lifecycle.Fail) })
+		return Container{}, errors.Join(err, failErr, e.store.RemoveSandbox(undo, b.ID), e.store.Remove(undo, c.ID))
+	}
+	e.tell(ctx, "container", "create", c.ID, c.Name)
+	return e.view(c), nil
+}
+
+// check fills in defaults and refuses early what needs no look at anything.
+func (e *Engine) check(r *CreateRequest) error {
+	d := e.config.Defaults
+	if r.Name != "" {
+		if err := store.CheckName(r.Name); err != nil {
+			return err
+		}
+		if id, err := e.store.Resolve(r.Name); err == nil {
+			if other, err := e.store.Get(id); err == nil && other.Name == r.Name {
+				return &fault.Error{Reason: fault.AlreadyExists, Op: "use name", Subject: r.Name,
+					Cause: fmt.Errorf("container %s has it", store.ShortID(id)), Hint: "remove that one or choose another name"}
+			}
+		}
+	}
+	if r.CPUs == 0 {
+		r.CPUs = d.CPUs
+	}
+	if r.CPUs == 0 {
+		r.CPUs = DefaultCPUs
+	}
+	if r.MemoryBytes == 0 {
+		r.MemoryBytes = uint64(d.Memory)
+	}
+	if r.MemoryBytes == 0 {
+		r.MemoryBytes = DefaultMemoryBytes
+	}
+	if r.MemoryBytes < MinMemoryBytes {
+		return &fault.Error{Reason: fault.Invalid, Op: "set memory", Cause: fmt.Errorf("%d bytes are too little for a container", r.MemoryBytes),
+			Hint: fmt.Sprintf("give at least %dm", MinMemoryBytes>>20)}
+	}
+	r.Network = firstNonEmpty(r.Network, d.Network, DefaultNetwork)
+	if r.Network == NoNetwork {
+		r.Network = ""
+	} else if _, err := e.networkConfig(r.Network); err != nil {
+		return err
+	}
+	r.Kernel = firstNonEmpty(r.Kernel, d.Kernel)
+	r.Platform = firstNonEmpty(r.Platform, e.hostPlatform())
+	if r.HypervisorOptions == nil {
+		r.HypervisorOptions = d.HypervisorOptions
+	}
+	return e.checkInitrd()
+}
+
+// MinMemoryBytes is the least a container may be given.
+const MinMemoryBytes = 32 << 20
+
+// plan makes the records.
+func (e *Engine) plan(r CreateRequest, image images.Image) (store.Container, store.Sandbox, []byte, error) {
+	config := image.Config.Config
+	args, err := runtimespec.Arguments(config, r.Entrypoint, r.Command)
+	if err != nil {
+		return store.Container{}, store.Sandbox{}, nil, err
+	}
+	id := store.NewID()
+	hostname := firstNonEmpty(r.Hostname, store.ShortID(id))
+	spec, err := runtimespec.Build(runtimespec.Input{ContainerID: id, Image: config, Args: args, Env: r.Env, WorkingDir: r.WorkingDir,
+		Hostname: hostname, Terminal: r.Terminal, ReadOnly: r.ReadOnly, CPUs: r.CPUs, MemoryBytes: r.MemoryBytes})
+	if err != nil {
+		return store.Container{}, store.Sandbox{}, nil, err
+	}
+	body, err := json.Marshal(spec)
+	if err != nil {
+		return store.Container{}, store.Sandbox{}, nil, err
+	}
+	now := time.Now()
+	c := store.Container{
+		ID: id, Name: firstNonEmpty(r.Name, store.ShortID(id)), Created: now,
+		Image: image.Name, Manifest: image.Manifest.Digest, Platform: r.Platform,
+		Process: store.Process{Args: spec.Process.Args, Env: spec.Process.Env, WorkingDir: spec.Process.Cwd,
+			User: firstNonEmpty(r.User, config.User), Terminal: r.Terminal, StdinOpen: r.StdinOpen, StopSignal: config.StopSignal},
+		ReadOnly: r.ReadOnly, AutoRemove: r.AutoRemove, Hostname: hostname, Network: r.Network,
+		Resources: store.Resources{CPUs: r.CPUs, MemoryBytes: r.MemoryBytes},
+		Labels:    runtimespec.Labels(config.Labels, r.Labels),
+		Plugins:   map[sdk.Kind]string{},
+		Sandbox:   store.NewID(), Desired: store.DesiredStopped,
+	}
+	b := store.Sandbox{
+		ID: c.Sandbox, Created: now, Containers: []string{id},
+		Arch: image.Manifest.Platform.Architecture, CPUs: r.CPUs, MemoryBytes: r.MemoryBytes + vmOverheadBytes,
+		InitrdPath: e.options.InitrdPath, HypervisorOptions: r.HypervisorOptions, Network: r.Network, Hostname: hostname,
+	}
+	return c, b, body, nil
+}
+
+// make fills the records with what plugins give, and puts everything on the disk. What plugins do not need of each other they do side by side.
+func (e *Engine) make(ctx context.Context, r CreateRequest, c *store.Container, b *store.Sandbox, spec []byte, report progress.Func) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if err := e.store.CreateSandbox(ctx, *b); err != nil {
+		return err
+	}
+	var (
+		wait       sync.WaitGroup
+		mu         sync.Mutex
+		errs       []error
+		guestImage kernel.Kernel
+		disks      []rootfs.Disk
+		layer      rootfs.Disk
+	)
+	side := func(f func() error) {
+		wait.Go(func() {
+			if err := f(); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				if len(errs) == 0 || !errors.Is(err, context.Canceled) {
+					errs = append(errs, err)
+				}
+				cancel()
+			}
+		})
+	}
+	side(func() (err error) {
+		guestImage, err = e.ensureKernel(ctx, r.Kernel, b.Arch, r.Plugins[sdk.KernelProvider], report)
+		return err
+	})
+	side(func() (err error) {
+		disks, layer, err = e.rootfs(ctx, r, c, report)
+		return err
+	})
+	side(func() error { return e.choosePlugins(ctx, r, c, b) })
+	wait.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	if err := e.matchCapabilities(ctx, c, b, guestImage, len(disks)+1); err != nil {
+		return err
+	}
+	if err := os.WriteFile(e.store.Paths().ContainerSpec(c.ID), spec, 0o600); err != nil {
+		return err
+	}
+	b.Kernel = guestImage
+	if _, err := e.store.UpdateSandbox(ctx, b.ID, func(record *store.Sandbox) error { *record = *b; return nil }); err != nil {
+		return err
+	}
+	updated, err := e.store.Update(ctx, c.ID, func(record *store.Container) error {
+		state := record.State
+		*record = *c
+		record.State, record.Disks, record.Layer = state, disks, layer
+		return record.Advance(lifecycle.Made)
+	})
+	if err == nil {
+		*c = updated
+	}
+	return err
+}
+
+// rootfs gets the image's disks, from the cache if they were built before, and an empty layer.
+func (e *Engine) rootfs(ctx context.Context, r CreateRequest, c *store.Container, report progress.Func) ([]rootfs.Disk, rootfs.Disk, error) {
+	running, err := e.host.Start(ctx, sdk.RootfsBuilder, r.Plugins[sdk.RootfsBuilder])
+	if err != nil {
+		return nil, rootfs.Disk{}, err
+	}
+	defer e.closePlugin(running)
+	builder := rootfs.NewClient(running.Conn(), running.Info())
+	paths := e.store.Paths()
+	built, err := builder.Build(ctx, rootfs.BuildRequest{RequestID: "build " + c.ID, LayoutPath: paths.Images(), Manifest: c.Manifest,
+		CacheDir: paths.Rootfs()}, report)
+	if err != nil {
+		return nil, rootfs.Disk{}, err
+	}
+	if err := checkDisks(built.Disks, paths.Rootfs()); err != nil {
+		return nil, rootfs.Disk{}, err
+	}
+	for _, warning := range built.Warnings {
+		e.log.Warn("the root file system differs from the image", "image", c.Image, "warning", warning)
+	}
+	size := int64(e.config.Defaults.Disk)
+	if size == 0 {
+		size = DefaultDiskBytes
+	}
+	layer, err := builder.CreateWritable(ctx, rootfs.WritableRequest{RequestID: "layer " + c.ID, Path: paths.SandboxLayer(c.Sandbox),
+		SizeBytes: size, Purpose: rootfs.Layer})
+	if err != nil {
+		return nil, rootfs.Disk{}, err
+	}
+	return built.Disks, layer, checkDisks([]rootfs.Disk{layer}, paths.Sandbox(c.Sandbox))
+}

@@ -1,0 +1,365 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/vzctl/vzctl/core/lifecycle"
+	"github.com/vzctl/vzctl/core/lock"
+	"github.com/vzctl/vzctl/core/store"
+	"github.com/vzctl/vzctl/core/supervisor"
+)
+
+// Start starts a container that runs by itself.
+func (e *Engine) Start(ctx context.Context, ref string) (Container, error) {
+	s, held, err := e.supervise(ctx, ref)
+	if err != nil {
+		return Container{}, err
+	}
+	defer held.Close()
+	defer s.Close()
+	if err := s.Start(ctx); err != nil {
+		return Container{}, err
+	}
+	return e.Inspect(ctx, s.ContainerID)
+}
+
+// AttachStart starts a container with its streams connected before its process runs.
+func (e *Engine) AttachStart(ctx context.Context, ref string, streams Streams, started func(Container)) (Exit, error) {
+	s, held, err := e.supervise(ctx, ref)
+	if err != nil {
+		return Exit{}, err
+	}
+	defer s.Close()
+	attached, err := attach(ctx, s, "", streams, true)
+	if err != nil {
+		return Exit{}, errors.Join(err, s.Abandon(ctx), held.Close())
+	}
+	defer attached.close()
+	err = s.Start(ctx)
+	if err := errors.Join(err, held.Close()); err != nil {
+		return Exit{}, err
+	}
+	if started != nil {
+		c, err := e.Inspect(ctx, s.ContainerID)
+		if err != nil {
+			return Exit{}, err
+		}
+		started(c)
+	}
+	return e.follow(ctx, s, attached, streams)
+}
+
+// Attach connects to a container that runs.
+func (e *Engine) Attach(ctx context.Context, ref string, streams Streams) (Exit, error) {
+	s, err := e.connect(ref, lifecycle.Attach)
+	if err != nil {
+		return Exit{}, err
+	}
+	defer s.Close()
+	attached, err := attach(ctx, s, "", streams, false)
+	if err != nil {
+		return Exit{}, err
+	}
+	defer attached.close()
+	return e.follow(ctx, s, attached, streams)
+}
+
+// follow waits until all output is written and the container is on record as stopped.
+func (e *Engine) follow(ctx context.Context, s *supervisor.Client, attached *attachment, streams Streams) (Exit, error) {
+	resizing, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go forwardSizes(resizing, s, "", streams.Resize)
+	if err := attached.wait(ctx); err != nil {
+		return Exit{}, err
+	}
+	return e.ended(ctx, s)
+}
+
+// ended asks for the end of a container; if its supervisor is gone the record tells.
+func (e *Engine) ended(ctx context.Context, s *supervisor.Client) (Exit, error) {
+	outcome, err := s.Wait(ctx, "")
+	if err == nil {
+		return Exit(outcome), nil
+	}
+	if ctx.Err() != nil {
+		return Exit{}, ctx.Err()
+	}
+	if err := lock.AwaitFree(ctx, e.store.Paths().SandboxLife(s.SandboxID)); err != nil {
+		return Exit{}, err
+	}
+	c, getErr := e.store.Get(s.ContainerID)
+	if getErr != nil {
+		return Exit{}, errors.Join(err, getErr)
+	}
+	if c.Exit == nil {
+		return Exit{}, err
+	}
+	return exitOf(c), nil
+}
+
+// Wait returns when a container has stopped.
+func (e *Engine) Wait(ctx context.Context, ref string) (Exit, error) {
+	c, err := e.store.Find(ref)
+	if err != nil {
+		return Exit{}, err
+	}
+	if !c.State.Active() {
+		return exitOf(c), nil
+	}
+	s, err := supervisor.Connect(e.store, c.Sandbox, c.ID)
+	if err != nil {
+		return Exit{}, err
+	}
+	defer s.Close()
+	return e.ended(ctx, s)
+}
+
+// Stop ends a container.
+func (e *Engine) Stop(ctx context.Context, ref string, options StopOptions) error {
+	c, err := e.store.Find(ref)
+	if err != nil {
+		return err
+	}
+	number, err := signalNumber(firstNonEmpty(options.Signal, c.Process.StopSignal, "SIGTERM"))
+	if err != nil {
+		return err
+	}
+	timeout := defaultStopTimeout
+	if options.Timeout != nil {
+		timeout = *options.Timeout
+	}
+	return e.stop(ctx, c, number, timeout)
+}
+
+// defaultStopTimeout is how long a process may take to end after the stop signal.
+const defaultStopTimeout = 10 * time.Second
+
+func (e *Engine) stop(ctx context.Context, c store.Container, signal int, timeout time.Duration) error {
+	if !c.State.Active() {
+		return refuse(c, lifecycle.Stop)
+	}
+	s, err := supervisor.Connect(e.store, c.Sandbox, c.ID)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if err := s.Stop(ctx, signal, timeout); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		// A supervisor that died of it, or meanwhile, has stopped the container too.
+		if alive, aliveErr := e.store.Alive(c.Sandbox); aliveErr != nil || alive {
+			return errors.Join(err, aliveErr)
+		}
+	}
+	// The next verb finds nobody in its way.
+	return lock.AwaitFree(ctx, e.store.Paths().SandboxLife(c.Sandbox))
+}
+
+// Kill sends a signal to a container's process.
+func (e *Engine) Kill(ctx context.Context, ref, signal string) error {
+	number, err := signalNumber(firstNonEmpty(signal, "SIGKILL"))
+	if err != nil {
+		return err
+	}
+	s, err := e.connect(ref, lifecycle.Kill)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	return s.Signal(ctx, "", number)
+}
+
+// Remove removes a container and all that is its own.
+func (e *Engine) Remove(ctx context.Context, ref string, force bool) error {
+	id, err := e.store.Resolve(ref)
+	if err != nil {
+		return err
+	}
+	c, err := e.store.Get(id)
+	if err == nil && c.State.Active() && force {
+		if err := e.stop(ctx, c, sigkill, 0); err != nil {
+			return err
+		}
+	}
+	held, err := e.store.LockContainer(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer held.Close()
+	return e.discard(ctx, id, force)
+}
+
+const sigkill = 9
+
+// discard removes a container whose lock is held; with force even one whose record is damaged.
+func (e *Engine) discard(ctx context.Context, id string, force bool) error {
+	name := ""
+	if c, err := e.store.Get(id); err == nil {
+		name = c.Name
+		if err := supervisor.Discard(ctx, e.store, id); err != nil {
+			return err
+		}
+	} else if !force {
+		return err
+	} else if err := e.store.Remove(ctx, id); err != nil {
+		return err
+	}
+	e.tell(ctx, "container", "destroy", id, name)
+	return nil
+}
+
+// Exec runs another process in a container.
+func (e *Engine) Exec(ctx context.Context, ref string, request ExecRequest, streams Streams) (Exit, error) {
+	s, err := e.connect(ref, lifecycle.Exec)
+	if err != nil {
+		return Exit{}, err
+	}
+	defer s.Close()
+	process, err := s.CreateProcess(ctx, supervisor.ProcessRequest{Args: request.Args, Env: request.Env, WorkingDir: request.WorkingDir,
+		User: request.User, Terminal: request.Terminal, Width: uint32(request.Size.Width), Height: uint32(request.Size.Height)})
+	if err != nil {
+		return Exit{}, err
+	}
+	if request.Detach {
+		// Its output goes nowhere, but it must go.
+		streams = Streams{Stdout: io.Discard, Stderr: io.Discard}
+	}
+	attached, err := attach(ctx, s, process, streams, true)
+	if err != nil {
+		return Exit{}, errors.Join(err, s.DeleteProcess(ctx, process))
+	}
+	defer attached.close()
+	if err := s.StartProcess(ctx, process); err != nil {
+		return Exit{}, errors.Join(err, s.DeleteProcess(context.WithoutCancel(ctx), process))
+	}
+	if request.Detach {
+		return Exit{}, nil
+	}
+	resizing, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go forwardSizes(resizing, s, process, streams.Resize)
+	if err := attached.wait(ctx); err != nil {
+		return Exit{}, err
+	}
+	outcome, err := s.Wait(ctx, process)
+	if err != nil {
+		return Exit{}, err
+	}
+	return Exit(outcome), s.DeleteProcess(ctx, process)
+}
+
+// connect reaches the supervisor of a container in whose state event is allowed.
+func (e *Engine) connect(ref string, event lifecycle.Event) (*supervisor.Client, error) {
+	c, err := e.store.Find(ref)
+	if err != nil {
+		return nil, err
+	}
+	if err := refuse(c, event); err != nil {
+		return nil, err
+	}
+	return supervisor.Connect(e.store, c.Sandbox, c.ID)
+}
+
+// attachment is the caller's end of a process's streams.
+type attachment struct {
+	conns   []net.Conn
+	outputs sync.WaitGroup
+	inputs  sync.WaitGroup
+	mu      sync.Mutex
+	err     error // of writing to the caller
+}
+
+// attach opens the streams the caller has.
+func attach(ctx context.Context, s *supervisor.Client, process string, streams Streams, closeStdin bool) (*attachment, error) {
+	a := &attachment{}
+	open := func(kind supervisor.Stream) (net.Conn, error) {
+		conn, err := s.OpenStream(ctx, process, kind, closeStdin)
+		if err == nil {
+			a.conns = append(a.conns, conn)
+		}
+		return conn, err
+	}
+	for _, out := range []struct {
+		kind supervisor.Stream
+		to   io.Writer
+	}{{supervisor.Stdout, streams.Stdout}, {supervisor.Stderr, streams.Stderr}} {
+		if out.to == nil {
+			continue
+		}
+		conn, err := open(out.kind)
+		if err != nil {
+			return nil, errors.Join(err, a.close())
+		}
+		a.outputs.Go(func() {
+			if _, err := io.Copy(out.to, conn); err != nil && !errors.Is(err, net.ErrClosed) {
+				a.mu.Lock()
+				a.err = errors.Join(a.err, err)
+				a.mu.Unlock()
+				_ = conn.Close() // so that the process is not held back by one who cannot write
+			}
+		})
+	}
+	if streams.Stdin == nil && !(closeStdin && process != "") {
+		return a, nil
+	}
+	conn, err := open(supervisor.Stdin)
+	if err != nil {
+		return nil, errors.Join(err, a.close())
+	}
+	half, ok := conn.(interface{ CloseWrite() error })
+	if !ok {
+		return nil, errors.Join(errors.New("the supervisor's stream cannot be half-closed"), a.close())
+	}
+	if streams.Stdin == nil {
+		return a, half.CloseWrite()
+	}
+	// Not waited for: a read of the caller's stdin cannot be interrupted.
+	go func() {
+		_, _ = io.Copy(conn, streams.Stdin) // a process that does not read its input is no error
+		_ = half.CloseWrite()
+	}()
+	return a, nil
+}
+
+// wait returns when all output has been written, or ctx ends.
+func (a *attachment) wait(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { _ = a.close() })
+	defer stop()
+	a.outputs.Wait()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.err
+}
+
+func (a *attachment) close() error {
+	var errs []error
+	for _, conn := range a.conns {
+		if err := conn.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func forwardSizes(ctx context.Context, s *supervisor.Client, process string, sizes <-chan WindowSize) {
+	for {
+		select {
+		case size, ok := <-sizes:
+			if !ok {
+				return
+			}
+			_ = s.Resize(ctx, process, uint32(size.Width), uint32(size.Height)) // a process that has just ended has no size
+		case <-ctx.Done():
+			return
+		}
+	}
+}

@@ -1,0 +1,108 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	"github.com/vzctl/vzctl/core/lifecycle"
+	"github.com/vzctl/vzctl/core/lock"
+	"github.com/vzctl/vzctl/core/netd"
+	"github.com/vzctl/vzctl/core/store"
+	"github.com/vzctl/vzctl/core/supervisor"
+	"github.com/vzctl/vzctl/sdk"
+	"github.com/vzctl/vzctl/sdk/fault"
+	"github.com/vzctl/vzctl/sdk/network"
+)
+
+// supervise records that a container is starting and launches its supervisor. The container's lock is returned held: until the start is settled
+// it is what tells others that somebody looks after it.
+func (e *Engine) supervise(ctx context.Context, ref string) (s *supervisor.Client, held *lock.Lock, err error) {
+	id, err := e.store.Resolve(ref)
+	if err != nil {
+		return nil, nil, err
+	}
+	if held, err = e.store.LockContainer(ctx, id); err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, held.Close())
+		}
+	}()
+	asked := time.Now()
+	c, err := e.store.Update(ctx, id, func(c *store.Container) error {
+		if err := c.Advance(lifecycle.Start); err != nil {
+			return err
+		}
+		c.Desired, c.Exit = store.DesiredRunning, nil
+		c.Run = &store.Run{Asked: asked}
+		return nil
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	if s, err = e.launch(ctx, c); err != nil {
+		_, updateErr := e.store.Update(context.WithoutCancel(ctx), id, func(c *store.Container) error {
+			c.Exit = &store.Exit{Code: 125, Reason: lifecycle.ReasonFailedToStart, Message: err.Error(), Time: time.Now()}
+			return c.Advance(lifecycle.Fail)
+		})
+		return nil, nil, errors.Join(err, updateErr)
+	}
+	return s, held, nil
+}
+
+func (e *Engine) launch(ctx context.Context, c store.Container) (*supervisor.Client, error) {
+	// A supervisor before, that was killed, may have left sockets; one that is just leaving is waited for.
+	if err := lock.AwaitFree(ctx, e.store.Paths().SandboxLife(c.Sandbox)); err != nil {
+		return nil, err
+	}
+	if err := os.RemoveAll(e.store.Paths().SandboxRun(c.Sandbox)); err != nil {
+		return nil, err
+	}
+	b, err := e.store.GetSandbox(c.Sandbox)
+	if err != nil {
+		return nil, err
+	}
+	if b.Network != "" {
+		if err := e.prepareNetwork(ctx, b); err != nil {
+			return nil, err
+		}
+	}
+	return supervisor.Launch(e.store, e.options.Program, b.ID, c.ID, e.log.IsDebug())
+}
+
+// prepareNetwork writes what the network's daemon will read, should it have to be started.
+func (e *Engine) prepareNetwork(ctx context.Context, b store.Sandbox) error {
+	config, err := e.networkConfig(b.Network)
+	if err != nil {
+		return err
+	}
+	plugin, err := e.host.Find(ctx, sdk.Network, b.NetworkPlugin)
+	if err != nil {
+		return err
+	}
+	paths := e.store.Paths()
+	for _, dir := range []string{paths.Network(b.Network), paths.NetworkState(b.Network)} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	pins := e.config.Plugins.SHA256
+	return store.WriteJSON(paths.NetworkRecord(b.Network),
+		netd.Record{Plugin: plugin.Path, SHA256: firstNonEmpty(pins[plugin.Path], pins[plugin.Name]), Config: config}, false)
+}
+
+// networkConfig returns how a network is made, from config.toml. The default network needs no word there.
+func (e *Engine) networkConfig(name string) (network.Config, error) {
+	n, known := e.config.Networks[name]
+	if !known && name != DefaultNetwork {
+		return network.Config{}, &fault.Error{Reason: fault.NotFound, Op: "use network", Subject: name,
+			Cause: errors.New("there is no such network"), Hint: "vzctl network ls shows all; config.toml adds others"}
+	}
+	paths := e.store.Paths()
+	return network.Config{Name: name, SubnetV4: n.SubnetV4, SubnetV6: n.SubnetV6, GatewayV4: n.GatewayV4, GatewayV6: n.GatewayV6,
+		MTU: n.MTU, Internal: n.Internal, AllowHostLoopback: n.AllowHostLoopback, AllowLAN: n.AllowLAN, Options: n.Options,
+		RuntimeDir: paths.NetworkRun(name), StateDir: paths.NetworkState(name)}, nil
+}

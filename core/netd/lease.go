@@ -1,0 +1,228 @@
+package netd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/vzctl/vzctl/core/daemon"
+	"github.com/vzctl/vzctl/core/lock"
+	netdv1 "github.com/vzctl/vzctl/core/proto/vzctl/netd/v1"
+	"github.com/vzctl/vzctl/core/store"
+	"github.com/vzctl/vzctl/sdk"
+	"github.com/vzctl/vzctl/sdk/fault"
+	"github.com/vzctl/vzctl/sdk/network"
+	"github.com/vzctl/vzctl/sdk/rpc"
+)
+
+// Client takes leases of networks, starting their daemons where none runs.
+type Client struct {
+	Store *store.Store
+	// Program is the vzctl that daemons are started from.
+	Program []string
+	Log     hclog.Logger
+}
+
+// Lease is one endpoint on a network. While it is held it follows its network through the death of daemon and plugin, with the same address.
+type Lease struct {
+	client  *Client
+	request network.AttachRequest
+	cancel  context.CancelFunc
+	done    chan struct{}
+
+	mu       sync.Mutex
+	endpoint network.Endpoint
+	held     *held
+}
+
+// held is a lease at one daemon's life.
+type held struct {
+	conn    *grpc.ClientConn
+	wrapped grpc.ClientConnInterface
+	stream  grpc.ServerStreamingClient[netdv1.HoldResponse]
+}
+
+// takeAgainTimeout bounds one attempt to get a lost lease back, retryDelay spaces them.
+const (
+	callTimeout      = time.Minute
+	takeAgainTimeout = 30 * time.Second
+	retryDelay       = time.Second
+)
+
+// Attach takes a lease of request.Network.
+func (c *Client) Attach(ctx context.Context, request network.AttachRequest) (*Lease, error) {
+	h, endpoint, err := c.take(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+	keeping, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	l := &Lease{client: c, request: settled(request, endpoint), endpoint: endpoint, held: h, cancel: cancel, done: make(chan struct{})}
+	go l.keep(keeping)
+	return l, nil
+}
+
+// Endpoint returns the place on the network.
+func (l *Lease) Endpoint() network.Endpoint {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.endpoint
+}
+
+// Close gives the lease back.
+func (l *Lease) Close(ctx context.Context) error {
+	l.cancel()
+	l.mu.Lock()
+	h := l.held
+	l.mu.Unlock()
+	var err error
+	if h != nil {
+		// Detached by name, so that the address is free when this returns; the end of the stream would do it a little later.
+		client := network.NewClient(h.wrapped, sdk.Info{})
+		err = client.Detach(ctx, "detach "+l.request.EndpointID, l.request.Network, l.request.EndpointID)
+		err = errors.Join(err, h.conn.Close())
+	}
+	<-l.done
+	return err
+}
+
+// keep takes the lease again whenever the daemon is gone.
+func (l *Lease) keep(ctx context.Context) {
+	defer close(l.done)
+	for {
+		l.mu.Lock()
+		h := l.held
+		l.mu.Unlock()
+		_, err := h.stream.Recv() // nothing more is sent: this is the end
+		if ctx.Err() != nil {
+			return
+		}
+		l.client.Log.Warn("the network's daemon is gone; taking the lease again", "network", l.request.Network, "error", err)
+		_ = h.conn.Close() // it is broken already
+		for {
+			attempt, cancel := context.WithTimeout(ctx, takeAgainTimeout)
+			again, endpoint, err := l.client.take(attempt, l.request)
+			cancel()
+			if err == nil {
+				l.mu.Lock()
+				l.held, l.endpoint = again, endpoint
+				l.mu.Unlock()
+				break
+			}
+			l.client.Log.Error("the container has no network", "network", l.request.Network, "error", err)
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(retryDelay):
+			}
+		}
+		if ctx.Err() != nil {
+			l.mu.Lock()
+			_ = l.held.conn.Close()
+			l.mu.Unlock()
+			return
+		}
+	}
+}
+
+// take gets a lease from the running daemon, or from a new one. A daemon may be leaving at that very moment: then it is asked for anew.
+func (c *Client) take(ctx context.Context, request network.AttachRequest) (*held, network.Endpoint, error) {
+	const attempts = 3
+	var errs error
+	for range attempts {
+		conn, d, err := c.connect(ctx, request.Network)
+		if err != nil {
+			return nil, network.Endpoint{}, err
+		}
+		h, endpoint, err := c.hold(ctx, conn, request)
+		if err == nil {
+			return h, endpoint, nil
+		}
+		errs = errors.Join(err, conn.Close())
+		if !errors.Is(err, fault.Unavailable) || ctx.Err() != nil {
+			return nil, network.Endpoint{}, errs
+		}
+		if d != nil {
+			// This very daemon was started for us: what it said last is the reason.
+			select {
+			case <-d.Done():
+				return nil, network.Endpoint{}, &fault.Error{Reason: fault.Unavailable, Op: "start network", Subject: request.Network,
+					Cause: errors.New(d.LastWords())}
+			default:
+			}
+		}
+	}
+	return nil, network.Endpoint{}, errs
+}
+
+func (c *Client) hold(ctx context.Context, conn *grpc.ClientConn, request network.AttachRequest) (*held, network.Endpoint, error) {
+	wrapped := rpc.Wrap(conn, rpc.Peer{Name: "the daemon of network " + strconv.Quote(request.Network), Timeout: callTimeout})
+	// The stream lives as long as the lease, not as this call.
+	stream, err := netdv1.NewLeasesClient(wrapped).Hold(context.WithoutCancel(ctx), &netdv1.HoldRequest{EndpointId: request.EndpointID})
+	if err != nil {
+		return nil, network.Endpoint{}, err
+	}
+	if _, err := stream.Recv(); err != nil {
+		return nil, network.Endpoint{}, err
+	}
+	endpoint, err := network.NewClient(wrapped, sdk.Info{}).Attach(ctx, request)
+	if err != nil {
+		return nil, network.Endpoint{}, err
+	}
+	return &held{conn, wrapped, stream}, endpoint, nil
+}
+
+// connect reaches the daemon of a network, starting it if need be; it is returned then.
+func (c *Client) connect(ctx context.Context, name string) (*grpc.ClientConn, *daemon.Process, error) {
+	paths := c.Store.Paths()
+	starting, err := lock.Acquire(ctx, paths.NetworkLock(name))
+	if err != nil {
+		return nil, nil, err
+	}
+	defer starting.Close()
+	socket := paths.NetdSocket(name)
+	alive, err := lock.Held(paths.NetworkLife(name))
+	if err != nil {
+		return nil, nil, err
+	}
+	var d *daemon.Process
+	if !alive {
+		if d, err = c.start(name, socket); err != nil {
+			return nil, nil, err
+		}
+	}
+	conn, err := grpc.NewClient("passthrough:///netd", grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy(),
+		grpc.WithDisableServiceConfig(), grpc.WithIdleTimeout(0),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+			var dialer net.Dialer
+			return dialer.DialContext(ctx, "unix", socket)
+		}))
+	if err != nil {
+		return nil, nil, fmt.Errorf("reach network %q: %w", name, err)
+	}
+	return conn, d, nil
+}
+
+func (c *Client) start(name, socket string) (*daemon.Process, error) {
+	paths := c.Store.Paths()
+	if _, err := c.Store.MakeNetworkRun(name); err != nil {
+		return nil, err
+	}
+	life, err := lock.Try(paths.NetworkLife(name))
+	if err != nil {
+		return nil, err
+	}
+	args := []string{"netd", "--root", paths.Root}
+	if c.Log.IsDebug() {
+		args = append(args, "--debug")
+	}
+	return daemon.Start(daemon.Spec{Program: c.Program, Args: append(args, name), Sockets: []string{socket}, Life: life,
+		LogPath: paths.NetworkLog(name)})
+}

@@ -1,0 +1,222 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"net"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/vzctl/vzctl/core/agent"
+	"github.com/vzctl/vzctl/core/daemon"
+	"github.com/vzctl/vzctl/core/lifecycle"
+	"github.com/vzctl/vzctl/core/lock"
+	supervisorv1 "github.com/vzctl/vzctl/core/proto/vzctl/supervisor/v1"
+	"github.com/vzctl/vzctl/core/store"
+	"github.com/vzctl/vzctl/sdk/fault"
+	"github.com/vzctl/vzctl/sdk/rpc"
+)
+
+// Client speaks to the supervisor of one sandbox.
+type Client struct {
+	SandboxID   string
+	ContainerID string
+
+	paths  store.Paths
+	conn   *grpc.ClientConn
+	rpc    supervisorv1.SupervisorClient
+	daemon *daemon.Process // set by Launch
+}
+
+// Launch starts the supervisor of a sandbox: program is the vzctl to run. The supervisor begins at once; its container's process runs after Start. The caller has recorded that the
+// container is starting, and holds its lock.
+func Launch(st *store.Store, program []string, sandboxID, containerID string, debug bool) (*Client, error) {
+	paths := st.Paths()
+	if _, err := st.MakeSandboxRun(sandboxID); err != nil {
+		return nil, err
+	}
+	life, err := lock.Try(paths.SandboxLife(sandboxID))
+	if err != nil {
+		return nil, err
+	}
+	args := []string{"supervise", "--root", paths.Root}
+	if debug {
+		args = append(args, "--debug")
+	}
+	d, err := daemon.Start(daemon.Spec{Program: program, Args: append(args, sandboxID), Life: life, LogPath: paths.SupervisorLog(sandboxID),
+		Sockets: []string{paths.SupervisorSocket(sandboxID), streamSocket(paths, sandboxID)}})
+	if err != nil {
+		return nil, err
+	}
+	c, err := Connect(st, sandboxID, containerID)
+	if err != nil {
+		return nil, errors.Join(err, d.Kill())
+	}
+	c.daemon = d
+	return c, nil
+}
+
+// streamSocket carries the bytes of processes.
+func streamSocket(paths store.Paths, sandboxID string) string {
+	return paths.SupervisorSocket(sandboxID) + "-io"
+}
+
+// Connect reaches a supervisor that should be running.
+func Connect(st *store.Store, sandboxID, containerID string) (*Client, error) {
+	c := &Client{SandboxID: sandboxID, ContainerID: containerID, paths: st.Paths()}
+	var err error
+	c.conn, err = grpc.NewClient("passthrough:///supervisor", grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy(),
+		grpc.WithDisableServiceConfig(), grpc.WithIdleTimeout(0),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+			return c.dial(ctx, c.paths.SupervisorSocket(sandboxID))
+		}))
+	if err != nil {
+		return nil, err
+	}
+	c.rpc = supervisorv1.NewSupervisorClient(rpc.Wrap(c.conn, rpc.Peer{Name: "the container's supervisor"}))
+	return c, nil
+}
+
+func (c *Client) dial(ctx context.Context, path string) (net.Conn, error) {
+	var dialer net.Dialer
+	return dialer.DialContext(ctx, "unix", path)
+}
+
+// Close ends the connection; the supervisor goes on.
+func (c *Client) Close() error { return c.conn.Close() }
+
+// Start lets the process run, and returns once it does. If ctx ends before that, the start is taken back.
+func (c *Client) Start(ctx context.Context) error {
+	_, err := c.rpc.Start(ctx, &supervisorv1.StartRequest{})
+	if err == nil || c.daemon == nil {
+		return err
+	}
+	// What failed has been undone, and recorded, when the supervisor is gone.
+	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
+	defer cancel()
+	if waitErr := c.daemon.Wait(patience); waitErr != nil && errors.Is(err, fault.Unavailable) && !c.said(err) {
+		if words := c.daemon.LastWords(); words != "" {
+			err = &fault.Error{Reason: fault.Unavailable, Op: "start container", Cause: errors.New("its supervisor ended: " + words)}
+		}
+	}
+	if ctx.Err() != nil {
+		return errors.Join(ctx.Err(), lock.AwaitFree(patience, c.paths.SandboxLife(c.SandboxID)))
+	}
+	return err
+}
+
+// endTimeout bounds the wait for a supervisor that takes a start back.
+const endTimeout = 2 * time.Minute
+
+// said reports whether the supervisor itself gave the error, rather than its absence.
+func (c *Client) said(err error) bool {
+	e, ok := errors.AsType[*fault.Error](err)
+	return ok && e.Op != "start"
+}
+
+// Abandon takes a launched supervisor back before Start.
+func (c *Client) Abandon(ctx context.Context) error {
+	_, err := c.rpc.Stop(ctx, &supervisorv1.StopRequest{})
+	return err
+}
+
+// Stop sends a signal, SIGKILL after the timeout, and returns once the container is stopped.
+func (c *Client) Stop(ctx context.Context, signal int, timeout time.Duration) error {
+	_, err := c.rpc.Stop(ctx, &supervisorv1.StopRequest{Signal: int32(signal), TimeoutMilliseconds: timeout.Milliseconds()})
+	return err
+}
+
+// Signal sends a signal to a process, "" being the first.
+func (c *Client) Signal(ctx context.Context, process string, signal int) error {
+	_, err := c.rpc.Signal(ctx, &supervisorv1.SignalRequest{ProcessId: process, Signal: int32(signal)})
+	return err
+}
+
+// Exit is how a process ended.
+type Exit struct {
+	Code    int
+	Signal  int
+	Reason  string
+	Message string
+}
+
+// Wait returns when a process has ended, for "" when the container is stopped and recorded so.
+func (c *Client) Wait(ctx context.Context, process string) (Exit, error) {
+	answer, err := c.rpc.Wait(ctx, &supervisorv1.WaitRequest{ProcessId: process})
+	if err != nil {
+		return Exit{}, err
+	}
+	return Exit{Code: int(answer.Code), Signal: int(answer.Signal), Reason: answer.Reason, Message: answer.Message}, nil
+}
+
+// ProcessRequest describes a further process.
+type ProcessRequest struct {
+	Args, Env        []string
+	WorkingDir, User string
+	Terminal         bool
+	Width, Height    uint32
+}
+
+// CreateProcess prepares a process, and returns its id.
+func (c *Client) CreateProcess(ctx context.Context, p ProcessRequest) (string, error) {
+	answer, err := c.rpc.CreateProcess(ctx, &supervisorv1.CreateProcessRequest{Args: p.Args, Env: p.Env, WorkingDir: p.WorkingDir,
+		User: p.User, Terminal: p.Terminal, Width: p.Width, Height: p.Height})
+	if err != nil {
+		return "", err
+	}
+	return answer.ProcessId, nil
+}
+
+// StartProcess runs a created process.
+func (c *Client) StartProcess(ctx context.Context, process string) error {
+	_, err := c.rpc.StartProcess(ctx, &supervisorv1.StartProcessRequest{ProcessId: process})
+	return err
+}
+
+// DeleteProcess forgets a process.
+func (c *Client) DeleteProcess(ctx context.Context, process string) error {
+	_, err := c.rpc.DeleteProcess(ctx, &supervisorv1.DeleteProcessRequest{ProcessId: process})
+	return err
+}
+
+// Resize sets the size of a process's terminal, in characters.
+func (c *Client) Resize(ctx context.Context, process string, width, height uint32) error {
+	_, err := c.rpc.Resize(ctx, &supervisorv1.ResizeRequest{ProcessId: process, Width: width, Height: height})
+	return err
+}
+
+// Stream of a process.
+type Stream = supervisorv1.StreamKind
+
+// The streams.
+const (
+	Stdin  = supervisorv1.StreamKind_STREAM_KIND_STDIN
+	Stdout = supervisorv1.StreamKind_STREAM_KIND_STDOUT
+	Stderr = supervisorv1.StreamKind_STREAM_KIND_STDERR
+)
+
+// OpenStream connects to a stream of a process, "" being the first. The caller closes the connection.
+func (c *Client) OpenStream(ctx context.Context, process string, kind Stream, closeStdin bool) (net.Conn, error) {
+	conn, err := c.dial(ctx, streamSocket(c.paths, c.SandboxID))
+	if err != nil {
+		return nil, &fault.Error{Reason: fault.FailedPrecondition, Op: lifecycleAttach, Cause: err}
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	var answer supervisorv1.StreamResponse
+	err = agent.WriteHeader(conn, &supervisorv1.StreamRequest{ProcessId: process, Kind: kind, CloseStdin: closeStdin})
+	if err == nil {
+		err = agent.ReadHeader(conn, &answer)
+	}
+	if err == nil && answer.Error != "" {
+		err = errors.New(answer.Error)
+	}
+	if err != nil {
+		return nil, errors.Join(&fault.Error{Reason: fault.FailedPrecondition, Op: lifecycleAttach, Cause: err}, conn.Close())
+	}
+	return conn, nil
+}
+
+const lifecycleAttach = string(lifecycle.Attach)

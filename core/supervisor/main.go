@@ -1,0 +1,215 @@
+// Package supervisor is the process that looks after one running sandbox, and how others speak to it. There is one for each running sandbox, in a session of its
+// own: it outlives the command that started it, and nothing outlives it. It holds the sandbox's life lock, so that everybody knows
+// whether it lives; it records how the container is; it answers on a socket that only its user reaches.
+//
+// main.go is the process, supervision.go the life it looks after, server.go and streams.go what it answers, client.go the other end.
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"google.golang.org/grpc"
+
+	"github.com/vzctl/vzctl/core/agent"
+	"github.com/vzctl/vzctl/core/config"
+	"github.com/vzctl/vzctl/core/containerlog"
+	"github.com/vzctl/vzctl/core/daemon"
+	"github.com/vzctl/vzctl/core/events"
+	"github.com/vzctl/vzctl/core/netd"
+	"github.com/vzctl/vzctl/core/pluginhost"
+	supervisorv1 "github.com/vzctl/vzctl/core/proto/vzctl/supervisor/v1"
+	"github.com/vzctl/vzctl/core/sandbox"
+	"github.com/vzctl/vzctl/core/store"
+	"github.com/vzctl/vzctl/sdk"
+	"github.com/vzctl/vzctl/sdk/hypervisor"
+	"github.com/vzctl/vzctl/sdk/network"
+	"github.com/vzctl/vzctl/sdk/rpc"
+)
+
+// Main is the process: "vzctl supervise --root DIR SANDBOX". It returns the process's exit code.
+func Main(args []string) int {
+	flags := flag.NewFlagSet("supervise", flag.ContinueOnError)
+	root := flags.String("root", "", "directory of all that lasts")
+	debug := flags.Bool("debug", false, "say more in the log")
+	if err := flags.Parse(args); err != nil || flags.NArg() != 1 || *root == "" {
+		fmt.Fprintln(os.Stderr, "vzctl supervise is started by vzctl itself")
+		return 2
+	}
+	level := hclog.Info
+	if *debug {
+		level = hclog.Debug
+	}
+	log := hclog.New(&hclog.LoggerOptions{Name: "supervisor", Level: level, Output: os.Stderr})
+	if err := supervise(*root, flags.Arg(0), log); err != nil {
+		log.Error("the sandbox has failed", "error", err)
+		return 1
+	}
+	return 0
+}
+
+// stopTimeout is how long the container's process has to end when the supervisor itself is asked to.
+const stopTimeout = 10 * time.Second
+
+// supervise runs one sandbox from start to end.
+func supervise(root, sandboxID string, log hclog.Logger) error {
+	inherited, err := daemon.Inherit(2)
+	if err != nil {
+		return err
+	}
+	st, err := store.Open(root)
+	if err != nil {
+		return err
+	}
+	s, err := load(st, sandboxID, log)
+	if err != nil {
+		return err
+	}
+	spec, err := s.spec()
+	if err != nil {
+		return err
+	}
+	s.box = sandbox.New(spec, s.environment())
+
+	serving, stopServing := context.WithCancel(context.Background())
+	control, streams := inherited.Listeners[0], inherited.Listeners[1]
+	grpcServer := grpc.NewServer(rpc.ServerOptions(log)...)
+	supervisorv1.RegisterSupervisorServer(grpcServer, &server{supervision: s})
+	go func() {
+		if err := grpcServer.Serve(control); err != nil {
+			log.Error("the control socket is broken", "error", err)
+		}
+	}()
+	go s.serveStreams(serving, streams)
+
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGTERM, syscall.SIGINT)
+	go func() {
+		for range asked {
+			go func() {
+				if err := s.stop(context.Background(), int(syscall.SIGTERM), stopTimeout); err != nil {
+					log.Error("cannot stop the container", "error", err)
+				}
+			}()
+		}
+	}()
+
+	err = s.start(context.Background())
+	if err == nil {
+		err = s.attend(context.Background())
+	}
+	stopServing()
+	// Answers on their way are given; no new questions are taken.
+	grpcServer.GracefulStop()
+	err = errors.Join(err, streams.Close())
+	s.clients.Wait()
+	if errors.Is(err, errStopped) {
+		err = nil
+	}
+	return errors.Join(err, os.RemoveAll(st.Paths().SandboxRun(sandboxID)))
+}
+
+// load reads the records.
+func load(st *store.Store, sandboxID string, log hclog.Logger) (*supervision, error) {
+	b, err := st.GetSandbox(sandboxID)
+	if err != nil {
+		return nil, err
+	}
+	if len(b.Containers) != 1 {
+		return nil, fmt.Errorf("sandbox %q has %d containers, this version runs one", b.ID, len(b.Containers))
+	}
+	c, err := st.Get(b.Containers[0])
+	if err != nil {
+		return nil, err
+	}
+	s := &supervision{store: st, sandbox: b, container: c, log: log, events: events.Log{Path: st.Paths().Events()},
+		released: make(chan struct{}), started: make(chan struct{}), recorded: make(chan struct{}), asked: time.Now(), cancelStart: func(error) {}}
+	if c.Run != nil {
+		s.asked = c.Run.Asked
+	}
+	opening, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	s.output, err = containerlog.Create(opening, st.Paths().ContainerLog(c.ID))
+	return s, err
+}
+
+func (s *supervision) environment() sandbox.Environment {
+	return sandbox.Environment{
+		StartHypervisor: s.startHypervisor,
+		Attach: func(ctx context.Context, request network.AttachRequest) (sandbox.Lease, error) {
+			program, err := os.Executable()
+			if err != nil {
+				return nil, err
+			}
+			client := &netd.Client{Store: s.store, Program: []string{program}, Log: s.log.Named("network")}
+			return client.Attach(ctx, request)
+		},
+		Dial: func(ctx context.Context, vsockPath string) (sandbox.Guest, error) {
+			return agent.Dial(ctx, vsockPath, "vzctl")
+		},
+		Log: func(stream int, p []byte) error {
+			_, err := s.output.Write(containerlog.Stream(stream), p)
+			return err
+		},
+		Released: s.awaitRelease,
+		Logger:   s.log,
+	}
+}
+
+// hypervisorProcess is a hypervisor plugin in its process.
+type hypervisorProcess struct {
+	hypervisor.Hypervisor
+	*pluginhost.Running
+}
+
+func (p hypervisorProcess) Info() sdk.Info { return p.Running.Info() }
+
+func (s *supervision) startHypervisor(ctx context.Context) (sandbox.Hypervisor, error) {
+	loaded, err := config.Load()
+	if err != nil {
+		return nil, err
+	}
+	host := pluginhost.New(pluginhost.Options{Plugins: loaded.Plugins, RuntimeDir: s.store.Paths().SandboxRun(s.sandbox.ID), Log: s.log})
+	running, err := host.Start(ctx, sdk.Hypervisor, s.sandbox.Hypervisor)
+	if err != nil {
+		return nil, err
+	}
+	return hypervisorProcess{hypervisor.NewClient(running.Conn(), running.Info()), running}, nil
+}
+
+// spec of the sandbox, from its records.
+func (s *supervision) spec() (sandbox.Spec, error) {
+	paths := s.store.Paths()
+	ociSpec, err := os.ReadFile(paths.ContainerSpec(s.container.ID))
+	if err != nil {
+		return sandbox.Spec{}, err
+	}
+	if err := os.MkdirAll(paths.SandboxState(s.sandbox.ID), 0o700); err != nil {
+		return sandbox.Spec{}, err
+	}
+	spec := sandbox.Spec{
+		ID: s.sandbox.ID, ContainerID: s.container.ID,
+		Arch: s.sandbox.Arch, CPUs: s.sandbox.CPUs, MemoryBytes: s.sandbox.MemoryBytes,
+		Kernel: s.sandbox.Kernel, InitrdPath: s.sandbox.InitrdPath,
+		Lower: s.container.Disks, ReadOnly: s.container.ReadOnly,
+		Hostname: s.sandbox.Hostname, OCISpec: ociSpec, User: s.container.Process.User,
+		Terminal: s.container.Process.Terminal, StdinOpen: s.container.Process.StdinOpen,
+		Network: s.sandbox.Network, ConsolePath: paths.SandboxConsole(s.sandbox.ID),
+		RuntimeDir: paths.SandboxRun(s.sandbox.ID), StateDir: paths.SandboxState(s.sandbox.ID),
+		HypervisorOptions: s.sandbox.HypervisorOptions,
+	}
+	if s.container.Layer.Path != "" {
+		spec.Layer = &s.container.Layer
+	}
+	if e := s.sandbox.Endpoint; e != nil {
+		spec.Wanted = netd.Wanted(*e)
+	}
+	return spec, nil
+}

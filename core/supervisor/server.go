@@ -1,0 +1,143 @@
+package supervisor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/vzctl/vzctl/core/agent"
+	"github.com/vzctl/vzctl/core/lifecycle"
+	supervisorv1 "github.com/vzctl/vzctl/core/proto/vzctl/supervisor/v1"
+	"github.com/vzctl/vzctl/core/runtimespec"
+	"github.com/vzctl/vzctl/core/sandbox"
+	"github.com/vzctl/vzctl/core/store"
+	"github.com/vzctl/vzctl/sdk/fault"
+)
+
+// server answers the control socket.
+type server struct {
+	supervisorv1.UnimplementedSupervisorServer
+	*supervision
+}
+
+// Start lets the process run, and tells what became of the start.
+func (s *server) Start(ctx context.Context, _ *supervisorv1.StartRequest) (*supervisorv1.StartResponse, error) {
+	s.release()
+	if err := s.awaitStart(ctx); err != nil {
+		return nil, err
+	}
+	return &supervisorv1.StartResponse{}, nil
+}
+
+// Stop ends the container.
+func (s *server) Stop(ctx context.Context, request *supervisorv1.StopRequest) (*supervisorv1.StopResponse, error) {
+	if err := s.stop(ctx, int(request.Signal), time.Duration(request.TimeoutMilliseconds)*time.Millisecond); err != nil {
+		return nil, err
+	}
+	return &supervisorv1.StopResponse{}, nil
+}
+
+// Signal sends a signal.
+func (s *server) Signal(ctx context.Context, request *supervisorv1.SignalRequest) (*supervisorv1.SignalResponse, error) {
+	if err := s.running(lifecycle.Kill); err != nil {
+		return nil, err
+	}
+	return &supervisorv1.SignalResponse{}, s.box.Signal(ctx, processOr(request.ProcessId), int(request.Signal))
+}
+
+// Wait waits for the end of a process.
+func (s *server) Wait(ctx context.Context, request *supervisorv1.WaitRequest) (*supervisorv1.WaitResponse, error) {
+	var (
+		outcome sandbox.Outcome
+		err     error
+	)
+	if request.ProcessId == "" {
+		outcome, err = s.wait(ctx)
+	} else {
+		outcome, err = s.box.WaitProcess(ctx, request.ProcessId)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &supervisorv1.WaitResponse{Code: int32(outcome.Code), Signal: int32(outcome.Signal), Reason: outcome.Reason,
+		Message: outcome.Message, Time: timestamppb.New(outcome.Time)}, nil
+}
+
+// CreateProcess prepares a process with the container's environment.
+func (s *server) CreateProcess(ctx context.Context, request *supervisorv1.CreateProcessRequest) (*supervisorv1.CreateProcessResponse, error) {
+	if err := s.running(lifecycle.Exec); err != nil {
+		return nil, err
+	}
+	env, err := runtimespec.Environment(s.container.Process.Env, request.Env)
+	if err != nil {
+		return nil, err
+	}
+	dir, user := request.WorkingDir, request.User
+	if dir == "" {
+		dir = s.container.Process.WorkingDir
+	}
+	if user == "" {
+		user = s.container.Process.User
+	}
+	process, err := runtimespec.Process(request.Args, env, dir, request.Terminal)
+	if err != nil {
+		return nil, err
+	}
+	runtimespec.SetConsoleSize(process, request.Width, request.Height)
+	body, err := json.Marshal(process)
+	if err != nil {
+		return nil, err
+	}
+	id, err := s.box.CreateProcess(ctx, body, user, request.Terminal)
+	if err != nil {
+		return nil, err
+	}
+	return &supervisorv1.CreateProcessResponse{ProcessId: id}, nil
+}
+
+// StartProcess runs a created process.
+func (s *server) StartProcess(ctx context.Context, request *supervisorv1.StartProcessRequest) (*supervisorv1.StartProcessResponse, error) {
+	return &supervisorv1.StartProcessResponse{}, s.box.StartProcess(ctx, request.ProcessId)
+}
+
+// DeleteProcess forgets a process.
+func (s *server) DeleteProcess(ctx context.Context, request *supervisorv1.DeleteProcessRequest) (*supervisorv1.DeleteProcessResponse, error) {
+	return &supervisorv1.DeleteProcessResponse{}, s.box.DeleteProcess(ctx, request.ProcessId)
+}
+
+// Resize sets the size of a terminal.
+func (s *server) Resize(ctx context.Context, request *supervisorv1.ResizeRequest) (*supervisorv1.ResizeResponse, error) {
+	if err := s.running(lifecycle.Attach); err != nil {
+		return nil, err
+	}
+	return &supervisorv1.ResizeResponse{}, s.box.Resize(ctx, processOr(request.ProcessId), request.Width, request.Height)
+}
+
+// running refuses what only a running container can do.
+func (s *supervision) running(event lifecycle.Event) error {
+	select {
+	case <-s.started:
+		if s.startErr == nil {
+			return nil
+		}
+		return s.startErr
+	default:
+		return &lifecycle.TransitionError{Container: s.container.Name, State: lifecycle.Starting, Event: event}
+	}
+}
+
+func processOr(id string) string {
+	if id == "" {
+		return agent.InitProcess
+	}
+	return id
+}
+
+var errStopped = &fault.Error{Reason: fault.FailedPrecondition, Op: "start container", Cause: errors.New("it was stopped before it ran")}
+
+func exitOf(o sandbox.Outcome) *store.Exit {
+	return &store.Exit{Code: o.Code, Signal: o.Signal, Reason: lifecycle.Reason(o.Reason), Message: o.Message, Time: o.Time}
+}

@@ -1,0 +1,252 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/vzctl/vzctl/core/containerlog"
+	"github.com/vzctl/vzctl/core/events"
+	"github.com/vzctl/vzctl/core/lifecycle"
+	"github.com/vzctl/vzctl/core/sandbox"
+	"github.com/vzctl/vzctl/core/store"
+)
+
+// goAheadTimeout is how long a ready process waits for its starter to say go.
+const goAheadTimeout = 30 * time.Second
+
+// supervision is the life of one sandbox, on record.
+type supervision struct {
+	store     *store.Store
+	sandbox   store.Sandbox
+	container store.Container
+	box       *sandbox.Sandbox
+	events    events.Log
+	output    *containerlog.Writer
+	log       hclog.Logger
+	asked     time.Time
+
+	released    chan struct{} // closed by release
+	releaseOnce sync.Once
+	started     chan struct{} // closed when the start has succeeded or failed; startErr is set then
+	startErr    error
+	cancelStart context.CancelCauseFunc
+	recorded    chan struct{} // closed when the end is on record; outcome is set then
+	outcome     sandbox.Outcome
+	clients     sync.WaitGroup
+}
+
+// release lets the process run as soon as it is ready.
+func (s *supervision) release() { s.releaseOnce.Do(func() { close(s.released) }) }
+
+// awaitRelease is the sandbox's last step before the process.
+func (s *supervision) awaitRelease(ctx context.Context) error {
+	select {
+	case <-s.released:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(goAheadTimeout):
+		return errors.New("whoever asked for the start is gone")
+	}
+}
+
+// awaitStart returns what became of the start. If the caller goes before that, so does the start.
+func (s *supervision) awaitStart(ctx context.Context) error {
+	select {
+	case <-s.started:
+	case <-ctx.Done():
+		s.cancelStart(context.Cause(ctx))
+		<-s.started
+	}
+	return s.startErr
+}
+
+// start brings the sandbox up and records it.
+func (s *supervision) start(ctx context.Context) error {
+	ctx, s.cancelStart = context.WithCancelCause(ctx)
+	defer s.cancelStart(nil)
+	err := s.box.Start(ctx)
+	if err == nil {
+		err = s.recordRunning(context.WithoutCancel(ctx))
+	} else {
+		err = errors.Join(err, s.recordFailed(context.WithoutCancel(ctx), err))
+	}
+	s.startErr = err
+	close(s.started)
+	return err
+}
+
+func (s *supervision) recordRunning(ctx context.Context) error {
+	vm := s.box.VM()
+	_, err := s.store.Update(ctx, s.container.ID, func(c *store.Container) error {
+		if err := c.Advance(lifecycle.Started); err != nil {
+			return err
+		}
+		run := &store.Run{Asked: s.asked, Started: time.Now(), PID: os.Getpid(), Accelerator: vm.Accelerator, Timeline: s.timeline()}
+		if lease, ok := s.box.Endpoint(); ok {
+			run.Addresses = lease.Endpoint().Addresses
+		}
+		c.Run, c.Exit = run, nil
+		return nil
+	})
+	if err == nil {
+		if lease, ok := s.box.Endpoint(); ok {
+			endpoint := lease.Endpoint()
+			_, err = s.store.UpdateSandbox(ctx, s.sandbox.ID, func(b *store.Sandbox) error { b.Endpoint = &endpoint; return nil })
+		}
+	}
+	if err != nil {
+		// Nobody could find the container again: do not leave it running.
+		err = errors.Join(err, s.box.Stop(ctx, 9, 0))
+		return errors.Join(err, s.recordFailed(ctx, err))
+	}
+	s.tell(ctx, "start", nil)
+	return nil
+}
+
+// timeline of the start, counted from when the user asked.
+func (s *supervision) timeline() []store.Phase {
+	phases := s.box.Timeline()
+	all := make([]store.Phase, len(phases))
+	for i, p := range phases {
+		all[i] = store.Phase{Name: p.Name, Begin: p.Begin.Sub(s.asked), Duration: p.Duration, Where: p.Where}
+	}
+	return all
+}
+
+func (s *supervision) recordFailed(ctx context.Context, cause error) error {
+	_, err := s.store.Update(ctx, s.container.ID, func(c *store.Container) error {
+		if err := c.Advance(lifecycle.Fail); err != nil {
+			// It was being stopped already.
+			if err := c.Advance(lifecycle.Exited); err != nil {
+				return err
+			}
+		}
+		c.Exit = &store.Exit{Code: 125, Reason: lifecycle.ReasonFailedToStart, Message: cause.Error(), Time: time.Now()}
+		return nil
+	})
+	s.tell(ctx, "fail", map[string]string{"error": cause.Error()})
+	return err
+}
+
+// wait returns how the container ended, once that is on record.
+func (s *supervision) wait(ctx context.Context) (sandbox.Outcome, error) {
+	select {
+	case <-s.recorded:
+		return s.outcome, nil
+	case <-s.started:
+		if s.startErr != nil {
+			return sandbox.Outcome{}, s.startErr
+		}
+	case <-ctx.Done():
+		return sandbox.Outcome{}, ctx.Err()
+	}
+	select {
+	case <-s.recorded:
+		return s.outcome, nil
+	case <-ctx.Done():
+		return sandbox.Outcome{}, ctx.Err()
+	}
+}
+
+// stop ends the container, whatever it is doing.
+func (s *supervision) stop(ctx context.Context, signal int, timeout time.Duration) error {
+	select {
+	case <-s.started:
+		if s.startErr != nil {
+			return nil
+		}
+	default:
+		s.cancelStart(errStopped)
+		<-s.started
+		if s.startErr != nil {
+			return nil
+		}
+	}
+	// A record that cannot be written does not keep a container alive.
+	if _, err := s.store.Update(ctx, s.container.ID, func(c *store.Container) error { return c.Advance(lifecycle.Stop) }); err != nil {
+		s.log.Warn("cannot record that the container is stopping", "error", err)
+	}
+	if err := s.box.Stop(ctx, signal, timeout); err != nil {
+		return err
+	}
+	_, err := s.wait(ctx)
+	return err
+}
+
+// attend waits for the end and records it.
+func (s *supervision) attend(ctx context.Context) error {
+	outcome, err := s.box.Wait(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.output.Close(); err != nil {
+		s.log.Warn("the container's log is not complete", "error", err)
+	}
+	_, err = s.store.Update(ctx, s.container.ID, func(c *store.Container) error {
+		if err := c.Advance(lifecycle.Exited); err != nil {
+			return err
+		}
+		c.Exit = exitOf(outcome)
+		return nil
+	})
+	if err != nil {
+		err = errors.Join(err, s.store.WriteLastWords(s.sandbox.ID, *exitOf(outcome)))
+	}
+	s.tell(ctx, "die", map[string]string{"reason": outcome.Reason, "exitCode": strconv.Itoa(outcome.Code)})
+	if s.container.AutoRemove {
+		if removeErr := s.remove(ctx); removeErr != nil {
+			s.log.Error("cannot remove the container", "error", removeErr)
+		}
+	}
+	s.outcome = outcome
+	close(s.recorded)
+	return err
+}
+
+// removeTimeout bounds the wait for a verb that is at work on the container.
+const removeTimeout = 10 * time.Second
+
+// remove takes the container off the disk, as its user wanted at its end.
+func (s *supervision) remove(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, removeTimeout)
+	defer cancel()
+	held, err := s.store.LockContainer(ctx, s.container.ID)
+	if err != nil {
+		return err
+	}
+	defer held.Close()
+	if err := Discard(ctx, s.store, s.container.ID); err != nil {
+		return err
+	}
+	s.tell(ctx, "destroy", nil)
+	return nil
+}
+
+// Discard takes a container that is not running, whose lock is held, off the disk with its sandbox.
+func Discard(ctx context.Context, st *store.Store, id string) error {
+	c, err := st.Update(ctx, id, func(c *store.Container) error { return c.Advance(lifecycle.Remove) })
+	if err != nil {
+		return err
+	}
+	if c.Sandbox != "" {
+		if err := st.RemoveSandbox(ctx, c.Sandbox); err != nil {
+			return err
+		}
+	}
+	return st.Remove(ctx, id)
+}
+
+// tell adds to the event log; a full disk does not stop a container.
+func (s *supervision) tell(ctx context.Context, action string, attributes map[string]string) {
+	if err := s.events.Append(ctx, events.Event{Type: "container", Action: action, ID: s.container.ID, Name: s.container.Name,
+		Attributes: attributes}); err != nil {
+		s.log.Warn("cannot add to the event log", "error", err)
+	}
+}
