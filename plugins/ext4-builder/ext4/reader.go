@@ -1,6 +1,7 @@
 package ext4
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -136,6 +137,9 @@ func (fs *Reader) checkSuperblock(raw []byte, size int64) error {
 
 // UUID identifies the file system.
 func (fs *Reader) UUID() [16]byte { return fs.sb.UUID }
+
+// Label returns the file system's label, which may hold any bytes.
+func (fs *Reader) Label() string { return string(bytes.TrimRight(fs.sb.VolumeName[:], "\x00")) }
 
 // Root returns the root directory.
 func (fs *Reader) Root() (*Inode, error) {
