@@ -51,6 +51,9 @@ func Arrange(app *cli.App, args []string, verbatim ...string) ([]string, error) 
 	if err := line.flags(path, command.Flags, !interspersed); err != nil {
 		return nil, err
 	}
+	if slices.Contains(line.out, "--"+cli.HelpFlag.Names()[0]) {
+		return line.out, nil // with arguments the library looks for help on the first
+	}
 	return append(append(line.out, "--"), append(line.arguments, line.rest...)...), nil
 }
 

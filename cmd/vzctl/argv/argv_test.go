@@ -49,7 +49,7 @@ func TestArrange(t *testing.T) {
 		{"subcommands", "image ls -q", "image ls --quiet --"},
 		{"a group alone", "image", "image"},
 		{"help of a group", "image --help", "image --help"},
-		{"help behind arguments", "rm a --help", "rm --help -- a"},
+		{"help behind arguments", "rm a --help", "rm --help"},
 		{"help of a command's own command is not ours", "run image --help", "run -- image --help"},
 		{"a command that is not there is left to the library", "nope -x", "nope -x"},
 		{"completion sees the line as it is", "run -i --generate-bash-completion", "run -i --generate-bash-completion"},

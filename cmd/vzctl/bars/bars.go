@@ -2,7 +2,9 @@
 package bars
 
 import (
+	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -53,17 +55,34 @@ func (b *Bars) add(u progress.Update) *bar {
 	if b.pool == nil {
 		b.pool = mpb.New(mpb.WithOutput(b.out), mpb.WithWidth(40))
 	}
-	counters := decor.CountersNoUnit(" %d / %d")
-	if u.Unit == progress.Bytes {
-		counters = decor.CountersKiloByte(" % .1f / % .1f")
-	}
 	added := &bar{Bar: b.pool.AddBar(0,
 		mpb.BarRemoveOnComplete(),
 		mpb.PrependDecorators(decor.Name(label(u)+" ", decor.WCSyncSpaceR)),
-		mpb.AppendDecorators(counters),
+		mpb.AppendDecorators(decor.Any(func(s decor.Statistics) string { return " " + counters(s, u.Unit) })),
 	)}
 	b.bars[u.Item] = added
 	return added
+}
+
+func counters(s decor.Statistics, unit progress.Unit) string {
+	amount := func(n int64) string {
+		if unit == progress.Bytes {
+			return Size(n)
+		}
+		return strconv.FormatInt(n, 10)
+	}
+	if s.Total <= 0 {
+		return amount(s.Current)
+	}
+	return amount(s.Current) + " / " + amount(s.Total)
+}
+
+// Size is a number of bytes as people read it, like 12.3 MB.
+func Size(bytes int64) string {
+	if bytes < 1000 {
+		return strconv.FormatInt(bytes, 10) + " B"
+	}
+	return fmt.Sprintf("% .1f", decor.SizeB1000(bytes))
 }
 
 // Done wipes the bars and returns when the terminal is free.

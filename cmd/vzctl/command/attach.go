@@ -1,6 +1,8 @@
 package command
 
 import (
+	"context"
+
 	"github.com/urfave/cli/v2"
 
 	"github.com/vzctl/vzctl/core/engine"
@@ -38,10 +40,13 @@ func (p *program) attach(c *cli.Context, api engine.API) error {
 	if c.Bool("sig-proxy") {
 		f.signals(c.Context, api, container.ID)
 	}
+	ctx, disconnect := context.WithCancel(c.Context)
+	defer disconnect()
+	f.onLostOutput(disconnect)
 	f.running()
-	exit, err := api.Attach(c.Context, container.ID, f.streams)
+	exit, err := api.Attach(ctx, container.ID, f.streams)
 	f.end()
-	if err != nil {
+	if err != nil && f.sink.failure() == nil {
 		return err
 	}
 	return f.ended(exit)

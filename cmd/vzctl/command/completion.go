@@ -13,6 +13,9 @@ var bashCompletion string
 //go:embed completion.zsh
 var zshCompletion string
 
+//go:embed completion.fish
+var fishCompletion string
+
 func newCompletion(p *program) *cli.Command {
 	return &cli.Command{
 		Name:        "completion",
@@ -30,10 +33,7 @@ func newCompletion(p *program) *cli.Command {
 			case "zsh":
 				script = zshCompletion
 			case "fish":
-				var err error
-				if script, err = c.App.ToFishCompletion(); err != nil {
-					return err
-				}
+				script = fishCompletion
 			default:
 				return usage("completion: no script for %q; use bash, zsh or fish", shell)
 			}

@@ -63,7 +63,7 @@ func (p *program) exec(c *cli.Context, api engine.API, request engine.ExecReques
 	// Giving up the call ends the process.
 	ctx, cancel := context.WithCancel(c.Context)
 	defer cancel()
-	f.stop = cancel
+	f.onLostOutput(cancel)
 	if request.Terminal {
 		if fd, ok := terminal.Of(p.Stdout); ok {
 			request.Size = terminal.Size(fd)
@@ -72,10 +72,7 @@ func (p *program) exec(c *cli.Context, api engine.API, request engine.ExecReques
 	f.running()
 	exit, err := api.Exec(ctx, ref, request, f.streams)
 	f.end()
-	if f.broken.Load() {
-		return f.ended(exit)
-	}
-	if err != nil {
+	if err != nil && f.sink.failure() == nil {
 		return err
 	}
 	return f.ended(exit)

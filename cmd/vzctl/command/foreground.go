@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -24,11 +23,11 @@ type foreground struct {
 	streams engine.Streams
 	raw     bool // once the process runs
 
-	broken  atomic.Bool // nobody reads the output
+	sink    *sink
 	mu      sync.Mutex
 	over    bool
 	undo    []func()
-	stop    func() // ends the process, once it runs
+	stop    func() // see onLostOutput
 	pending sync.WaitGroup
 }
 
@@ -45,9 +44,10 @@ func (p *program) newForeground(tty, stdin bool) (*foreground, error) {
 	if tty && stdin && !inIsTerminal {
 		return nil, &fault.Error{Reason: fault.Invalid, Op: "connect the terminal", Hint: "leave out -t", Cause: errNoTerminal}
 	}
-	f.streams.Stdout = &output{to: p.Stdout, gone: f.unread, broken: &f.broken}
+	f.sink = &sink{gone: f.unread}
+	f.streams.Stdout = stream{f.sink, p.Stdout}
 	if !tty {
-		f.streams.Stderr = &output{to: p.Stderr, gone: f.unread, broken: &f.broken}
+		f.streams.Stderr = stream{f.sink, p.Stderr}
 		return f, nil
 	}
 	f.raw = stdin
@@ -90,6 +90,7 @@ func (f *foreground) attachStart(ctx context.Context, api engine.API, id string)
 		began = c
 		began.ID = id
 		f.signals(ctx, api, id)
+		f.onLostOutput(func() { f.kill(ctx, api, id, "SIGKILL") })
 		f.running()
 	})
 	f.end()
@@ -98,10 +99,20 @@ func (f *foreground) attachStart(ctx context.Context, api engine.API, id string)
 	return exit, began, err
 }
 
-// unread kills the container whose output nobody wants any more.
+// onLostOutput says what ends a process whose output goes nowhere any more.
+func (f *foreground) onLostOutput(stop func()) {
+	f.mu.Lock()
+	f.stop = stop
+	f.mu.Unlock()
+	if f.sink.failure() != nil {
+		f.unread()
+	}
+}
+
 func (f *foreground) unread() {
 	f.mu.Lock()
 	stop := f.stop
+	f.stop = nil
 	f.mu.Unlock()
 	if stop != nil {
 		f.later(stop)
@@ -110,8 +121,8 @@ func (f *foreground) unread() {
 
 // ended is how a command ends with its process.
 func (f *foreground) ended(exit engine.Exit) error {
-	if f.broken.Load() {
-		return status(codeSignal + int(unix.SIGPIPE))
+	if err := f.sink.ended(); err != nil {
+		return err
 	}
 	return f.p.ended(exit)
 }
@@ -132,7 +143,6 @@ func (f *foreground) signals(ctx context.Context, api engine.API, id string) {
 		return
 	}
 	f.undo = append(f.undo, restore)
-	f.stop = func() { f.kill(ctx, api, id, "SIGKILL") }
 }
 
 func (f *foreground) kill(ctx context.Context, api engine.API, id, signal string) {

@@ -3,6 +3,7 @@ package command
 import (
 	"github.com/urfave/cli/v2"
 
+	"github.com/vzctl/vzctl/cmd/vzctl/bars"
 	"github.com/vzctl/vzctl/core/engine"
 )
 
@@ -31,7 +32,7 @@ func (p *program) imageColumns() columns[engine.Image] {
 			if name == "" {
 				name = i.Reference
 			}
-			return []string{name, short(i.ID.String()), i.Platform, created, size(i.Size)}
+			return []string{name, short(i.ID.String()), i.Platform, created, bars.Size(i.Size)}
 		},
 	}
 }

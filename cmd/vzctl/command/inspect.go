@@ -2,6 +2,7 @@ package command
 
 import (
 	"errors"
+	"net/netip"
 
 	"github.com/urfave/cli/v2"
 
@@ -20,7 +21,11 @@ func newInspect(p *program) *cli.Command {
 			}
 			return p.withEngine(func(c *cli.Context, api engine.API) error {
 				return inspectEach(p, c, p.containerColumns(false), func(ref string) (engine.Container, error) {
-					return api.Inspect(c.Context, ref)
+					container, err := api.Inspect(c.Context, ref)
+					if container.Addresses == nil {
+						container.Addresses = []netip.Prefix{} // a list is never null
+					}
+					return container, err
 				})
 			})(c)
 		},

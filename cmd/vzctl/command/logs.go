@@ -2,11 +2,10 @@ package command
 
 import (
 	"context"
+	"errors"
 	"strconv"
-	"sync/atomic"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/sys/unix"
 
 	"github.com/vzctl/vzctl/core/engine"
 )
@@ -41,18 +40,14 @@ func newLogs(p *program) *cli.Command {
 func (p *program) logs(c *cli.Context, api engine.API, options engine.LogOptions) error {
 	ctx, cancel := context.WithCancel(c.Context)
 	defer cancel()
-	var broken atomic.Bool
-	stdout := &output{to: p.Stdout, gone: cancel, broken: &broken}
-	stderr := &output{to: p.Stderr, gone: cancel, broken: &broken}
-	err := api.Logs(ctx, c.Args().First(), options, stdout, stderr)
-	switch {
-	case broken.Load():
-		return status(codeSignal + int(unix.SIGPIPE))
-	case err != nil && options.Follow && c.Context.Err() != nil:
-		// Ctrl-C is how following ends.
-		if s, ok := context.Cause(c.Context).(signalled); ok {
-			return status(codeSignal + int(s.signal))
-		}
+	out := &sink{gone: cancel}
+	err := api.Logs(ctx, c.Args().First(), options, stream{out, p.Stdout}, stream{out, p.Stderr})
+	if lost := out.ended(); lost != nil {
+		return lost
+	}
+	// Ctrl-C is how following ends.
+	if s, ok := errors.AsType[signalled](context.Cause(c.Context)); ok && err != nil && options.Follow {
+		return status(codeSignal + int(s.signal))
 	}
 	return err
 }

@@ -3,46 +3,81 @@ package command
 import (
 	"errors"
 	"io"
-	"sync/atomic"
+	"net"
+	"sync"
 	"syscall"
+
+	"github.com/vzctl/vzctl/sdk/fault"
 )
 
-// output is where a process's bytes go. When nobody reads any more (run ... | head), the rest is thrown away and gone is called, once: a
-// process behind a pipe would have had a SIGPIPE.
-type output struct {
-	to     io.Writer
-	gone   func()
-	broken *atomic.Bool // shared by stdout and stderr
+// sink is where the output of one process goes. When it takes no more (run ... | head, a full disk, a terminal that was closed), the rest is thrown
+// away and gone is called, once: a process of this machine would have had a SIGPIPE or an error.
+type sink struct {
+	gone func()
+
+	mu    sync.Mutex
+	cause error
 }
 
-func (o *output) Write(b []byte) (int, error) {
-	if o.broken.Load() {
-		return len(b), nil
+// stream is stdout or stderr of the process.
+type stream struct {
+	*sink
+	to io.Writer
+}
+
+func (s stream) Write(b []byte) (int, error) {
+	if s.failure() == nil {
+		_, err := s.to.Write(b)
+		s.lost(err)
 	}
-	n, err := o.to.Write(b)
-	if errors.Is(err, syscall.EPIPE) {
-		o.lost()
-		return len(b), nil
-	}
-	return n, err
+	return len(b), nil
 }
 
 // ReadFrom lets the kernel move bytes where it can.
-func (o *output) ReadFrom(r io.Reader) (int64, error) {
+func (s stream) ReadFrom(r io.Reader) (int64, error) {
 	var n int64
-	if !o.broken.Load() {
+	if s.failure() == nil {
 		var err error
-		if n, err = io.Copy(o.to, r); !errors.Is(err, syscall.EPIPE) {
+		n, err = io.Copy(s.to, r)
+		if _, reading := errors.AsType[*net.OpError](err); err == nil || reading {
 			return n, err
 		}
-		o.lost()
+		s.lost(err)
 	}
 	rest, err := io.Copy(io.Discard, r)
 	return n + rest, err
 }
 
-func (o *output) lost() {
-	if o.broken.CompareAndSwap(false, true) {
-		o.gone()
+func (s *sink) lost(err error) {
+	if err == nil {
+		return
+	}
+	s.mu.Lock()
+	first := s.cause == nil
+	if first {
+		s.cause = err
+	}
+	s.mu.Unlock()
+	if first {
+		s.gone()
+	}
+}
+
+// failure is why output was lost, nil if it was not.
+func (s *sink) failure() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cause
+}
+
+// ended is how a command ends whose output was lost; nil if it was not.
+func (s *sink) ended() error {
+	switch err := s.failure(); {
+	case err == nil:
+		return nil
+	case errors.Is(err, syscall.EPIPE):
+		return status(codeSignal + int(syscall.SIGPIPE))
+	default:
+		return &fault.Error{Reason: fault.Internal, Op: "write the output", Cause: err}
 	}
 }

@@ -76,7 +76,7 @@ func (p *program) runForeground(c *cli.Context, api engine.API, request engine.C
 	if err != nil && (started.ID == "" || c.Context.Err() != nil) {
 		return p.takeBack(c, api, container.ID, err)
 	}
-	if err != nil {
+	if err != nil && f.sink.failure() == nil {
 		return err
 	}
 	if c.Bool("timeline") {

@@ -232,34 +232,58 @@ func TestSignalsGoToTheContainerAndTheThirdKillsIt(t *testing.T) {
 	d.wants(t, code, 137, "", "")
 }
 
-func TestAReaderThatGoesAwayEndsTheContainer(t *testing.T) {
-	r, w, err := os.Pipe()
+func TestOutputThatGoesNowhereEndsTheContainer(t *testing.T) {
+	r, closed, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer w.Close()
+	defer closed.Close()
 	r.Close()
-	killed := make(chan string, 1)
-	f := &fake{
-		kill: func(signal string) error { killed <- signal; return nil },
-		run: func(_ context.Context, streams engine.Streams, started func()) (engine.Exit, error) {
-			started()
-			for i := range 3 {
-				if _, err := io.WriteString(streams.Stdout, "y\n"); err != nil {
-					t.Errorf("write %d: %v", i, err)
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	for _, test := range []struct {
+		name   string
+		stdout *os.File
+		code   int
+		stderr string
+	}{
+		{"as a process behind a pipe ends, if nobody reads", closed, 141, ""},
+		{"with an error if the disk is full", full, 125, "vzctl: write the output: write /dev/full: no space left on device\n"},
+	} {
+		for way, write := range map[string]func(w io.Writer) error{
+			"write": func(w io.Writer) error { return errors.Join(writeTo(w), writeTo(w), writeTo(w)) },
+			"copy":  func(w io.Writer) error { _, err := io.Copy(w, strings.NewReader("y\ny\n")); return err },
+		} {
+			t.Run(test.name+" ("+way+")", func(t *testing.T) {
+				killed := make(chan string, 1)
+				f := &fake{
+					kill: func(signal string) error { killed <- signal; return nil },
+					run: func(_ context.Context, streams engine.Streams, started func()) (engine.Exit, error) {
+						started()
+						if err := write(streams.Stdout); err != nil {
+							t.Errorf("the engine sees %v", err)
+						}
+						if signal := <-killed; signal != "SIGKILL" {
+							t.Errorf("the container got %s", signal)
+						}
+						return engine.Exit{Code: 137, Signal: 9, Reason: "killed"}, nil
+					},
 				}
-			}
-			if signal := <-killed; signal != "SIGKILL" {
-				t.Errorf("the container got %s", signal)
-			}
-			return engine.Exit{Code: 137, Signal: 9, Reason: "killed"}, nil
-		},
+				d := newDesk(f)
+				d.Stdout = test.stdout
+				code := d.run(t, "run", "i", "yes")
+				d.wants(t, code, test.code, "", test.stderr)
+			})
+		}
 	}
-	d := newDesk(f)
-	d.Stdout = w
-	if code := d.run(t, "run", "i", "yes"); code != 141 || d.stderr.String() != "" {
-		t.Errorf("exit code %d, stderr %q; want 141 as for any process behind a pipe", code, d.stderr.String())
-	}
+}
+
+func writeTo(w io.Writer) error {
+	_, err := io.WriteString(w, "y\n")
+	return err
 }
 
 func TestCtrlCEndsFollowingQuietly(t *testing.T) {

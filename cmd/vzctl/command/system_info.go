@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/vzctl/vzctl/cmd/vzctl/bars"
 	"github.com/vzctl/vzctl/core/engine"
 )
 
@@ -37,7 +38,7 @@ func newSystemInfo(p *program) *cli.Command {
 func systemPairs(i engine.SystemInfo) [][2]string {
 	rows := [][2]string{
 		{"version", i.Version}, {"root", i.Root}, {"runtime directory", i.RuntimeDir}, {"platform", i.OS + "/" + i.Arch}, {"cpus", strconv.Itoa(i.CPUs)},
-		{"images", strconv.Itoa(i.Images)}, {"disk", size(i.DiskBytes)},
+		{"images", strconv.Itoa(i.Images)}, {"disk", bars.Size(i.DiskBytes)},
 	}
 	for _, state := range slices.Sorted(maps.Keys(i.Containers)) {
 		rows = append(rows, [2]string{"containers " + state, fmt.Sprint(i.Containers[state])})

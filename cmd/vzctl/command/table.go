@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
-	"github.com/vbauerster/mpb/v8/decor"
 )
 
 func formatFlag(value string) cli.Flag {
@@ -82,8 +81,6 @@ func short(id string) string {
 	}
 	return id[:min(12, len(id))]
 }
-
-func size(bytes int64) string { return fmt.Sprintf("% .1f", decor.SizeB1000(bytes)) }
 
 // age says how long ago t was, in the largest unit that fits.
 func age(now, t time.Time) string {

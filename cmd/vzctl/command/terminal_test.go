@@ -126,6 +126,7 @@ func TestExecBeginsWithTheSizeOfTheTerminal(t *testing.T) {
 // Bars of a pull are wiped before the container writes its first byte.
 func TestBarsAreGoneBeforeOutput(t *testing.T) {
 	user, program := pseudoTerminal(t)
+	screen := bufio.NewReader(user)
 	f := &fake{
 		create: func(_ context.Context, report progress.Func) error {
 			for done := range int64(5) {
@@ -133,6 +134,10 @@ func TestBarsAreGoneBeforeOutput(t *testing.T) {
 			}
 			report(progress.Update{Step: "pull", Item: "sha256:ffff", Done: 7, Total: 7, Unit: progress.Bytes})
 			report(progress.Update{Step: "unpack\x1b[2J", Item: "files", Done: 7, Unit: progress.Items})
+			shown := readUntil(t, screen, "unpack")
+			if !strings.Contains(shown, "pull 0123456789ab ") || !strings.Contains(shown, "4 B / 10 B") || strings.Contains(shown, "\x1b[2J") {
+				t.Errorf("while pulling the screen gets %q", shown)
+			}
 			return nil
 		},
 		run: func(_ context.Context, streams engine.Streams, started func()) (engine.Exit, error) {
@@ -146,24 +151,21 @@ func TestBarsAreGoneBeforeOutput(t *testing.T) {
 	if code := d.run(t, "run", "i"); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	var screen strings.Builder
-	lines := bufio.NewReader(user)
-	for {
-		text, err := lines.ReadString('\n')
-		screen.WriteString(text)
-		if err != nil || strings.Contains(text, "first byte") {
-			break
+	if shown := readUntil(t, screen, "first byte"); !strings.HasSuffix(shown, "\x1b[Jfirst byte") {
+		t.Errorf("before the first byte the screen gets %q; want it to end with what clears it", shown)
+	}
+}
+
+// readUntil returns what comes up to and with the end.
+func readUntil(t *testing.T, r *bufio.Reader, end string) string {
+	t.Helper()
+	var seen strings.Builder
+	for !strings.HasSuffix(seen.String(), end) {
+		b, err := r.ReadByte()
+		if err != nil {
+			t.Fatalf("%v after %q", err, seen.String())
 		}
+		seen.WriteByte(b)
 	}
-	output := screen.String()
-	if !strings.HasSuffix(output, "first byte\r\n") {
-		t.Fatalf("the screen got %q", output)
-	}
-	last := output[strings.LastIndex(output[:len(output)-2], "\n")+1:]
-	if at := strings.LastIndex(last, "\x1b[J"); at >= 0 {
-		last = last[at:]
-	}
-	if strings.Contains(last, "pull") || strings.Contains(output, "\x1b[2J") {
-		t.Errorf("the screen got %q", output)
-	}
+	return seen.String()
 }
