@@ -52,7 +52,7 @@ func Try(path string) (*Lock, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := flock(f, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			err = ErrHeld
 		}
@@ -62,23 +62,25 @@ func Try(path string) (*Lock, error) {
 }
 
 // Held reports whether a process, this one included, holds the lock of the file at path. It neither waits nor makes the file.
-func Held(path string) (bool, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
-	if errors.Is(err, os.ErrNotExist) {
+func Held(path string) (held bool, err error) {
+	// Without the poller of package os, which cannot watch files anyway: a list of containers asks a thousand times.
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) {
 		return false, nil
 	}
 	if err != nil {
-		return false, err
+		return false, &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	// Shared, so that any number may ask at once.
-	err = flock(f, unix.LOCK_SH|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return true, f.Close()
+	err = flock(fd, unix.LOCK_SH|unix.LOCK_NB)
+	held = errors.Is(err, unix.EWOULDBLOCK)
+	if held {
+		err = nil
 	}
-	if err != nil {
-		err = fmt.Errorf("ask lock %q: %w", path, err)
+	if err = errors.Join(err, unix.Close(fd)); err != nil {
+		return false, &os.PathError{Op: "ask lock", Path: path, Err: err}
 	}
-	return false, errors.Join(err, f.Close())
+	return held, nil
 }
 
 // AwaitFree returns when nobody holds the lock of the file at path, or there is no such file, or ctx ends.
@@ -108,7 +110,7 @@ func open(path string) (*os.File, error) {
 
 // wait for a lock of f. After an error f is closed, or will be as soon as the kernel lets go of it: flock cannot be interrupted.
 func wait(ctx context.Context, f *os.File, how int) error {
-	err := flock(f, how|unix.LOCK_NB)
+	err := flock(int(f.Fd()), how|unix.LOCK_NB)
 	if err == nil {
 		return nil
 	}
@@ -116,7 +118,7 @@ func wait(ctx context.Context, f *os.File, how int) error {
 		return errors.Join(fmt.Errorf("lock %q: %w", f.Name(), err), f.Close())
 	}
 	locked := make(chan error, 1)
-	go func() { locked <- flock(f, how) }()
+	go func() { locked <- flock(int(f.Fd()), how) }()
 	select {
 	case err := <-locked:
 		if err != nil {
@@ -132,9 +134,9 @@ func wait(ctx context.Context, f *os.File, how int) error {
 	}
 }
 
-func flock(f *os.File, how int) error {
+func flock(fd, how int) error {
 	for {
-		err := unix.Flock(int(f.Fd()), how)
+		err := unix.Flock(fd, how)
 		if !errors.Is(err, unix.EINTR) {
 			return err
 		}

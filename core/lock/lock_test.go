@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -28,7 +29,7 @@ func hold(t *testing.T, path string) *Lock {
 
 func TestOneHoldsTheLockAtATime(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")
-	inside := 0
+	var inside, times atomic.Int32
 	var all sync.WaitGroup
 	for range 20 {
 		all.Go(func() {
@@ -37,15 +38,19 @@ func TestOneHoldsTheLockAtATime(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			inside++ // the race detector watches
+			if n := inside.Add(1); n != 1 {
+				t.Errorf("%d hold it", n)
+			}
+			times.Add(1)
+			inside.Add(-1)
 			if err := l.Close(); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	all.Wait()
-	if inside != 20 {
-		t.Errorf("%d of 20 were inside", inside)
+	if n := times.Load(); n != 20 {
+		t.Errorf("%d of 20 held it", n)
 	}
 }
 

@@ -120,22 +120,31 @@ func damaged(path string, cause error) error {
 		Hint: "remove what it is of, or restore the file"}
 }
 
-func readBounded(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+// readBounded reads a file with as few system calls as there can be: a list of containers reads a thousand.
+func readBounded(path string) (content []byte, err error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, err
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
+	defer func() { err = errors.Join(err, unix.Close(fd)) }()
+	var stat unix.Stat_t
+	if err := unix.Fstat(fd, &stat); err != nil {
+		return nil, &os.PathError{Op: "stat", Path: path, Err: err}
 	}
-	if !info.Mode().IsRegular() || info.Size() > maxRecord {
+	if stat.Mode&unix.S_IFMT != unix.S_IFREG || stat.Size > maxRecord {
 		return nil, damaged(path, fmt.Errorf("it is no regular file of at most %d bytes", maxRecord))
 	}
-	content := make([]byte, info.Size())
-	if _, err := io.ReadFull(f, content); err != nil {
-		return nil, damaged(path, err)
+	content = make([]byte, stat.Size)
+	for done := 0; done < len(content); {
+		n, err := unix.Read(fd, content[done:])
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return nil, &os.PathError{Op: "read", Path: path, Err: err}
+		case n == 0:
+			return nil, damaged(path, io.ErrUnexpectedEOF)
+		}
+		done += max(n, 0)
 	}
 	return content, nil
 }

@@ -61,6 +61,9 @@ func (p place) run() string {
 	return "/tmp/vzctl-" + strconv.Itoa(p.uid)
 }
 
+// MakeRun makes the directory of all runtime directories, or finds it.
+func (s *Store) MakeRun() (string, error) { return s.paths.Run, makePrivate(s.paths.Run) }
+
 // MakeSandboxRun makes the runtime directory of a sandbox, or finds it.
 func (s *Store) MakeSandboxRun(id string) (string, error) { return s.makeRun(s.paths.SandboxRun(id)) }
 
