@@ -138,6 +138,10 @@ func (c *Conn) Reset() {
 	_ = c.stream.SetDeadline(time.Unix(1, 0)) // wakes those who read and write
 }
 
+// Broken is closed when the connection was reset or its session has ended: it tells one who neither reads nor writes. What arrived before the end of a
+// session can still be read.
+func (c *Conn) Broken() <-chan struct{} { return c.state.broken }
+
 // LocalAddr returns the port, which both ends share.
 func (c *Conn) LocalAddr() net.Addr { return Addr(c.port) }
 

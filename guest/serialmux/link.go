@@ -51,9 +51,12 @@ func resetFrame(stream uint32) (h header) {
 // streamState is what the link knows of a stream from the frames that passed.
 type streamState struct {
 	finIn, finOut bool
-	closed        bool   // no one reads any more: data resets the stream
-	gone          func() // called once, when the stream is gone; may be nil
+	closed        bool          // no one reads any more: data resets the stream
+	gone          func()        // called once, when the stream is gone; may be nil
+	broken        chan struct{} // closed when the stream is reset or its session ends
 }
+
+func newStreamState() *streamState { return &streamState{broken: make(chan struct{})} }
 
 // link is the connection yamux is given. Reading and writing go on at once; one goroutine each.
 type link struct {
@@ -196,7 +199,7 @@ func (l *link) judge() (pass bool, err error) {
 			l.queueReset(id)
 			return false, nil
 		}
-		state = &streamState{}
+		state = newStreamState()
 		l.streams[id] = state
 	}
 	if state == nil {
@@ -208,7 +211,7 @@ func (l *link) judge() (pass bool, err error) {
 	}
 	switch {
 	case flags&flagRST != 0:
-		l.drop(id)
+		l.dropBroken(id)
 	case flags&flagFIN != 0:
 		state.finIn = true
 		if state.finOut {
@@ -226,6 +229,14 @@ func (l *link) drop(id uint32) {
 		state.gone()
 		state.gone = nil
 	}
+}
+
+// dropBroken forgets a stream that did not end properly; with the lock held.
+func (l *link) dropBroken(id uint32) {
+	if state := l.streams[id]; state != nil {
+		close(state.broken)
+	}
+	l.drop(id)
 }
 
 // Write queues what yamux writes: a header, then the body of its frame.
@@ -266,7 +277,7 @@ func (l *link) sent(h header) int {
 		}
 	}
 	if flags&flagRST != 0 {
-		l.drop(id)
+		l.dropBroken(id)
 	}
 	if h.kind() == typeData {
 		return int(h.length())
@@ -277,7 +288,7 @@ func (l *link) sent(h header) int {
 func (l *link) state(id uint32) *streamState {
 	state := l.streams[id]
 	if state == nil {
-		state = &streamState{}
+		state = newStreamState()
 		l.streams[id] = state
 	}
 	return state
@@ -334,11 +345,16 @@ func (l *link) writeQueued() {
 	}
 }
 
+// fail ends all streams.
 func (l *link) fail(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.err == nil {
-		l.err = err
+	if l.err != nil {
+		return
+	}
+	l.err = err
+	for id := range l.streams {
+		l.dropBroken(id)
 	}
 	l.changed.Broadcast()
 }
@@ -348,14 +364,6 @@ func (l *link) Close() error {
 	l.fail(io.ErrClosedPipe)
 	err := l.pipe.Close()
 	<-l.finished
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for id := range l.streams {
-		if l.streams[id].gone != nil {
-			l.streams[id].gone()
-			l.streams[id].gone = nil
-		}
-	}
 	return err
 }
 
@@ -381,7 +389,7 @@ func (l *link) resetBoth(id uint32) {
 		return
 	}
 	l.queueReset(id)
-	l.drop(id)
+	l.dropBroken(id)
 	l.inject = append(l.inject, id)
 }
 
@@ -394,14 +402,16 @@ func (l *link) bodyGiven(id uint32) {
 	}
 }
 
-// lookup returns the state of a stream, which is empty if the stream is gone already.
+// lookup returns the state of a stream. If the stream is gone already, it is that of a broken one.
 func (l *link) lookup(id uint32) *streamState {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if state := l.streams[id]; state != nil {
 		return state
 	}
-	return &streamState{}
+	state := newStreamState()
+	close(state.broken)
+	return state
 }
 
 // ended reports whether the peer has ended its direction of a stream properly.

@@ -1,0 +1,131 @@
+package machine
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+
+	"github.com/vzctl/vzctl/sdk/hypervisor"
+)
+
+// sandbox forbids QEMU what it does not need for any device here: new programs, more privilege, other processes' priorities, old system calls.
+const sandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+
+// Arguments returns the command line of QEMU, without the program, for a spec that Check found good.
+func Arguments(s hypervisor.Spec, host Host, wiring Wiring) []string {
+	p := profiles[s.Arch]
+	args := []string{
+		"-name", s.ID,
+		"-nodefaults", "-no-user-config", "-display", "none",
+		"-no-reboot", // a guest without ACPI powers off by a reset
+		"-sandbox", sandbox,
+		"-machine", machineType(s, p, wiring),
+		"-accel", host.Accelerator,
+		"-cpu", cpuModel(s, host),
+		"-smp", strconv.FormatUint(uint64(s.CPUs), 10),
+		"-m", "size=" + strconv.FormatUint(s.MemoryBytes, 10) + "B",
+		"-kernel", s.Kernel.Path,
+		"-append", Words(s, host, wiring.Console >= 0),
+	}
+	if s.InitrdPath != "" {
+		args = append(args, "-initrd", s.InitrdPath)
+	}
+	args = append(args,
+		"-chardev", "socket,id=qmp,fd="+strconv.Itoa(wiring.QMP),
+		"-mon", "chardev=qmp,mode=control",
+	)
+	if wiring.Console >= 0 {
+		args = append(args, "-chardev", "socket,id=console,fd="+strconv.Itoa(wiring.Console), "-serial", "chardev:console")
+	}
+	args = append(args,
+		"-global", "virtio-mmio.force-legacy=off",
+		"-object", "rng-builtin,id=rng",
+		"-device", "virtio-rng-device,rng=rng",
+		"-device", "virtio-balloon-device,free-page-reporting=on,deflate-on-oom=on",
+		"-device", "virtio-serial-device",
+		"-chardev", "socket,id=mux,server=on,wait=off,fd="+strconv.Itoa(wiring.Mux),
+		"-device", "virtserialport,chardev=mux,name="+MuxPort,
+	)
+	for i, disk := range s.Disks {
+		args = append(args, diskArguments(i, disk)...)
+	}
+	for i, nic := range s.NICs {
+		args = append(args, nicArguments(i, nic)...)
+	}
+	return args
+}
+
+func machineType(s hypervisor.Spec, p profile, wiring Wiring) string {
+	if p.name == "virt" {
+		return "virt,gic-version=max,dump-guest-core=off"
+	}
+	serial := "off"
+	if wiring.Console >= 0 {
+		serial = "on"
+	}
+	acpi := "off"
+	if needsACPI(s) {
+		acpi = "on"
+	}
+	return "microvm,acpi=" + acpi + ",x-option-roms=off,rtc=on,pic=on,pit=on,dump-guest-core=off,isa-serial=" + serial
+}
+
+// needsACPI reports whether there are more devices than microvm has interrupts for without it: 8 slots, or 24.
+func needsACPI(s hypervisor.Spec) bool { return len(s.Disks)+len(s.NICs) > slotsWithoutACPI }
+
+// cpuModel avoids under emulation the instructions that QEMU interprets byte by byte, see kernel/README.md.
+func cpuModel(s hypervisor.Spec, host Host) string {
+	switch {
+	case s.Options[OptionCPU] != "":
+		return s.Options[OptionCPU]
+	case host.Accelerator == TCG && s.Arch == "amd64":
+		return "max,-erms,-fsrm"
+	case host.Accelerator == TCG:
+		return "max,pauth-impdef=on" // the architected pointer authentication is slow to emulate
+	}
+	return "host"
+}
+
+// diskArguments uses JSON, in which a path may hold any character. Read-only images are locked shared, so that many VMs can use one; a writable one is
+// locked against a second writer. A flush of the guest reaches the host's file.
+func diskArguments(i int, disk hypervisor.Disk) []string {
+	name := fmt.Sprintf("disk%d", i)
+	return []string{
+		"-blockdev", object(
+			"driver", "raw", "node-name", name, "read-only", disk.ReadOnly, "discard", "unmap",
+			"file", map[string]any{"driver": "file", "filename": disk.File.Path, "read-only": disk.ReadOnly, "discard": "unmap", "locking": "auto"}),
+		"-device", object("driver", "virtio-blk-device", "drive", name, "serial", disk.Serial,
+			"werror", "report", "rerror", "report"), // a full host disk is the guest's I/O error; the default would stop the VM
+	}
+}
+
+func nicArguments(i int, nic hypervisor.NIC) []string {
+	name := fmt.Sprintf("net%d", i)
+	device := []any{"driver", "virtio-net-device", "netdev", name}
+	if nic.MAC != "" {
+		device = append(device, "mac", nic.MAC)
+	}
+	if nic.MTU != 0 {
+		device = append(device, "host_mtu", nic.MTU)
+	}
+	link := nic.Link.UnixDatagram
+	return []string{
+		"-netdev", object("type", "dgram", "id", name,
+			"local", map[string]any{"type": "unix", "path": link.VMPath},
+			"remote", map[string]any{"type": "unix", "path": link.NetworkPath}),
+		"-device", object(device...),
+	}
+}
+
+// object is a JSON object of keys and values; sorted by key, so that equal machines have equal command lines.
+func object(pairs ...any) string {
+	values := map[string]any{}
+	for i := 0; i < len(pairs); i += 2 {
+		values[pairs[i].(string)] = pairs[i+1]
+	}
+	text, err := json.Marshal(values)
+	if err != nil {
+		panic(err) // strings, numbers and maps of them can always be written
+	}
+	return string(text)
+}

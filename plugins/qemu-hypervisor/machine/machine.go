@@ -1,0 +1,91 @@
+// Package machine turns the spec of a VM into the command line of QEMU. It is pure: what it needs to know of the host is given to it, and it
+// touches no file. check.go refuses what cannot be offered, arguments.go writes the command line, words.go the kernel's. It starts nothing; that
+// is package vm's.
+//
+// Nothing of a container is in its result but host paths, disk serials and MAC addresses, so VMs of one layout are alike.
+package machine
+
+import (
+	"strconv"
+
+	"github.com/vzctl/vzctl/sdk/hypervisor"
+	"github.com/vzctl/vzctl/sdk/network"
+)
+
+// Names of the accelerators.
+const (
+	KVM = "kvm"
+	HVF = "hvf"
+	TCG = "tcg"
+)
+
+// Options of hypervisor.Spec.Options that this plugin knows.
+const (
+	OptionAccelerator = "accelerator" // auto, kvm, hvf or tcg
+	OptionProfile     = "profile"     // microvm (amd64) or virt (arm64)
+	OptionCPU         = "cpu"         // QEMU's -cpu, as it is
+)
+
+// MuxPort is the name of the virtio-serial port that carries the connections between host and guest. The guest looks for it.
+const MuxPort = "vzctl.mux.0"
+
+// Bounds of what a machine can be.
+const (
+	MaxDevices = 21 // 24 virtio-mmio slots, less those of serial port, random numbers and balloon
+	MaxCPUs    = 64 // CONFIG_NR_CPUS of our kernel
+	MinMemory  = 64 << 20
+	// slotsWithoutACPI is how many devices of a spec microvm has room for without ACPI tables, which cost the kernel time.
+	slotsWithoutACPI = 5
+)
+
+// Host is what the command line depends on besides the spec.
+type Host struct {
+	// Accelerator is KVM, HVF or TCG: decided, not wished.
+	Accelerator string
+	// TSCKilohertz is the rate of the host's cycle counter; 0 if unknown or not steady, and the guest measures it.
+	TSCKilohertz uint64
+}
+
+// Wiring holds the descriptors that QEMU inherits. Console is negative if there is none.
+type Wiring struct {
+	QMP     int // connected socket
+	Mux     int // listening socket
+	Console int // connected socket
+}
+
+// profile is what an architecture's machine is called and needs.
+type profile struct {
+	name    string
+	binary  string
+	console string // kernel's name of the serial port
+	kernels []string
+	hint    string // how to install the binary
+}
+
+var profiles = map[string]profile{
+	"amd64": {"microvm", "qemu-system-x86_64", "ttyS0", []string{"elf-pvh", "bzimage"}, "apt-get install qemu-system-x86"},
+	"arm64": {"virt", "qemu-system-aarch64", "ttyAMA0", []string{"raw"}, "apt-get install qemu-system-arm"},
+}
+
+// Binary returns the name of the QEMU that runs guests of an architecture, and the command that installs it; "" for an unknown one.
+func Binary(arch string) (name, install string) { return profiles[arch].binary, profiles[arch].hint }
+
+// Capabilities returns what the plugin says of itself. arches are those whose QEMU is installed, accelerators those that can be used, best first.
+func Capabilities(arches, accelerators []string) map[string][]string {
+	var kernels []string
+	for _, arch := range arches {
+		kernels = append(kernels, profiles[arch].kernels...)
+	}
+	return map[string][]string{
+		hypervisor.CapabilityArch:        arches,
+		hypervisor.CapabilityAccelerator: accelerators,
+		hypervisor.CapabilityLink:        {network.LinkUnixDatagram},
+		hypervisor.CapabilityDisk:        {hypervisor.DiskFile},
+		hypervisor.CapabilityFeature:     {hypervisor.FeaturePause, hypervisor.FeatureBalloon, hypervisor.FeatureConsole},
+		hypervisor.CapabilityMaxDevices:  {strconv.Itoa(MaxDevices)},
+		hypervisor.CapabilityMaxCPUs:     {strconv.Itoa(MaxCPUs)},
+		hypervisor.CapabilityMinMemory:   {strconv.Itoa(MinMemory)},
+		hypervisor.CapabilityKernel:      kernels,
+		hypervisor.CapabilityOption:      {OptionAccelerator, OptionProfile, OptionCPU},
+	}
+}

@@ -1,0 +1,45 @@
+package machine
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/vzctl/vzctl/sdk/hypervisor"
+)
+
+// kernelHZ is CONFIG_HZ of our kernel; another only makes a delay loop longer or shorter.
+const kernelHZ = 100
+
+// Words returns the kernel's command line: its own words, and those that machine and accelerator need. The reasons, with figures, are in
+// kernel/README.md, table "What depends on machine and accelerator".
+func Words(s hypervisor.Spec, host Host, console bool) string {
+	words := strings.Fields(s.Kernel.CommandLine)
+	if console {
+		words = append(words, "console="+profiles[s.Arch].console)
+	}
+	if s.Arch == "amd64" {
+		words = append(words, x86Words(s, host)...)
+	}
+	return strings.Join(words, " ")
+}
+
+func x86Words(s hypervisor.Spec, host Host) []string {
+	words := []string{"pci=off"}
+	if !needsACPI(s) {
+		words = append(words, "acpi=off")
+	}
+	if host.Accelerator != TCG {
+		return words
+	}
+	if s.CPUs == 1 {
+		words = append(words, "nolapic_timer")
+	}
+	if host.TSCKilohertz == 0 {
+		return words
+	}
+	words = append(words, "tsc=reliable", fmt.Sprintf("tsc_early_khz=%d", host.TSCKilohertz))
+	if s.CPUs > 1 {
+		words = append(words, fmt.Sprintf("lpj=%d", host.TSCKilohertz*1000/kernelHZ))
+	}
+	return words
+}

@@ -1,0 +1,201 @@
+// Package vm runs virtual machines: it is the hypervisor that the plugin serves. Files: manager.go has the VMs by id and the interface of the kind;
+// vm.go one VM and its states; process.go the QEMU process; console.go the guest's last words; exit.go why a VM ended; files.go what is checked on
+// disk before anything starts. What QEMU's command line is, package machine knows; how the guest is reached, package vsock.
+package vm
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/accel"
+	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/machine"
+	"github.com/vzctl/vzctl/sdk/fault"
+	"github.com/vzctl/vzctl/sdk/hypervisor"
+)
+
+// Manager is the hypervisor. Its zero value is not usable; see New.
+type Manager struct {
+	host accel.Host
+	tsc  uint64
+
+	mu  sync.Mutex
+	vms map[string]*VM
+}
+
+var (
+	_ hypervisor.Hypervisor = (*Manager)(nil)
+	_ hypervisor.Pauser     = (*Manager)(nil)
+)
+
+// New returns a hypervisor without VMs on a host that package accel has looked at.
+func New(host accel.Host, tscKilohertz uint64) *Manager {
+	return &Manager{host: host, tsc: tscKilohertz, vms: map[string]*VM{}}
+}
+
+// Shutdown ends all VMs. The sdk calls it when the host is gone.
+func (m *Manager) Shutdown(ctx context.Context) error {
+	m.mu.Lock()
+	ids := make([]string, 0, len(m.vms))
+	for id := range m.vms {
+		ids = append(ids, id)
+	}
+	m.mu.Unlock()
+	var first error
+	for _, id := range ids {
+		if err := m.Delete(ctx, "", id); err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+// Create implements hypervisor.Hypervisor.
+func (m *Manager) Create(_ context.Context, requestID string, spec hypervisor.Spec) (hypervisor.VM, error) {
+	if err := machine.Check(spec); err != nil {
+		return hypervisor.VM{}, err
+	}
+	choice, err := accel.Choose(m.host, spec.Options[machine.OptionAccelerator], spec.Arch)
+	if err != nil {
+		return hypervisor.VM{}, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if there := m.vms[spec.ID]; there != nil {
+		return again(there, requestID, spec)
+	}
+	binary, err := findBinary(spec.Arch)
+	if err != nil {
+		return hypervisor.VM{}, err
+	}
+	if err := checkFiles(spec); err != nil {
+		return hypervisor.VM{}, err
+	}
+	v, err := newVM(requestID, spec, binary, machine.Host{Accelerator: choice.Accelerator, TSCKilohertz: m.tsc})
+	if err != nil {
+		return hypervisor.VM{}, err
+	}
+	m.vms[spec.ID] = v
+	return v.snapshot(), nil
+}
+
+// again answers a Create of an id that is taken.
+func again(there *VM, requestID string, spec hypervisor.Spec) (hypervisor.VM, error) {
+	switch {
+	case requestID == "" || there.requestID != requestID:
+		return hypervisor.VM{}, &fault.Error{Reason: fault.AlreadyExists, Op: "create VM", Subject: spec.ID}
+	case !reflect.DeepEqual(there.spec, spec):
+		return hypervisor.VM{}, &fault.Error{Reason: fault.Invalid, Op: "create VM", Subject: spec.ID,
+			Cause: fmt.Errorf("request id %q was used with another spec", requestID)}
+	}
+	return there.snapshot(), nil
+}
+
+// Start implements hypervisor.Hypervisor.
+func (m *Manager) Start(ctx context.Context, id string) (hypervisor.VM, error) {
+	v, err := m.find("start VM", id)
+	if err != nil {
+		return hypervisor.VM{}, err
+	}
+	if err := v.start(ctx); err != nil {
+		return hypervisor.VM{}, err
+	}
+	return v.snapshot(), nil
+}
+
+// Stop implements hypervisor.Hypervisor.
+func (m *Manager) Stop(ctx context.Context, id string, mode hypervisor.StopMode) (hypervisor.VM, error) {
+	v, err := m.find("stop VM", id)
+	if err != nil {
+		return hypervisor.VM{}, err
+	}
+	switch mode {
+	case hypervisor.AwaitGuest:
+		err = v.awaitStopped(ctx)
+	case hypervisor.Kill, "":
+		err = v.kill(ctx)
+	default:
+		err = &fault.Error{Reason: fault.Invalid, Op: "stop VM", Subject: id, Cause: fmt.Errorf("unknown mode %q", mode)}
+	}
+	return v.snapshot(), err
+}
+
+// Delete implements hypervisor.Hypervisor.
+func (m *Manager) Delete(ctx context.Context, _, id string) error {
+	m.mu.Lock()
+	v := m.vms[id]
+	m.mu.Unlock()
+	if v == nil {
+		return nil
+	}
+	if err := v.delete(ctx); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.vms[id] == v {
+		delete(m.vms, id)
+	}
+	return nil
+}
+
+// Get implements hypervisor.Hypervisor.
+func (m *Manager) Get(_ context.Context, id string) (hypervisor.VM, error) {
+	v, err := m.find("find VM", id)
+	if err != nil {
+		return hypervisor.VM{}, err
+	}
+	return v.snapshot(), nil
+}
+
+// List implements hypervisor.Hypervisor. The VMs are sorted by id.
+func (m *Manager) List(context.Context) ([]hypervisor.VM, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	list := make([]hypervisor.VM, 0, len(m.vms))
+	for _, v := range m.vms {
+		list = append(list, v.snapshot())
+	}
+	slices.SortFunc(list, func(a, b hypervisor.VM) int { return strings.Compare(a.ID, b.ID) })
+	return list, nil
+}
+
+// Watch implements hypervisor.Hypervisor.
+func (m *Manager) Watch(ctx context.Context, id string, event func(hypervisor.VM)) error {
+	v, err := m.find("watch VM", id)
+	if err != nil {
+		return err
+	}
+	return v.watch(ctx, event)
+}
+
+// Pause implements hypervisor.Pauser.
+func (m *Manager) Pause(ctx context.Context, id string) error {
+	v, err := m.find("pause VM", id)
+	if err != nil {
+		return err
+	}
+	return v.pause(ctx)
+}
+
+// Resume implements hypervisor.Pauser.
+func (m *Manager) Resume(ctx context.Context, id string) error {
+	v, err := m.find("resume VM", id)
+	if err != nil {
+		return err
+	}
+	return v.resume(ctx)
+}
+
+func (m *Manager) find(op, id string) (*VM, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	v := m.vms[id]
+	if v == nil {
+		return nil, &fault.Error{Reason: fault.NotFound, Op: op, Subject: id}
+	}
+	return v, nil
+}
