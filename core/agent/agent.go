@@ -40,8 +40,8 @@ const maxMessage = 1 << 20
 // Client speaks to one guest. It is safe for use by several goroutines.
 type Client struct {
 	guestv1.AgentClient
-	// Hello is what the guest said of itself.
-	Hello *guestv1.HelloResponse
+	// Greeting is what the guest said of itself.
+	Greeting *guestv1.HelloResponse
 
 	vsockPath string
 	conn      *grpc.ClientConn
@@ -91,13 +91,13 @@ func (c *Client) hello(ctx context.Context, version string) error {
 			Cause: fmt.Errorf("it speaks protocol %d to %d, this host %d to %d", answer.ProtocolMin, answer.ProtocolMax, protocolMin, protocolMax),
 			Hint:  "install a vzctl and an init image of the same release"}
 	}
-	c.Hello = answer
+	c.Greeting = answer
 	return nil
 }
 
 // Booted tells how long after the start of its kernel the guest's init ran, and when it answered the first call.
 func (c *Client) Booted() (initAt, answeredAt time.Duration) {
-	return time.Duration(c.Hello.InitUptimeNanoseconds), time.Duration(c.Hello.UptimeNanoseconds)
+	return time.Duration(c.Greeting.InitUptimeNanoseconds), time.Duration(c.Greeting.UptimeNanoseconds)
 }
 
 // Close ends the connection to the agent. Streams go on.

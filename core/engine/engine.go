@@ -64,8 +64,11 @@ func Open(_ context.Context, options Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	host := pluginhost.New(pluginhost.Options{BuiltinDir: options.PluginsDir, Plugins: options.Config.Plugins,
-		RuntimeDir: st.Paths().Run, Log: options.Log})
+	run, err := st.MakeRun()
+	if err != nil {
+		return nil, err
+	}
+	host := pluginhost.New(pluginhost.Options{BuiltinDir: options.PluginsDir, Plugins: options.Config.Plugins, RuntimeDir: run, Log: options.Log})
 	return &Engine{options: options, config: options.Config, store: st, images: imageStore, host: host, log: options.Log}, nil
 }
 

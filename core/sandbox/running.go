@@ -110,7 +110,7 @@ func (s *Sandbox) awaitVM(ctx context.Context) Outcome {
 	}
 	select {
 	case <-s.hypervisor.Done():
-		return crash(fmt.Sprintf("the hypervisor plugin ended: %v", s.hypervisor.Err()))
+		return crash("the hypervisor plugin ended: " + s.hypervisor.LastWords())
 	default:
 		return crash(fmt.Sprintf("the hypervisor plugin no longer tells about the VM: %v", err))
 	}

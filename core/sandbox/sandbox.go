@@ -60,9 +60,9 @@ type Spec struct {
 type Hypervisor interface {
 	hypervisor.Hypervisor
 	Info() sdk.Info
-	// Done is closed when the plugin's process has ended; Err then says how.
+	// Done is closed when the plugin's process has ended; LastWords then says how.
 	Done() <-chan struct{}
-	Err() error
+	LastWords() string
 	Close(ctx context.Context) error
 }
 
