@@ -45,15 +45,9 @@ func (l Log) Follow(ctx context.Context, since time.Time, each func(Event) error
 	r := reader{since: since, each: each}
 	defer func() { err = errors.Join(err, r.close()) }()
 	if since.IsZero() {
-		if err := r.open(l.Path); err != nil {
-			return err
-		}
-		err = r.skip()
+		err = errors.Join(r.open(l.Path), r.skip())
 	} else {
-		err = l.Read(since, func(Event) error { return nil }) // an unreadable log is told at once
-		if err == nil {
-			err = r.open(l.Path + ".1")
-		}
+		err = r.open(l.Path + ".1")
 	}
 	if err != nil {
 		return err

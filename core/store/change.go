@@ -199,7 +199,12 @@ func (s *Store) RemoveSandbox(ctx context.Context, id string) error {
 		return err
 	}
 	defer changing.Close()
-	err = errors.Join(s.discard(s.paths.Sandbox(id)), os.RemoveAll(s.paths.SandboxRun(id)))
+	run := s.paths.SandboxRun(id)
+	// A session with another XDG_RUNTIME_DIR may have started it. The name is checked because it is removed with all that is in it.
+	if b, err := s.GetSandbox(id); err == nil && filepath.IsAbs(b.RuntimeDir) && filepath.Base(b.RuntimeDir) == filepath.Base(run) {
+		run = b.RuntimeDir
+	}
+	err = errors.Join(s.discard(s.paths.Sandbox(id)), os.RemoveAll(run))
 	if err != nil {
 		return &fault.Error{Reason: reasonOf(err), Op: "remove sandbox", Subject: id, Cause: bare(err)}
 	}

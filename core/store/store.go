@@ -55,14 +55,14 @@ func OpenPaths(paths Paths) (*Store, error) {
 }
 
 func rootError(root string, err error) error {
-	hint := ""
-	if reason := fault.ReasonOf(err); reason == fault.PermissionDenied || errors.Is(err, os.ErrPermission) {
-		hint = "give another with --root or VZCTL_ROOT"
+	e, ok := errors.AsType[*fault.Error](err)
+	if !ok {
+		e = &fault.Error{Reason: reasonOf(err), Op: "use root", Subject: root, Cause: bare(err)}
 	}
-	if _, ok := errors.AsType[*fault.Error](err); ok {
-		return err
+	if e.Reason == fault.PermissionDenied && e.Hint == "" {
+		e.Hint = "give another root with --root or VZCTL_ROOT"
 	}
-	return &fault.Error{Reason: reasonOf(err), Op: "use root", Subject: root, Cause: bare(err), Hint: hint}
+	return e
 }
 
 // Paths of the store.
