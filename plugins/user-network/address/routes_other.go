@@ -1,0 +1,8 @@
+//go:build !linux
+
+package address
+
+import "net/netip"
+
+// hostRoutes: the addresses of the interfaces must do.
+func hostRoutes() []netip.Prefix { return nil }
