@@ -45,21 +45,40 @@ func Acquire(ctx context.Context, path string) (*Lock, error) {
 	}
 }
 
-// Try takes the exclusive lock of the file at path, or returns ErrHeld at once. It may see ErrHeld for an instant because another process
-// asks [Held]; where that matters use Acquire with a deadline.
+// Try takes the exclusive lock of the file at path, or returns ErrHeld at once. Processes that only ask ([Held]) are not in its way.
 func Try(path string) (*Lock, error) {
 	f, err := open(path)
 	if err != nil {
 		return nil, err
 	}
-	if err := flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			err = ErrHeld
-		}
+	if err := try(int(f.Fd())); err != nil {
 		return nil, errors.Join(fmt.Errorf("lock %q: %w", path, err), f.Close())
 	}
 	return &Lock{f}, nil
 }
+
+// try tells who asks from who holds: beside one who asks, and has the lock shared for an instant, a shared lock is to be had.
+func try(fd int) error {
+	for range maxAskers {
+		err := flock(fd, unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return err
+		}
+		if err := flock(fd, unix.LOCK_SH|unix.LOCK_NB); err != nil {
+			if errors.Is(err, unix.EWOULDBLOCK) {
+				return ErrHeld
+			}
+			return err
+		}
+		if err := flock(fd, unix.LOCK_UN); err != nil {
+			return err
+		}
+	}
+	return ErrHeld
+}
+
+// maxAskers bounds how often Try meets one who asks. One or two in a row are likely at most.
+const maxAskers = 10_000
 
 // Held reports whether a process, this one included, holds the lock of the file at path. It neither waits nor makes the file.
 func Held(path string) (held bool, err error) {

@@ -70,6 +70,36 @@ func TestTryFailsAtOnceIfHeld(t *testing.T) {
 	again.Close()
 }
 
+func TestTryIsNotRefusedBecauseOthersAsk(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	done := make(chan struct{})
+	var askers sync.WaitGroup
+	for range 3 {
+		askers.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					if _, err := Held(path); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		})
+	}
+	for range 500 {
+		l, err := Try(path)
+		if err != nil {
+			t.Error(err)
+			break
+		}
+		l.Close()
+	}
+	close(done)
+	askers.Wait()
+}
+
 func TestWaitEndsWithTheContext(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")
 	l := hold(t, path)
