@@ -1,0 +1,173 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
+	"github.com/vzctl/vzctl/sdk/hypervisor"
+)
+
+func TestEachStepOfAStartFailingInTurnLeavesNothing(t *testing.T) {
+	for _, call := range []string{"plugin", "attach", "create vm", "start vm", "dial", "adopt", "create container", "stream", "release", "start process"} {
+		t.Run(call, func(t *testing.T) {
+			w := newWorld(t)
+			broken := errors.New("it is broken")
+			w.fail[call] = broken
+			s := New(w.spec(), w.environment())
+			if err := s.Start(t.Context()); !errors.Is(err, broken) {
+				t.Errorf("error %v", err)
+			}
+			if left := w.remains(); len(left) > 0 {
+				t.Errorf("left: %q, after %q", left, w.calls)
+			}
+			near, far := pair(t)
+			s.Stdout.Attach(near)
+			if _, err := io.ReadAll(far); err != nil {
+				t.Errorf("one attached is left waiting: %v", err)
+			}
+		})
+	}
+}
+
+func TestACancelledStartLeavesNothing(t *testing.T) {
+	w := newWorld(t)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	interrupted := errors.New("interrupted")
+	env := w.environment()
+	env.Released = func(ctx context.Context) error { cancel(interrupted); <-ctx.Done(); return context.Cause(ctx) }
+	if err := New(w.spec(), env).Start(ctx); !errors.Is(err, interrupted) {
+		t.Errorf("error %v", err)
+	}
+	if left := w.remains(); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
+}
+
+func TestAContainerEndsWithItsExitCodeAllItsOutputAndNothingLeft(t *testing.T) {
+	w := newWorld(t)
+	s := w.start()
+	near, far := pair(t)
+	s.Stdout.Attach(near)
+	if _, err := io.WriteString(w.process[guestv1.StreamKind_STREAM_KIND_STDOUT], "last words"); err != nil {
+		t.Fatal(err)
+	}
+	w.exits(&guestv1.Exit{Code: 42})
+	outcome := w.wait(s)
+	if outcome.Code != 42 || outcome.Reason != Exited {
+		t.Errorf("outcome %+v", outcome)
+	}
+	if got, err := io.ReadAll(far); string(got) != "last words" || err != nil {
+		t.Errorf("attached got %q, %v", got, err)
+	}
+	if string(w.log) != "last words" {
+		t.Errorf("logged %q", w.log)
+	}
+	if left := w.remains(); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
+	order := []string{"shutdown", "stop vm await-guest", "delete vm", "detach"}
+	if got := w.calls[len(w.calls)-len(order):]; !slices.Equal(got, order) {
+		t.Errorf("taken down by %q, want %q", got, order)
+	}
+}
+
+func TestInputReachesTheProcess(t *testing.T) {
+	w := newWorld(t)
+	s := w.start()
+	if err := s.Stdin.Copy(t.Context(), strings.NewReader("typed"), true); err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(w.process[guestv1.StreamKind_STREAM_KIND_STDIN])
+	if string(got) != "typed" || err != nil {
+		t.Errorf("got %q, %v", got, err)
+	}
+	w.exits(&guestv1.Exit{})
+	w.wait(s)
+}
+
+func TestInputThatIsNotOpenIsAtItsEnd(t *testing.T) {
+	w := newWorld(t)
+	spec := w.spec()
+	spec.StdinOpen = false
+	s := New(spec, w.environment())
+	if err := s.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(w.process[guestv1.StreamKind_STREAM_KIND_STDIN]); len(got) > 0 || err != nil {
+		t.Errorf("got %q, %v", got, err)
+	}
+	w.exits(&guestv1.Exit{})
+	w.wait(s)
+}
+
+func TestHowAContainerEnds(t *testing.T) {
+	tests := []struct {
+		name   string
+		end    func(w *world)
+		reason string
+		code   int
+	}{
+		{"by itself", func(w *world) { w.exits(&guestv1.Exit{Code: 3}) }, Exited, 3},
+		{"by a signal", func(w *world) { w.exits(&guestv1.Exit{Code: 143, Signal: 15}) }, Killed, 143},
+		{"out of memory", func(w *world) { w.exits(&guestv1.Exit{Code: 137, Signal: 9, OomKilled: true}) }, OutOfMem, 137},
+		{"with its VM", func(w *world) { w.vmEnds <- &hypervisor.Exit{Reason: hypervisor.Crashed, Message: "QEMU was killed"} }, VMCrashed, 137},
+		{"with a code no process can have", func(w *world) { w.exits(&guestv1.Exit{Code: 1 << 20}) }, Exited, 0},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(t)
+			s := w.start()
+			test.end(w)
+			outcome := w.wait(s)
+			if outcome.Reason != test.reason || outcome.Code != test.code {
+				t.Errorf("outcome %+v", outcome)
+			}
+			if left := w.remains(); len(left) > 0 {
+				t.Errorf("left: %q", left)
+			}
+		})
+	}
+}
+
+func TestACrashSaysWhatTheHypervisorSaid(t *testing.T) {
+	w := newWorld(t)
+	s := w.start()
+	w.vmEnds <- &hypervisor.Exit{Reason: hypervisor.GuestPanic, Message: "Kernel panic - not syncing"}
+	if outcome := w.wait(s); !strings.Contains(outcome.Message, "Kernel panic") {
+		t.Errorf("message %q", outcome.Message)
+	}
+}
+
+func TestABootThatFailsSaysWhy(t *testing.T) {
+	w := newWorld(t)
+	w.vmEnds <- &hypervisor.Exit{Reason: hypervisor.GuestPanic, Message: "no init found"}
+	env := w.environment()
+	env.Dial = func(ctx context.Context, _ string) (Guest, error) { <-ctx.Done(); return nil, ctx.Err() }
+	err := New(w.spec(), env).Start(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "no init found") {
+		t.Errorf("error %v", err)
+	}
+	if left := w.remains(); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
+}
+
+func TestStopKillsWhoDoesNotListen(t *testing.T) {
+	w := newWorld(t)
+	s := w.start()
+	if err := s.Stop(t.Context(), 15, time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	if outcome := w.wait(s); outcome.Signal != sigkill || outcome.Reason != Killed {
+		t.Errorf("outcome %+v", outcome)
+	}
+	if err := s.Stop(t.Context(), 15, 0); err != nil {
+		t.Errorf("stopping again: %v", err)
+	}
+}

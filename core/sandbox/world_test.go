@@ -1,0 +1,281 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"google.golang.org/grpc"
+
+	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
+	"github.com/vzctl/vzctl/sdk"
+	"github.com/vzctl/vzctl/sdk/hypervisor"
+	"github.com/vzctl/vzctl/sdk/network"
+	"github.com/vzctl/vzctl/sdk/rootfs"
+)
+
+// world is all that a sandbox touches, in memory. It fails where it is told to and knows what is left.
+type world struct {
+	t    *testing.T
+	fail map[string]error // by call
+
+	mu      sync.Mutex
+	left    []string // what exists now: "plugin", "lease", "vm", "running", "agent", "stream"
+	calls   []string
+	ended   chan *guestv1.Exit    // how the init process ends
+	vmEnds  chan *hypervisor.Exit // how the VM ends by itself
+	log     []byte
+	process map[guestv1.StreamKind]net.Conn // the guest's ends
+	shut    chan struct{}
+}
+
+func newWorld(t *testing.T) *world {
+	return &world{t: t, fail: map[string]error{}, ended: make(chan *guestv1.Exit, 1), vmEnds: make(chan *hypervisor.Exit, 1),
+		process: map[guestv1.StreamKind]net.Conn{}, shut: make(chan struct{})}
+}
+
+func (w *world) do(call string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.calls = append(w.calls, call)
+	return w.fail[call]
+}
+
+func (w *world) made(thing string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.left = append(w.left, thing)
+}
+
+func (w *world) gone(thing string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if i := slices.Index(w.left, thing); i >= 0 {
+		w.left = slices.Delete(w.left, i, i+1)
+	}
+}
+
+func (w *world) remains() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.left)
+}
+
+func (w *world) environment() Environment {
+	return Environment{
+		StartHypervisor: func(context.Context) (Hypervisor, error) {
+			if err := w.do("plugin"); err != nil {
+				return nil, err
+			}
+			w.made("plugin")
+			return &machine{world: w, done: make(chan struct{})}, nil
+		},
+		Attach: func(_ context.Context, r network.AttachRequest) (Lease, error) {
+			if err := w.do("attach"); err != nil {
+				return nil, err
+			}
+			w.made("lease")
+			return lease{w}, nil
+		},
+		Dial: func(context.Context, string) (Guest, error) {
+			if err := w.do("dial"); err != nil {
+				return nil, err
+			}
+			w.made("agent")
+			return &guest{world: w}, nil
+		},
+		Log: func(_ int, p []byte) error {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.log = append(w.log, p...)
+			return nil
+		},
+		Released: func(context.Context) error { return w.do("release") },
+		Logger:   hclog.NewNullLogger(),
+	}
+}
+
+func (w *world) spec() Spec {
+	return Spec{ID: "box", ContainerID: "web", Network: "net", Hostname: "web", StdinOpen: true,
+		Lower: []rootfs.Disk{{Path: "/base", FileSystem: "ext4", ReadOnly: true}}, Layer: &rootfs.Disk{Path: "/layer", FileSystem: "ext4"}}
+}
+
+// start brings a sandbox up, or fails the test.
+func (w *world) start() *Sandbox {
+	s := New(w.spec(), w.environment())
+	if err := s.Start(w.t.Context()); err != nil {
+		w.t.Fatal(err)
+	}
+	return s
+}
+
+func (w *world) wait(s *Sandbox) Outcome {
+	ctx, cancel := context.WithTimeout(w.t.Context(), 30*time.Second)
+	defer cancel()
+	outcome, err := s.Wait(ctx)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return outcome
+}
+
+type lease struct{ *world }
+
+func (lease) Endpoint() network.Endpoint {
+	return network.Endpoint{MAC: "02:00:00:00:00:01", MTU: 1500, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.2/24")}}
+}
+
+func (l lease) Close(context.Context) error { l.gone("lease"); return l.do("detach") }
+
+// machine is the hypervisor plugin.
+type machine struct {
+	hypervisor.Hypervisor
+	*world
+	done chan struct{}
+}
+
+func (m *machine) Info() sdk.Info {
+	return sdk.Info{Capabilities: map[string][]string{hypervisor.CapabilityLink: {network.LinkUnixDatagram}}}
+}
+func (m *machine) Done() <-chan struct{}       { return m.done }
+func (m *machine) LastWords() string           { return "killed" }
+func (m *machine) Close(context.Context) error { m.gone("plugin"); return nil }
+
+func (m *machine) Create(_ context.Context, _ string, spec hypervisor.Spec) (hypervisor.VM, error) {
+	if err := m.do("create vm"); err != nil {
+		return hypervisor.VM{}, err
+	}
+	m.made("vm")
+	return hypervisor.VM{ID: spec.ID, State: hypervisor.Created, VsockPath: "/vsock"}, nil
+}
+
+func (m *machine) Start(context.Context, string) (hypervisor.VM, error) {
+	if err := m.do("start vm"); err != nil {
+		return hypervisor.VM{}, err
+	}
+	m.made("running")
+	return hypervisor.VM{State: hypervisor.Running, VsockPath: "/vsock"}, nil
+}
+
+func (m *machine) Stop(_ context.Context, _ string, mode hypervisor.StopMode) (hypervisor.VM, error) {
+	m.gone("running")
+	return hypervisor.VM{State: hypervisor.Stopped}, m.do("stop vm " + string(mode))
+}
+
+func (m *machine) Delete(context.Context, string, string) error {
+	m.gone("vm")
+	return m.do("delete vm")
+}
+
+func (m *machine) Watch(ctx context.Context, _ string, event func(hypervisor.VM)) error {
+	event(hypervisor.VM{State: hypervisor.Running})
+	select {
+	case exit := <-m.vmEnds:
+		m.gone("running")
+		event(hypervisor.VM{State: hypervisor.Stopped, Exit: exit})
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// guest is the agent.
+type guest struct {
+	guestv1.AgentClient
+	*world
+}
+
+func (g *guest) Booted() (initAt, answeredAt time.Duration) { return time.Second, 2 * time.Second }
+func (g *guest) Close() error                               { g.gone("agent"); return nil }
+
+func (g *guest) Adopt(_ context.Context, r *guestv1.AdoptRequest, _ ...grpc.CallOption) (*guestv1.AdoptResponse, error) {
+	if len(r.Entropy) < 32 || r.Time == nil || len(r.Interfaces) != 1 || r.Interfaces[0].Addresses[0] != "10.0.0.2/24" {
+		return nil, errors.New("the identity is not complete")
+	}
+	return &guestv1.AdoptResponse{}, g.do("adopt")
+}
+
+func (g *guest) CreateContainer(_ context.Context, r *guestv1.CreateContainerRequest, _ ...grpc.CallOption) (*guestv1.CreateContainerResponse, error) {
+	if r.Lower[0].Serial != "rootfs0" || r.Upper.Serial != "layer" {
+		return nil, errors.New("the disks are not named")
+	}
+	return &guestv1.CreateContainerResponse{}, g.do("create container")
+}
+
+func (g *guest) StartProcess(context.Context, *guestv1.StartProcessRequest, ...grpc.CallOption) (*guestv1.StartProcessResponse, error) {
+	return &guestv1.StartProcessResponse{}, g.do("start process")
+}
+
+func (g *guest) WaitProcess(ctx context.Context, _ *guestv1.WaitProcessRequest, _ ...grpc.CallOption) (*guestv1.WaitProcessResponse, error) {
+	if err := g.do("wait"); err != nil {
+		return nil, err
+	}
+	select {
+	case exit := <-g.ended:
+		return &guestv1.WaitProcessResponse{Exit: exit}, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (g *guest) SignalProcess(_ context.Context, r *guestv1.SignalProcessRequest, _ ...grpc.CallOption) (*guestv1.SignalProcessResponse, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.calls = append(g.calls, "signal")
+	if r.Signal == sigkill {
+		g.end(&guestv1.Exit{Code: 137, Signal: sigkill})
+	}
+	return &guestv1.SignalProcessResponse{}, nil
+}
+
+// end ends the process, whose output ends with it. g.mu is held.
+func (w *world) end(exit *guestv1.Exit) {
+	for _, conn := range w.process {
+		_ = conn.Close()
+	}
+	w.ended <- exit
+}
+
+func (w *world) exits(exit *guestv1.Exit) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.end(exit)
+}
+
+func (g *guest) Shutdown(context.Context, *guestv1.ShutdownRequest, ...grpc.CallOption) (*guestv1.ShutdownResponse, error) {
+	return &guestv1.ShutdownResponse{}, g.do("shutdown")
+}
+
+func (g *guest) OpenStream(_ context.Context, r *guestv1.StreamRequest) (net.Conn, error) {
+	if err := g.do("stream"); err != nil {
+		return nil, err
+	}
+	near, far := pair(g.t)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.process[r.Kind] = far
+	return near, nil
+}
+
+// pair returns the two ends of a connection that can be half-closed.
+func pair(t *testing.T) (near, far net.Conn) {
+	listener, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	if near, err = net.Dial("unix", listener.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	if far, err = listener.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	return near, far
+}
