@@ -36,7 +36,9 @@ type Need struct {
 type Offer struct {
 	Hypervisor sdk.Info
 	Network    *sdk.Info // nil: none, the container has no NIC
-	Others     []sdk.Info
+	// Others are named in a refusal if they can what is missing. Asking all plugins takes time: match without them first, and again with them
+	// to explain.
+	Others []sdk.Info
 }
 
 // Choice is what both sides can do.

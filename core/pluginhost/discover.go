@@ -34,6 +34,10 @@ func BuiltinDir(executable string) (string, error) {
 func Discover(dirs []string) ([]Plugin, error) {
 	found := map[string]Plugin{}
 	for _, dir := range dirs {
+		dir, err := filepath.Abs(dir) // VZCTL_PLUGIN_PATH may be relative
+		if err != nil {
+			return nil, err
+		}
 		entries, err := os.ReadDir(dir)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
