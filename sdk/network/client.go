@@ -87,6 +87,9 @@ func (c *Client) ListEndpoints(ctx context.Context, network string) ([]Endpoint,
 
 // Publish implements Publisher.
 func (c *Client) Publish(ctx context.Context, network, endpoint string, ports []Port) ([]Port, error) {
+	if !c.info.Offers(CapabilityFeature, FeaturePublish) {
+		return nil, convert.Missing("publish ports", CapabilityFeature+" "+FeaturePublish)
+	}
 	r, err := c.rpc.Publish(ctx, &networkv1.PublishRequest{Network: network, EndpointId: endpoint, Ports: convert.Slice(ports, portToProto)})
 	if err != nil {
 		return nil, err
@@ -98,6 +101,9 @@ func (c *Client) Publish(ctx context.Context, network, endpoint string, ports []
 
 // SetNames implements Namer.
 func (c *Client) SetNames(ctx context.Context, network, endpoint string, names []string) error {
+	if !c.info.Offers(CapabilityFeature, FeatureNames) {
+		return convert.Missing("set names", CapabilityFeature+" "+FeatureNames)
+	}
 	_, err := c.rpc.SetNames(ctx, &networkv1.SetNamesRequest{Network: network, EndpointId: endpoint, Names: names})
 	return err
 }

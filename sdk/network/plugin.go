@@ -7,6 +7,7 @@ import (
 
 	"github.com/vzctl/vzctl/sdk"
 	"github.com/vzctl/vzctl/sdk/internal/convert"
+	"github.com/vzctl/vzctl/sdk/internal/streaming"
 	networkv1 "github.com/vzctl/vzctl/sdk/proto/vzctl/network/v1"
 )
 
@@ -102,12 +103,7 @@ func (s *server) SetNames(ctx context.Context, r *networkv1.SetNamesRequest) (*n
 }
 
 func (s *server) Watch(r *networkv1.WatchRequest, stream grpc.ServerStreamingServer[networkv1.WatchResponse]) error {
-	ctx, cancel := context.WithCancelCause(stream.Context())
-	defer cancel(nil)
-	err := s.impl.Watch(ctx, r.GetNetwork(), func(e Event) {
-		if err := stream.Send(eventToProto(e)); err != nil {
-			cancel(err)
-		}
+	return streaming.Watch(stream, func(ctx context.Context, send func(*networkv1.WatchResponse)) error {
+		return s.impl.Watch(ctx, r.GetNetwork(), func(e Event) { send(eventToProto(e)) })
 	})
-	return err
 }

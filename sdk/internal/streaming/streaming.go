@@ -30,6 +30,18 @@ func Serve[M any](stream grpc.ServerStreamingServer[M], wrap func(*pluginv1.Prog
 	return stream.Send(result)
 }
 
+// Watch runs watch with a function that sends an event; it is called from one goroutine at a time, as the events' order demands. The context of watch ends
+// when the host leaves.
+func Watch[M any](stream grpc.ServerStreamingServer[M], watch func(ctx context.Context, send func(*M)) error) error {
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
+	return watch(ctx, func(m *M) {
+		if stream.Send(m) != nil {
+			cancel()
+		}
+	})
+}
+
 type reporter struct {
 	send func(*pluginv1.Progress) error
 
