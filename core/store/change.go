@@ -36,7 +36,7 @@ func (s *Store) Create(ctx context.Context, c Container) (*lock.Lock, error) {
 		return nil, &fault.Error{Reason: reasonOf(err), Op: "create container", Subject: c.Name, Cause: bare(err)}
 	}
 	staged := filepath.Join(s.paths.staging(), c.ID)
-	held, err := s.place(staged, s.paths.Container(c.ID), containerRecord, c)
+	held, err := s.place(staged, s.paths.Container(c.ID), containerRecord, c, false)
 	if err != nil {
 		return nil, errors.Join(&fault.Error{Reason: reasonOf(err), Op: "create container", Subject: c.Name, Cause: bare(err)},
 			os.Remove(s.paths.Name(c.Name)))
@@ -44,7 +44,7 @@ func (s *Store) Create(ctx context.Context, c Container) (*lock.Lock, error) {
 	return held, nil
 }
 
-// CreateSandbox adds a sandbox.
+// CreateSandbox adds a sandbox. Its record is on the disk when the container's is that it was made for.
 func (s *Store) CreateSandbox(ctx context.Context, b Sandbox) error {
 	if !validID(b.ID) {
 		return &fault.Error{Reason: fault.Invalid, Op: "create sandbox", Subject: b.ID, Cause: errors.New("not an id")}
@@ -55,7 +55,7 @@ func (s *Store) CreateSandbox(ctx context.Context, b Sandbox) error {
 		return err
 	}
 	defer changing.Close()
-	held, err := s.place(filepath.Join(s.paths.staging(), b.ID), s.paths.Sandbox(b.ID), sandboxRecord, b)
+	held, err := s.place(filepath.Join(s.paths.staging(), b.ID), s.paths.Sandbox(b.ID), sandboxRecord, b, true)
 	if err != nil {
 		return &fault.Error{Reason: reasonOf(err), Op: "create sandbox", Subject: b.ID, Cause: bare(err)}
 	}
@@ -63,7 +63,7 @@ func (s *Store) CreateSandbox(ctx context.Context, b Sandbox) error {
 }
 
 // place makes a directory with a lock, held, and a record, and lets it appear complete.
-func (s *Store) place(staged, final, name string, record any) (held *lock.Lock, err error) {
+func (s *Store) place(staged, final, name string, record any, durable bool) (held *lock.Lock, err error) {
 	if _, err := os.Lstat(final); err == nil {
 		return nil, os.ErrExist
 	}
@@ -82,7 +82,7 @@ func (s *Store) place(staged, final, name string, record any) (held *lock.Lock, 
 	if held, err = lock.Try(filepath.Join(staged, "lock")); err != nil {
 		return held, err
 	}
-	if err = writeJSON(filepath.Join(staged, name), record, false); err != nil {
+	if err = writeJSON(filepath.Join(staged, name), record, durable); err != nil {
 		return held, err
 	}
 	return held, os.Rename(staged, final)
@@ -117,7 +117,13 @@ func (s *Store) Update(ctx context.Context, id string, change func(*Container) e
 		return c, fmt.Errorf("a change turned container %s into %s", id, c.ID)
 	}
 	c.Schema, c.BootID = SchemaVersion, s.bootID
-	return c, writeJSON(s.paths.ContainerRecord(id), c, c.State != before && c.State.Settled())
+	if err := writeJSON(s.paths.ContainerRecord(id), c, c.State != before && c.State.Settled()); err != nil {
+		return c, err
+	}
+	if before == lifecycle.Creating { // its directories are new, too
+		return c, errors.Join(syncDir(s.paths.Containers()), syncDir(s.paths.Sandboxes()), syncDir(s.paths.Names()))
+	}
+	return c, nil
 }
 
 // UpdateSandbox is Update for a sandbox.
