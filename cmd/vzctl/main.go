@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/vzctl/vzctl/cmd/vzctl/command"
+	"github.com/vzctl/vzctl/core/netd"
+	"github.com/vzctl/vzctl/core/supervisor"
 )
 
 // version is set when a release is linked: -X main.version=1.2.3
@@ -20,9 +22,9 @@ func main() {
 		// Before anything of a command line is made: a container waits for these to start.
 		switch os.Args[1] {
 		case "supervise":
-			os.Exit(supervise(os.Args[2:]))
+			os.Exit(supervisor.Main(os.Args[2:]))
 		case "netd":
-			os.Exit(netd(os.Args[2:]))
+			os.Exit(netd.Main(os.Args[2:]))
 		}
 	}
 	os.Exit(command.Run(context.Background(), command.Host{

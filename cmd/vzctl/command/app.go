@@ -40,13 +40,14 @@ type program struct {
 	interrupt *interrupt
 	log       hclog.Logger
 	debug     bool
+	printed   sink
 	json      atomic.Bool // messages are JSON; insist may ask at any moment
 }
 
 // Run does what args, beginning with the program's name, say, and returns the exit code. It returns when nothing that it began goes on.
 func Run(ctx context.Context, host Host, args []string) int {
 	ctx, cancel := context.WithCancelCause(ctx)
-	p := &program{Host: host, log: hclog.NewNullLogger()}
+	p := &program{Host: host, log: hclog.NewNullLogger(), printed: sink{gone: func() {}}}
 	p.interrupt = watch(host.Signals, cancel, p.insist)
 	defer p.interrupt.close()
 	defer cancel(nil)
@@ -55,6 +56,9 @@ func Run(ctx context.Context, host Host, args []string) int {
 	arranged, err := argv.Arrange(app, args, "run", "create", "exec")
 	if err == nil {
 		err = app.RunContext(ctx, arranged)
+	}
+	if err == nil {
+		err = p.printed.ended()
 	}
 	return p.finish(ctx, err)
 }
@@ -67,7 +71,7 @@ func (p *program) app() *cli.App {
 		HideVersion:          true,
 		EnableBashCompletion: true,
 		Reader:               p.Stdin,
-		Writer:               p.Stdout,
+		Writer:               stream{&p.printed, p.Stdout},
 		ErrWriter:            p.Stderr,
 		// Values like "A=1,2" are one value.
 		DisableSliceFlagSeparator: true,

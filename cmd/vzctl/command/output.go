@@ -10,7 +10,7 @@ import (
 	"github.com/vzctl/vzctl/sdk/fault"
 )
 
-// sink is where the output of one process goes. When it takes no more (run ... | head, a full disk, a terminal that was closed), the rest is thrown
+// sink is where the output of one process, or of vzctl itself, goes. When it takes no more (run ... | head, a full disk, a terminal that was closed), the rest is thrown
 // away and gone is called, once: a process of this machine would have had a SIGPIPE or an error.
 type sink struct {
 	gone func()

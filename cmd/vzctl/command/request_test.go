@@ -160,3 +160,15 @@ func TestLogsWords(t *testing.T) {
 		}
 	}
 }
+
+func FuzzSizes(f *testing.F) {
+	f.Add("1.5g")
+	f.Fuzz(func(t *testing.T, text string) {
+		if n, err := parseSize(text); err == nil && (n == 0) != (text == "") {
+			t.Errorf("%q is %d", text, n)
+		}
+		if n, err := parseCPUs(text); err == nil && (n == 0) != (text == "") {
+			t.Errorf("%q is %d CPUs", text, n)
+		}
+	})
+}

@@ -281,6 +281,29 @@ func TestOutputThatGoesNowhereEndsTheContainer(t *testing.T) {
 	}
 }
 
+func TestPrintingThatGoesNowhereEndsLikeAnyProgram(t *testing.T) {
+	r, closed, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closed.Close()
+	r.Close()
+	d := newDesk(&fake{})
+	d.Stdout = closed
+	code := d.run(t, "stop", "a", "b")
+	d.wants(t, code, 141, "", "")
+
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	d = newDesk(&fake{})
+	d.Stdout = full
+	code = d.run(t, "ls", "--format", "json")
+	d.wants(t, code, 125, "", "vzctl: write the output: write /dev/full: no space left on device\n")
+}
+
 func writeTo(w io.Writer) error {
 	_, err := io.WriteString(w, "y\n")
 	return err
