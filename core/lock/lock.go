@@ -20,6 +20,10 @@ type Lock struct{ file *os.File }
 // Acquire waits for the exclusive lock of the file at path, which it makes if it is missing, until ctx ends. If the file's directory
 // disappears meanwhile the error is os.ErrNotExist.
 func Acquire(ctx context.Context, path string) (*Lock, error) {
+	return acquire(ctx, path, unix.LOCK_EX)
+}
+
+func acquire(ctx context.Context, path string, how int) (*Lock, error) {
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("wait for the lock %q: %w", path, err)
@@ -28,7 +32,7 @@ func Acquire(ctx context.Context, path string) (*Lock, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := wait(ctx, f, unix.LOCK_EX); err != nil {
+		if err := wait(ctx, f, how); err != nil {
 			return nil, err
 		}
 		same, err := stillThere(f, path)
@@ -80,7 +84,7 @@ func try(fd int) error {
 // maxAskers bounds how often Try meets one who asks. One or two in a row are likely at most.
 const maxAskers = 10_000
 
-// Held reports whether a process, this one included, holds the lock of the file at path. It neither waits nor makes the file.
+// Held reports whether a process, this one included, holds the exclusive lock of the file at path. It neither waits nor makes the file.
 func Held(path string) (held bool, err error) {
 	// Without the poller of package os, which cannot watch files anyway: a list of containers asks a thousand times.
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)

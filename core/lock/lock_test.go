@@ -100,6 +100,25 @@ func TestTryIsNotRefusedBecauseOthersAsk(t *testing.T) {
 	askers.Wait()
 }
 
+func TestManyShareALockThatNobodyHoldsAlone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	var shared []*Lock
+	for range 3 {
+		l, err := AcquireShared(background(t), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		shared = append(shared, l)
+	}
+	if _, err := Try(path); !errors.Is(err, ErrHeld) {
+		t.Errorf("error %v", err)
+	}
+	for _, l := range shared {
+		l.Close()
+	}
+	hold(t, path).Close()
+}
+
 func TestWaitEndsWithTheContext(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")
 	l := hold(t, path)
