@@ -195,7 +195,13 @@ func (e *Engine) make(ctx context.Context, r CreateRequest, c *store.Container, 
 }
 
 // rootfs gets the image's disks, from the cache if they were built before, and an empty layer.
-func (e *Engine) rootfs(ctx context.Context, r CreateRequest, c *store.Container, report progress.Func) ([]rootfs.Disk, rootfs.Disk, error) {
+func (e *Engine) rootfs(ctx context.Context, r CreateRequest, c *store.Container, report progress.Func) (_ []rootfs.Disk, _ rootfs.Disk, err error) {
+	// The image's name may be removed meanwhile; its layers stay until they have been read.
+	release, err := e.images.Hold(ctx)
+	if err != nil {
+		return nil, rootfs.Disk{}, err
+	}
+	defer func() { err = errors.Join(err, release()) }()
 	running, err := e.host.Start(ctx, sdk.RootfsBuilder, r.Plugins[sdk.RootfsBuilder])
 	if err != nil {
 		return nil, rootfs.Disk{}, err
