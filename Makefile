@@ -48,7 +48,7 @@ deps:
 	.ci/deps
 
 demo: deps
-	test/demo/demo.sh
+	go run ./test/demo
 
 test: all kernel
 	go run ./test/count -- -count=1 -p 2 -timeout 20m $(UNIT_PACKAGES) -- -count=1 -p 1 -timeout 40m $(addprefix ./,$(VM_PACKAGES))
