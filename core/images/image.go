@@ -118,12 +118,14 @@ func (s *Store) manifests(entry ocispec.Descriptor) ([]ocispec.Descriptor, error
 		if !transfer.IsManifest(d.MediaType) || d.Platform != nil && !platform.Known(d.Platform) {
 			continue
 		}
-		if have, err := s.dir.Has(d); err == nil && have && d.Platform == nil {
+		if d.Platform == nil { // what lists it says nothing; its configuration does, if it was pulled
 			image, err := s.load(entry, d)
-			if err != nil {
+			switch {
+			case err == nil:
+				d.Platform = &image.Platform
+			case d.Digest == entry.Digest || !errors.Is(err, fault.NotFound):
 				return nil, err
 			}
-			d.Platform = &image.Platform
 		}
 		manifests = append(manifests, d)
 	}
