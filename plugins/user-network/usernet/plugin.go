@@ -127,7 +127,7 @@ func (p *Plugin) Attach(_ context.Context, r network.AttachRequest) (network.End
 	switch {
 	case r.EndpointID == "" || len(r.EndpointID) > 256:
 		return fail(fault.Invalid, "an endpoint's id has 1 to 256 bytes")
-	case !slices.Contains(r.LinkTypes, network.LinkUnixDatagram):
+	case len(r.LinkTypes) > 0 && !slices.Contains(r.LinkTypes, network.LinkUnixDatagram):
 		return fail(fault.Unsupported, "user-network offers only links of type \""+network.LinkUnixDatagram+"\"")
 	case r.AddressV6.IsValid():
 		return fail(fault.Unsupported, "user-network has no IPv6")
