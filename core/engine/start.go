@@ -58,9 +58,6 @@ func (e *Engine) launch(ctx context.Context, c store.Container) (*supervisor.Cli
 	if err := lock.AwaitFree(ctx, e.store.Paths().SandboxLife(c.Sandbox)); err != nil {
 		return nil, err
 	}
-	if err := os.RemoveAll(e.store.Paths().SandboxRun(c.Sandbox)); err != nil {
-		return nil, err
-	}
 	b, err := e.store.GetSandbox(c.Sandbox)
 	if err != nil {
 		return nil, err
@@ -70,7 +67,7 @@ func (e *Engine) launch(ctx context.Context, c store.Container) (*supervisor.Cli
 			return nil, err
 		}
 	}
-	return supervisor.Launch(e.store, e.options.Program, b.ID, c.ID, e.log.IsDebug())
+	return supervisor.Launch(ctx, e.store, e.options.Program, b.ID, c.ID, e.log.IsDebug())
 }
 
 // prepareNetwork writes what the network's daemon will read, should it have to be started.
@@ -101,8 +98,6 @@ func (e *Engine) networkConfig(name string) (network.Config, error) {
 		return network.Config{}, &fault.Error{Reason: fault.NotFound, Op: "use network", Subject: name,
 			Cause: errors.New("there is no such network"), Hint: "vzctl network ls shows all; config.toml adds others"}
 	}
-	paths := e.store.Paths()
 	return network.Config{Name: name, SubnetV4: n.SubnetV4, SubnetV6: n.SubnetV6, GatewayV4: n.GatewayV4, GatewayV6: n.GatewayV6,
-		MTU: n.MTU, Internal: n.Internal, AllowHostLoopback: n.AllowHostLoopback, AllowLAN: n.AllowLAN, Options: n.Options,
-		RuntimeDir: paths.NetworkRun(name), StateDir: paths.NetworkState(name)}, nil
+		MTU: n.MTU, Internal: n.Internal, AllowHostLoopback: n.AllowHostLoopback, AllowLAN: n.AllowLAN, Options: n.Options}, nil
 }

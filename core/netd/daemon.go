@@ -39,8 +39,9 @@ type Record struct {
 func Main(args []string) int {
 	flags := flag.NewFlagSet("netd", flag.ContinueOnError)
 	root := flags.String("root", "", "directory of all that lasts")
+	run := flags.String("run", "", "directory for sockets")
 	debug := flags.Bool("debug", false, "say more in the log")
-	if err := flags.Parse(args); err != nil || flags.NArg() != 1 || *root == "" {
+	if err := flags.Parse(args); err != nil || flags.NArg() != 1 || *root == "" || *run == "" {
 		fmt.Fprintln(os.Stderr, "vzctl netd is started by vzctl itself")
 		return 2
 	}
@@ -51,14 +52,14 @@ func Main(args []string) int {
 	log := hclog.New(&hclog.LoggerOptions{Name: "netd", Level: level, Output: os.Stderr})
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	if err := serve(ctx, *root, flags.Arg(0), log); err != nil {
+	if err := serve(ctx, *root, *run, flags.Arg(0), log); err != nil {
 		log.Error("the network ends", "network", flags.Arg(0), "error", err)
 		return 1
 	}
 	return 0
 }
 
-func serve(ctx context.Context, root, name string, log hclog.Logger) error {
+func serve(ctx context.Context, root, run, name string, log hclog.Logger) error {
 	inherited, err := daemon.Inherit(1)
 	if err != nil {
 		return err
@@ -72,6 +73,7 @@ func serve(ctx context.Context, root, name string, log hclog.Logger) error {
 	if err := store.ReadJSON(paths.NetworkRecord(name), &record); err != nil {
 		return err
 	}
+	record.Config.RuntimeDir, record.Config.StateDir = run, paths.NetworkState(name)
 	start := func(ctx context.Context) (Plugin, error) { return startPlugin(ctx, record, log) }
 	k, err := newKeeper(ctx, record.Config, start, log)
 	if err != nil {
@@ -100,7 +102,7 @@ func serve(ctx context.Context, root, name string, log hclog.Logger) error {
 	ending, cancel := context.WithTimeout(context.Background(), replayTimeout)
 	defer cancel()
 	err = errors.Join(err, k.close(ending))
-	return errors.Join(err, os.RemoveAll(paths.NetworkRun(name)))
+	return errors.Join(err, os.RemoveAll(run))
 }
 
 // leave returns once the network may end: nobody holds it, and, with the lock that starters take, nobody is about to.

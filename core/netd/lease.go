@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
@@ -187,17 +188,23 @@ func (c *Client) connect(ctx context.Context, name string) (*grpc.ClientConn, *d
 		return nil, nil, err
 	}
 	defer starting.Close()
-	socket := paths.NetdSocket(name)
 	alive, err := lock.Held(paths.NetworkLife(name))
 	if err != nil {
 		return nil, nil, err
 	}
-	var d *daemon.Process
-	if !alive {
-		if d, err = c.start(name, socket); err != nil {
-			return nil, nil, err
-		}
+	var (
+		d  *daemon.Process
+		at whereabouts
+	)
+	if alive {
+		err = store.ReadJSON(paths.NetworkWhereabouts(name), &at)
+	} else {
+		d, at, err = c.start(name)
 	}
+	if err != nil {
+		return nil, nil, err
+	}
+	socket := at.socket()
 	conn, err := grpc.NewClient("passthrough:///netd", grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy(),
 		grpc.WithDisableServiceConfig(), grpc.WithIdleTimeout(0),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
@@ -210,19 +217,32 @@ func (c *Client) connect(ctx context.Context, name string) (*grpc.ClientConn, *d
 	return conn, d, nil
 }
 
-func (c *Client) start(name, socket string) (*daemon.Process, error) {
+// whereabouts of a running daemon. They are written down because a later session of the user may have another runtime directory.
+type whereabouts struct {
+	RuntimeDir string `json:"runtimeDir"`
+}
+
+func (w whereabouts) socket() string { return filepath.Join(w.RuntimeDir, "netd") }
+
+func (c *Client) start(name string) (*daemon.Process, whereabouts, error) {
 	paths := c.Store.Paths()
-	if _, err := c.Store.MakeNetworkRun(name); err != nil {
-		return nil, err
+	run, err := c.Store.MakeNetworkRun(name)
+	if err != nil {
+		return nil, whereabouts{}, err
+	}
+	at := whereabouts{run}
+	if err := store.WriteJSON(paths.NetworkWhereabouts(name), at, false); err != nil {
+		return nil, at, err
 	}
 	life, err := lock.Try(paths.NetworkLife(name))
 	if err != nil {
-		return nil, err
+		return nil, at, err
 	}
-	args := []string{"netd", "--root", paths.Root}
+	args := []string{"netd", "--root", paths.Root, "--run", run}
 	if c.Log.IsDebug() {
 		args = append(args, "--debug")
 	}
-	return daemon.Start(daemon.Spec{Program: c.Program, Args: append(args, name), Sockets: []string{socket}, Life: life,
+	d, err := daemon.Start(daemon.Spec{Program: c.Program, Args: append(args, name), Sockets: []string{at.socket()}, Life: life,
 		LogPath: paths.NetworkLog(name)})
+	return d, at, err
 }

@@ -66,16 +66,15 @@ func (p Paths) Network(name string) string      { return filepath.Join(p.Network
 func (p Paths) NetworkRecord(name string) string {
 	return filepath.Join(p.Network(name), "network.json")
 }
+func (p Paths) NetworkWhereabouts(name string) string {
+	return filepath.Join(p.Network(name), "whereabouts.json") // of a running netd
+}
 func (p Paths) NetworkLock(name string) string  { return filepath.Join(p.Network(name), "lock") }
 func (p Paths) NetworkLife(name string) string  { return filepath.Join(p.Network(name), "life") }  // held by netd
 func (p Paths) NetworkState(name string) string { return filepath.Join(p.Network(name), "state") } // of the plugin
 func (p Paths) NetworkLog(name string) string   { return filepath.Join(p.Network(name), "netd.log") }
 func (p Paths) SandboxRun(id string) string     { return p.run("sandbox", id) }
 func (p Paths) NetworkRun(name string) string   { return p.run("network", name) }
-func (p Paths) SupervisorSocket(id string) string {
-	return filepath.Join(p.SandboxRun(id), "supervisor")
-}
-func (p Paths) NetdSocket(name string) string { return filepath.Join(p.NetworkRun(name), "netd") }
 
 const (
 	containerRecord = "container.json"

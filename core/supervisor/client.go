@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
+	"path/filepath"
 	"time"
 
 	"google.golang.org/grpc"
@@ -24,7 +26,8 @@ type Client struct {
 	SandboxID   string
 	ContainerID string
 
-	paths  store.Paths
+	store  *store.Store
+	run    string // runtime directory
 	conn   *grpc.ClientConn
 	rpc    supervisorv1.SupervisorClient
 	daemon *daemon.Process // set by Launch
@@ -32,21 +35,22 @@ type Client struct {
 
 // Launch starts the supervisor of a sandbox: program is the vzctl to run. The supervisor begins at once; its container's process runs after Start. The caller has recorded that the
 // container is starting, and holds its lock.
-func Launch(st *store.Store, program []string, sandboxID, containerID string, debug bool) (*Client, error) {
+func Launch(ctx context.Context, st *store.Store, program []string, sandboxID, containerID string, debug bool) (*Client, error) {
 	paths := st.Paths()
-	if _, err := st.MakeSandboxRun(sandboxID); err != nil {
+	run, err := makeRun(ctx, st, sandboxID)
+	if err != nil {
 		return nil, err
 	}
 	life, err := lock.Try(paths.SandboxLife(sandboxID))
 	if err != nil {
 		return nil, err
 	}
-	args := []string{"supervise", "--root", paths.Root}
+	args := []string{"supervise", "--root", paths.Root, "--run", run}
 	if debug {
 		args = append(args, "--debug")
 	}
 	d, err := daemon.Start(daemon.Spec{Program: program, Args: append(args, sandboxID), Life: life, LogPath: paths.SupervisorLog(sandboxID),
-		Sockets: []string{paths.SupervisorSocket(sandboxID), streamSocket(paths, sandboxID)}})
+		Sockets: []string{filepath.Join(run, controlSocket), filepath.Join(run, streamSocket)}})
 	if err != nil {
 		return nil, err
 	}
@@ -58,19 +62,46 @@ func Launch(st *store.Store, program []string, sandboxID, containerID string, de
 	return c, nil
 }
 
-// streamSocket carries the bytes of processes.
-func streamSocket(paths store.Paths, sandboxID string) string {
-	return paths.SupervisorSocket(sandboxID) + "-io"
+// Names of the sockets in the runtime directory.
+const (
+	controlSocket = "supervisor"
+	streamSocket  = "streams"
+)
+
+// makeRun makes an empty runtime directory, and writes down where: a later session of the user may have another place for them. What a supervisor before, that
+// was killed, has left there is removed.
+func makeRun(ctx context.Context, st *store.Store, sandboxID string) (string, error) {
+	b, err := st.GetSandbox(sandboxID)
+	if err != nil {
+		return "", err
+	}
+	for _, old := range []string{b.RuntimeDir, st.Paths().SandboxRun(sandboxID)} {
+		if old == "" {
+			continue
+		}
+		if err := os.RemoveAll(old); err != nil {
+			return "", err
+		}
+	}
+	run, err := st.MakeSandboxRun(sandboxID)
+	if err != nil || run == b.RuntimeDir {
+		return run, err
+	}
+	_, err = st.UpdateSandbox(ctx, sandboxID, func(b *store.Sandbox) error { b.RuntimeDir = run; return nil })
+	return run, err
 }
 
 // Connect reaches a supervisor that should be running.
 func Connect(st *store.Store, sandboxID, containerID string) (*Client, error) {
-	c := &Client{SandboxID: sandboxID, ContainerID: containerID, paths: st.Paths()}
-	var err error
+	b, err := st.GetSandbox(sandboxID)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{SandboxID: sandboxID, ContainerID: containerID, store: st, run: b.RuntimeDir}
 	c.conn, err = grpc.NewClient("passthrough:///supervisor", grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy(),
 		grpc.WithDisableServiceConfig(), grpc.WithIdleTimeout(0),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			return c.dial(ctx, c.paths.SupervisorSocket(sandboxID))
+			return c.dial(ctx, controlSocket)
 		}))
 	if err != nil {
 		return nil, err
@@ -79,9 +110,9 @@ func Connect(st *store.Store, sandboxID, containerID string) (*Client, error) {
 	return c, nil
 }
 
-func (c *Client) dial(ctx context.Context, path string) (net.Conn, error) {
+func (c *Client) dial(ctx context.Context, name string) (net.Conn, error) {
 	var dialer net.Dialer
-	return dialer.DialContext(ctx, "unix", path)
+	return dialer.DialContext(ctx, "unix", filepath.Join(c.run, name))
 }
 
 // Close ends the connection; the supervisor goes on.
@@ -102,7 +133,7 @@ func (c *Client) Start(ctx context.Context) error {
 		}
 	}
 	if ctx.Err() != nil {
-		return errors.Join(ctx.Err(), lock.AwaitFree(patience, c.paths.SandboxLife(c.SandboxID)))
+		return errors.Join(ctx.Err(), lock.AwaitFree(patience, c.store.Paths().SandboxLife(c.SandboxID)))
 	}
 	return err
 }
@@ -199,7 +230,7 @@ const (
 
 // OpenStream connects to a stream of a process, "" being the first. The caller closes the connection.
 func (c *Client) OpenStream(ctx context.Context, process string, kind Stream, closeStdin bool) (net.Conn, error) {
-	conn, err := c.dial(ctx, streamSocket(c.paths, c.SandboxID))
+	conn, err := c.dial(ctx, streamSocket)
 	if err != nil {
 		return nil, &fault.Error{Reason: fault.FailedPrecondition, Op: lifecycleAttach, Cause: err}
 	}

@@ -38,8 +38,9 @@ import (
 func Main(args []string) int {
 	flags := flag.NewFlagSet("supervise", flag.ContinueOnError)
 	root := flags.String("root", "", "directory of all that lasts")
+	run := flags.String("run", "", "directory for sockets")
 	debug := flags.Bool("debug", false, "say more in the log")
-	if err := flags.Parse(args); err != nil || flags.NArg() != 1 || *root == "" {
+	if err := flags.Parse(args); err != nil || flags.NArg() != 1 || *root == "" || *run == "" {
 		fmt.Fprintln(os.Stderr, "vzctl supervise is started by vzctl itself")
 		return 2
 	}
@@ -48,7 +49,7 @@ func Main(args []string) int {
 		level = hclog.Debug
 	}
 	log := hclog.New(&hclog.LoggerOptions{Name: "supervisor", Level: level, Output: os.Stderr})
-	if err := supervise(*root, flags.Arg(0), log); err != nil {
+	if err := supervise(*root, *run, flags.Arg(0), log); err != nil {
 		log.Error("the sandbox has failed", "error", err)
 		return 1
 	}
@@ -59,7 +60,7 @@ func Main(args []string) int {
 const stopTimeout = 10 * time.Second
 
 // supervise runs one sandbox from start to end.
-func supervise(root, sandboxID string, log hclog.Logger) error {
+func supervise(root, run, sandboxID string, log hclog.Logger) error {
 	inherited, err := daemon.Inherit(2)
 	if err != nil {
 		return err
@@ -68,7 +69,7 @@ func supervise(root, sandboxID string, log hclog.Logger) error {
 	if err != nil {
 		return err
 	}
-	s, err := load(st, sandboxID, log)
+	s, err := load(st, run, sandboxID, log)
 	if err != nil {
 		return err
 	}
@@ -113,11 +114,11 @@ func supervise(root, sandboxID string, log hclog.Logger) error {
 	if errors.Is(err, errStopped) {
 		err = nil
 	}
-	return errors.Join(err, os.RemoveAll(st.Paths().SandboxRun(sandboxID)))
+	return errors.Join(err, os.RemoveAll(run))
 }
 
 // load reads the records.
-func load(st *store.Store, sandboxID string, log hclog.Logger) (*supervision, error) {
+func load(st *store.Store, run, sandboxID string, log hclog.Logger) (*supervision, error) {
 	b, err := st.GetSandbox(sandboxID)
 	if err != nil {
 		return nil, err
@@ -129,7 +130,7 @@ func load(st *store.Store, sandboxID string, log hclog.Logger) (*supervision, er
 	if err != nil {
 		return nil, err
 	}
-	s := &supervision{store: st, sandbox: b, container: c, log: log, events: events.Log{Path: st.Paths().Events()},
+	s := &supervision{store: st, run: run, sandbox: b, container: c, log: log, events: events.Log{Path: st.Paths().Events()},
 		released: make(chan struct{}), started: make(chan struct{}), recorded: make(chan struct{}), asked: time.Now(), cancelStart: func(error) {}}
 	if c.Run != nil {
 		s.asked = c.Run.Asked
@@ -176,7 +177,7 @@ func (s *supervision) startHypervisor(ctx context.Context) (sandbox.Hypervisor, 
 	if err != nil {
 		return nil, err
 	}
-	host := pluginhost.New(pluginhost.Options{Plugins: loaded.Plugins, RuntimeDir: s.store.Paths().SandboxRun(s.sandbox.ID), Log: s.log})
+	host := pluginhost.New(pluginhost.Options{Plugins: loaded.Plugins, RuntimeDir: s.run, Log: s.log})
 	running, err := host.Start(ctx, sdk.Hypervisor, s.sandbox.Hypervisor)
 	if err != nil {
 		return nil, err
@@ -202,7 +203,7 @@ func (s *supervision) spec() (sandbox.Spec, error) {
 		Hostname: s.sandbox.Hostname, OCISpec: ociSpec, User: s.container.Process.User,
 		Terminal: s.container.Process.Terminal, StdinOpen: s.container.Process.StdinOpen,
 		Network: s.sandbox.Network, ConsolePath: paths.SandboxConsole(s.sandbox.ID),
-		RuntimeDir: paths.SandboxRun(s.sandbox.ID), StateDir: paths.SandboxState(s.sandbox.ID),
+		RuntimeDir: s.run, StateDir: paths.SandboxState(s.sandbox.ID),
 		HypervisorOptions: s.sandbox.HypervisorOptions,
 	}
 	if s.container.Layer.Path != "" {

@@ -23,6 +23,7 @@ const goAheadTimeout = 30 * time.Second
 // supervision is the life of one sandbox, on record.
 type supervision struct {
 	store     *store.Store
+	run       string // runtime directory
 	sandbox   store.Sandbox
 	container store.Container
 	box       *sandbox.Sandbox
