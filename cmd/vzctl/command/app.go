@@ -123,7 +123,7 @@ func (p *program) commands() []*cli.Command {
 		hidden(newImageLs(p), "images"),
 		hidden(newImageRm(p), "rmi"),
 	}
-	prepare(commands)
+	p.prepare(commands)
 	return commands
 }
 
@@ -135,7 +135,7 @@ func hidden(c *cli.Command, name string) *cli.Command {
 
 // prepare sets what holds for every command: the library adds a "help" command to each, which would take the place of an image or a container
 // of that name.
-func prepare(commands []*cli.Command) {
+func (p *program) prepare(commands []*cli.Command) {
 	for _, c := range commands {
 		c.HideHelpCommand = true
 		c.OnUsageError = usageError
@@ -146,7 +146,9 @@ func prepare(commands []*cli.Command) {
 		}
 		if len(c.Subcommands) > 0 {
 			c.Action = group
-			prepare(c.Subcommands)
+			p.prepare(c.Subcommands)
+		} else {
+			c.BashComplete = p.complete(c)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package command
 import (
 	_ "embed"
 	"fmt"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 )
@@ -40,5 +41,34 @@ func newCompletion(p *program) *cli.Command {
 			_, err := fmt.Fprint(c.App.Writer, script)
 			return err
 		},
+	}
+}
+
+// complete says what may follow a command: its flags, and the names of what it takes.
+func (p *program) complete(command *cli.Command) cli.BashCompleteFunc {
+	flags := cli.DefaultCompleteWithFlags(command)
+	return func(c *cli.Context) {
+		flags(c)
+		containers := strings.HasPrefix(command.ArgsUsage, "CONTAINER")
+		images := strings.HasPrefix(command.ArgsUsage, "IMAGE") && c.NArg() == 0
+		if !containers && !images {
+			return
+		}
+		api, done, err := p.open(c)
+		if err != nil {
+			return // a shell has no use for it
+		}
+		defer done()
+		if containers {
+			all, _ := api.List(c.Context)
+			for _, container := range all {
+				_ = printLine(c, printable(container.Name))
+			}
+			return
+		}
+		all, _ := api.ListImages(c.Context)
+		for _, image := range all {
+			_ = printLine(c, printable(image.Name))
+		}
 	}
 }

@@ -266,8 +266,8 @@ func TestCompletion(t *testing.T) {
 		}
 	}
 	defer func(args []string) { os.Args = args }(os.Args)
-	for line, want := range map[string]string{"": "run", "image": "pull", "run --mem": "--memory"} {
-		d := newDesk(nil)
+	for line, want := range map[string]string{"": "run", "image": "pull", "run --mem": "--memory", "stop": "web", "rm -f old": "web", "run -it": "busybox:1"} {
+		d := newDesk(full())
 		args := append(strings.Fields(line), "--generate-bash-completion")
 		os.Args = append([]string{"vzctl"}, args...) // the library looks there
 		d.run(t, args...)

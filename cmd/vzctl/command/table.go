@@ -1,8 +1,10 @@
 package command
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -48,30 +50,40 @@ func printJSON(c *cli.Context, value any) error {
 }
 
 func printTable[T any](c *cli.Context, items []T, table columns[T]) error {
-	w := tabwriter.NewWriter(c.App.Writer, 0, 8, 3, ' ', 0)
-	line(w, table.heads)
+	rows := [][]string{table.heads}
 	for _, item := range items {
-		line(w, table.row(item))
+		rows = append(rows, table.row(item))
 	}
-	return w.Flush()
-}
-
-// line writes cells, of which some were chosen by strangers. The last is not padded.
-func line(w *tabwriter.Writer, cells []string) {
-	clean := make([]string, len(cells))
-	for i, cell := range cells {
-		clean[i] = printable(cell)
-	}
-	_, _ = fmt.Fprintln(w, strings.Join(clean, "\t"))
+	return writeRows(c.App.Writer, rows)
 }
 
 // pairs is a table of names and values without heads.
-func pairs(c *cli.Context, rows [][2]string) error {
-	w := tabwriter.NewWriter(c.App.Writer, 0, 8, 3, ' ', 0)
-	for _, row := range rows {
-		line(w, []string{row[0] + ":", row[1]})
+func pairs(c *cli.Context, values [][2]string) error {
+	var rows [][]string
+	for _, value := range values {
+		rows = append(rows, []string{value[0] + ":", value[1]})
 	}
-	return w.Flush()
+	return writeRows(c.App.Writer, rows)
+}
+
+// writeRows aligns cells, of which some were chosen by strangers. Lines end with no blanks.
+func writeRows(to io.Writer, rows [][]string) error {
+	var aligned bytes.Buffer
+	w := tabwriter.NewWriter(&aligned, 0, 8, 3, ' ', 0)
+	for _, cells := range rows {
+		clean := make([]string, len(cells))
+		for i, cell := range cells {
+			clean[i] = printable(cell)
+		}
+		_, _ = fmt.Fprintln(w, strings.Join(clean, "\t")) // to memory
+	}
+	_ = w.Flush()
+	for text := range strings.Lines(aligned.String()) {
+		if _, err := io.WriteString(to, strings.TrimRight(text, " \n")+"\n"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // short is the beginning of an id or digest that people compare.

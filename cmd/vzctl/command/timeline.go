@@ -3,7 +3,6 @@ package command
 import (
 	"context"
 	"fmt"
-	"text/tabwriter"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -19,12 +18,11 @@ func (p *program) printTimeline(c *cli.Context, api engine.API, container engine
 	if now, err := api.Inspect(ctx, container.ID); err == nil && len(now.Timeline) > len(container.Timeline) {
 		container = now
 	}
-	w := tabwriter.NewWriter(p.Stderr, 0, 8, 3, ' ', 0)
-	line(w, []string{"STEP", "BEGIN ms", "TOOK ms", "WHERE"})
+	rows := [][]string{{"STEP", "BEGIN ms", "TOOK ms", "WHERE"}}
 	for _, phase := range container.Timeline {
-		line(w, []string{phase.Name, milliseconds(phase.Begin), milliseconds(phase.Duration), phase.Where})
+		rows = append(rows, []string{phase.Name, milliseconds(phase.Begin), milliseconds(phase.Duration), phase.Where})
 	}
-	_ = w.Flush()
+	_ = writeRows(p.Stderr, rows) // a terminal that is gone is no failure of the run
 }
 
 func milliseconds(d time.Duration) string {
