@@ -1,0 +1,75 @@
+// Command qemu-hypervisor is the hypervisor plugin that runs VMs with QEMU, as an ordinary user. Package vm has the hypervisor; read that first.
+package main
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"runtime"
+	"time"
+
+	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/accel"
+	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/machine"
+	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/vm"
+	"github.com/vzctl/vzctl/sdk"
+	"github.com/vzctl/vzctl/sdk/hypervisor"
+)
+
+var version = "dev" // set by the linker
+
+const (
+	// probeArgument makes this program the child that finds out whether KVM is any good.
+	probeArgument = "probe-kvm"
+	lookDeadline  = 5 * time.Second
+	// capabilityNote tells people why the first accelerator is the first.
+	capabilityNote = "accelerator-note"
+)
+
+func main() {
+	if len(os.Args) == 2 && os.Args[1] == probeArgument {
+		accel.Probe()
+		return
+	}
+	host, tsc := look()
+	sdk.Serve(hypervisor.Plugin(info(host), vm.New(host, tsc)))
+}
+
+func look() (accel.Host, uint64) {
+	ctx, cancel := context.WithTimeout(context.Background(), lookDeadline)
+	defer cancel()
+	self, err := os.Executable()
+	if err != nil {
+		self = os.Args[0]
+	}
+	return accel.Look(ctx, runtime.GOOS, runtime.GOARCH, []string{self, probeArgument})
+}
+
+// info offers the guests whose QEMU is installed. If there is none it offers the host's own architecture all the same, so that the refusal of Create
+// can say what to install.
+func info(host accel.Host) sdk.Info {
+	var arches []string
+	for _, arch := range []string{runtime.GOARCH, otherArch()} {
+		binary, _ := machine.Binary(arch)
+		if _, err := exec.LookPath(binary); err == nil || arch == runtime.GOARCH {
+			arches = append(arches, arch)
+		}
+	}
+	capabilities := machine.Capabilities(arches, accel.Available(host))
+	if choice, err := accel.Choose(host, "auto", runtime.GOARCH); err == nil {
+		capabilities[capabilityNote] = []string{choice.Note}
+	}
+	return sdk.Info{
+		Name:         "qemu-hypervisor",
+		Version:      version,
+		Description:  "virtual machines by QEMU, with KVM or emulated",
+		Platforms:    []string{"linux/amd64", "linux/arm64"},
+		Capabilities: capabilities,
+	}
+}
+
+func otherArch() string {
+	if runtime.GOARCH == "amd64" {
+		return "arm64"
+	}
+	return "amd64"
+}
