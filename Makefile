@@ -28,7 +28,7 @@ cli:
 
 plugins:
 	@mkdir -p libexec/vzctl/plugins
-	$(GOBUILD) -o libexec/vzctl/plugins/ $$(go list -f '{{if eq .Name "main"}}{{.ImportPath}}{{end}}' $(addprefix ./,$(addprefix ./,$(sort $(dir $(wildcard plugins/*/main.go))))))
+	$(GOBUILD) -o libexec/vzctl/plugins/ $$(go list -f '{{if eq .Name "main"}}{{.ImportPath}}{{end}}' $(addprefix ./,$(sort $(dir $(wildcard plugins/*/main.go)))))
 
 initrd:
 	@mkdir -p build libexec/vzctl
