@@ -3,6 +3,9 @@
 # make test     everything that is tested; the last line has the totals
 # See README.md for the rest.
 
+# Where make deps puts a Go if the machine has none that is new enough.
+export PATH := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/vzctl/go/bin:$(PATH)
+
 ARCH    ?= $(shell uname -m)
 PREFIX  ?= /usr/local
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -14,7 +17,7 @@ GOBUILD := CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
 
 # Packages whose tests boot machines run one after the other: two machines on two cores only measure each other.
 VM_PACKAGES   = $(sort $(dir $(shell grep -rlE --include='*_test.go' '^func Test(VM|E2E)' cmd core guest kernel plugins sdk test)))
-UNIT_PACKAGES = $(filter-out $(patsubst %/,github.com/vzctl/vzctl/%,$(VM_PACKAGES)),$(shell go list ./...))
+UNIT_PACKAGES = $(filter-out $(patsubst %/,github.com/vzctl/vzctl/%,$(VM_PACKAGES)),$(shell PATH="$(PATH)" go list ./...))
 
 .PHONY: all deps cli plugins initrd kernel fetch-default-kernel demo test integration lint protos bench docs install clean
 .DELETE_ON_ERROR:
