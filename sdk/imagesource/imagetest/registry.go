@@ -57,6 +57,11 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	if r.Intercept != nil && r.Intercept(w, request) {
 		return
 	}
+	r.Plain(w, request)
+}
+
+// Plain answers without Intercept.
+func (r *Registry) Plain(w http.ResponseWriter, request *http.Request) {
 	parts := strings.Split(request.URL.Path, "/")
 	if len(parts) < 5 || parts[1] != "v2" {
 		w.WriteHeader(http.StatusOK)
