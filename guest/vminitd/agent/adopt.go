@@ -1,0 +1,85 @@
+package agent
+
+import (
+	"context"
+
+	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
+	"github.com/vzctl/vzctl/guest/vminitd/identity"
+	"github.com/vzctl/vzctl/guest/vminitd/netconf"
+	"github.com/vzctl/vzctl/guest/vminitd/power"
+	"github.com/vzctl/vzctl/sdk/fault"
+)
+
+// Adopt gives the machine its identity. Randomness and time come first: a clone of a VM must not use the random numbers, nor the time, of the VM it was
+// cloned from for anything that follows.
+func (a *Agent) Adopt(_ context.Context, r *guestv1.AdoptRequest) (*guestv1.AdoptResponse, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(r.Entropy) > 0 {
+		if err := identity.AddEntropy(r.Entropy); err != nil {
+			return nil, adoptError("entropy", err)
+		}
+	}
+	if r.Time != nil {
+		if err := r.Time.CheckValid(); err != nil {
+			return nil, adoptError("time", err)
+		}
+		if err := identity.SetTime(r.Time.AsTime()); err != nil {
+			return nil, adoptError("time", err)
+		}
+	}
+	if r.Hostname != "" {
+		if err := identity.SetHostname(r.Hostname); err != nil {
+			return nil, adoptError("host name", err)
+		}
+	}
+	interfaces := convertInterfaces(r.Interfaces)
+	if err := netconf.Apply(interfaces); err != nil {
+		return nil, adoptError("interfaces", err)
+	}
+	if len(interfaces) > 0 {
+		a.interfaces = interfaces
+	}
+	if r.Dns != nil {
+		dns := netconf.DNS{Servers: r.Dns.Servers, Search: r.Dns.Search, Options: r.Dns.Options, Domain: r.Dns.Domain}
+		if _, err := netconf.ResolvConf(dns); err != nil {
+			return nil, adoptError("dns", err)
+		}
+		a.dns = dns
+	}
+	return &guestv1.AdoptResponse{}, nil
+}
+
+func adoptError(what string, err error) error {
+	return &fault.Error{Reason: fault.Invalid, Op: "adopt", Subject: what, Cause: err}
+}
+
+func convertInterfaces(list []*guestv1.Interface) (interfaces []netconf.Interface) {
+	for _, i := range list {
+		n := netconf.Interface{MAC: i.Mac, MTU: i.Mtu, Addresses: i.Addresses}
+		for _, r := range i.Routes {
+			n.Routes = append(n.Routes, netconf.Route{Destination: r.Destination, Gateway: r.Gateway})
+		}
+		interfaces = append(interfaces, n)
+	}
+	return interfaces
+}
+
+// files returns a container's /etc/hosts and /etc/resolv.conf where the host gives none.
+func (a *Agent) files(hostname string) (hosts, resolvConf []byte, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	resolvConf, err = netconf.ResolvConf(a.dns)
+	return netconf.Hosts(hostname, a.interfaces), resolvConf, err
+}
+
+// Shutdown ends all containers and leaves their disks clean. The machine goes off after the answer.
+func (a *Agent) Shutdown(ctx context.Context, _ *guestv1.ShutdownRequest) (*guestv1.ShutdownResponse, error) {
+	err := a.runtime.Close(ctx)
+	power.Sync()
+	if err != nil {
+		err = &fault.Error{Reason: fault.Internal, Op: "shut down", Cause: err}
+	}
+	a.down.Do(func() { close(a.shutdown) })
+	return &guestv1.ShutdownResponse{}, err
+}

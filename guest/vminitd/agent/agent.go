@@ -1,0 +1,82 @@
+// Package agent is the host's way to vminitd: the gRPC service vzctl.guest.v1.Agent (this file, containers.go), and the port of streams
+// (streams.go). It converts and delegates; containers are package container's business, the machine's identity adopt.go's.
+package agent
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
+	"github.com/vzctl/vzctl/guest/vminitd/container"
+	"github.com/vzctl/vzctl/guest/vminitd/identity"
+	"github.com/vzctl/vzctl/guest/vminitd/netconf"
+	"github.com/vzctl/vzctl/sdk/fault"
+)
+
+// Ports, of vsock or its stand-in.
+const (
+	Port       = 1024 // gRPC
+	StreamPort = 1025
+	// ReadyPort is the host's; a connection to it says that the guest listens.
+	ReadyPort = 1024
+)
+
+// Protocol versions of this guest.
+const (
+	protocolMin = 1
+	protocolMax = 1
+)
+
+// Agent serves one host.
+type Agent struct {
+	guestv1.UnimplementedAgentServer
+	version string
+	started time.Duration // uptime at the start of vminitd
+	runtime *container.Runtime
+	// shutdown is closed once Shutdown has done its work.
+	shutdown chan struct{}
+	down     sync.Once
+
+	mu         sync.Mutex // adoption; one at a time
+	interfaces []netconf.Interface
+	dns        netconf.DNS
+}
+
+// New returns an agent. started is the uptime when vminitd began.
+func New(version string, started time.Duration, runtime *container.Runtime) *Agent {
+	return &Agent{version: version, started: started, runtime: runtime, shutdown: make(chan struct{})}
+}
+
+// Server returns a gRPC server of the agent.
+func (a *Agent) Server() *grpc.Server {
+	s := grpc.NewServer(
+		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.UnaryInterceptor(func(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+			response, err := handle(ctx, request)
+			return response, fault.ToGRPC(err)
+		}),
+		grpc.StreamInterceptor(func(server any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+			return fault.ToGRPC(handle(server, stream))
+		}))
+	guestv1.RegisterAgentServer(s, a)
+	return s
+}
+
+// maxMessage bounds a call, in bytes: an OCI runtime spec with the longest arguments and environment that execve takes, and room.
+const maxMessage = 8 << 20
+
+// Done is closed once the host's Shutdown has done its work, and its answer is to be sent.
+func (a *Agent) Done() <-chan struct{} { return a.shutdown }
+
+// Hello exchanges versions.
+func (a *Agent) Hello(context.Context, *guestv1.HelloRequest) (*guestv1.HelloResponse, error) {
+	boot, err := identity.BootID()
+	if err != nil {
+		return nil, err
+	}
+	return &guestv1.HelloResponse{Version: a.version, ProtocolMin: protocolMin, ProtocolMax: protocolMax, BootId: boot,
+		UptimeNanoseconds: uint64(identity.Uptime()), InitUptimeNanoseconds: uint64(a.started)}, nil
+}

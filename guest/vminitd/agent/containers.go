@@ -1,0 +1,158 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
+	"github.com/vzctl/vzctl/guest/vminitd/container"
+	"github.com/vzctl/vzctl/sdk/fault"
+)
+
+// CreateContainer prepares a container.
+func (a *Agent) CreateContainer(ctx context.Context, r *guestv1.CreateContainerRequest) (*guestv1.CreateContainerResponse, error) {
+	request := container.Request{ID: r.ContainerId, ReadOnly: r.ReadOnly, Spec: r.OciSpec, User: r.User, Hostname: r.Hostname,
+		Hosts: r.Hosts, ResolvConf: r.ResolvConf}
+	for _, d := range r.Lower {
+		request.Lower = append(request.Lower, container.Disk{Serial: d.Serial, FileSystem: d.FileSystem})
+	}
+	if r.Upper != nil {
+		request.Upper = &container.Disk{Serial: r.Upper.Serial, FileSystem: r.Upper.FileSystem}
+	}
+	hosts, resolvConf, err := a.files(r.Hostname)
+	if err != nil {
+		return nil, err
+	}
+	if len(request.Hosts) == 0 {
+		request.Hosts = hosts
+	}
+	if len(request.ResolvConf) == 0 {
+		request.ResolvConf = resolvConf
+	}
+	return &guestv1.CreateContainerResponse{}, a.runtime.Create(ctx, request)
+}
+
+// CreateProcess prepares an exec.
+func (a *Agent) CreateProcess(_ context.Context, r *guestv1.CreateProcessRequest) (*guestv1.CreateProcessResponse, error) {
+	return &guestv1.CreateProcessResponse{}, a.runtime.CreateProcess(r.ContainerId, r.ProcessId, r.OciProcess, r.User)
+}
+
+// StartProcess executes a process.
+func (a *Agent) StartProcess(ctx context.Context, r *guestv1.StartProcessRequest) (*guestv1.StartProcessResponse, error) {
+	p, err := a.runtime.Process(r.ContainerId, r.ProcessId)
+	if err != nil {
+		return nil, err
+	}
+	pid, err := p.Start(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &guestv1.StartProcessResponse{Pid: int64(pid)}, nil
+}
+
+// WaitProcess waits for the end of a process.
+func (a *Agent) WaitProcess(ctx context.Context, r *guestv1.WaitProcessRequest) (*guestv1.WaitProcessResponse, error) {
+	p, err := a.runtime.Process(r.ContainerId, r.ProcessId)
+	if err != nil {
+		return nil, err
+	}
+	exit, err := p.Wait(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &guestv1.WaitProcessResponse{Exit: convertExit(exit)}, nil
+}
+
+func convertExit(e container.Exit) *guestv1.Exit {
+	return &guestv1.Exit{Code: int32(e.Code), Signal: int32(e.Signal), OomKilled: e.OOMKilled, Time: timestamppb.New(e.Time)}
+}
+
+const maxSignal = 64
+
+// SignalProcess signals a process, or all of a container.
+func (a *Agent) SignalProcess(_ context.Context, r *guestv1.SignalProcessRequest) (*guestv1.SignalProcessResponse, error) {
+	if r.Signal < 1 || r.Signal > maxSignal {
+		return nil, &fault.Error{Reason: fault.Invalid, Op: "signal process", Subject: r.ProcessId, Cause: fmt.Errorf("there is no signal %d", r.Signal)}
+	}
+	if r.All {
+		return &guestv1.SignalProcessResponse{}, a.runtime.SignalAll(r.ContainerId, unix.Signal(r.Signal))
+	}
+	p, err := a.runtime.Process(r.ContainerId, r.ProcessId)
+	if err != nil {
+		return nil, err
+	}
+	return &guestv1.SignalProcessResponse{}, p.Signal(unix.Signal(r.Signal))
+}
+
+// ResizeTerminal sizes a process's terminal.
+func (a *Agent) ResizeTerminal(_ context.Context, r *guestv1.ResizeTerminalRequest) (*guestv1.ResizeTerminalResponse, error) {
+	const most = 0xffff
+	p, err := a.runtime.Process(r.ContainerId, r.ProcessId)
+	if err != nil {
+		return nil, err
+	}
+	return &guestv1.ResizeTerminalResponse{}, p.Resize(uint16(min(r.Width, most)), uint16(min(r.Height, most)))
+}
+
+// DeleteProcess forgets a process.
+func (a *Agent) DeleteProcess(_ context.Context, r *guestv1.DeleteProcessRequest) (*guestv1.DeleteProcessResponse, error) {
+	return &guestv1.DeleteProcessResponse{}, a.runtime.DeleteProcess(r.ContainerId, r.ProcessId)
+}
+
+// DeleteContainer removes a container.
+func (a *Agent) DeleteContainer(ctx context.Context, r *guestv1.DeleteContainerRequest) (*guestv1.DeleteContainerResponse, error) {
+	return &guestv1.DeleteContainerResponse{}, a.runtime.Delete(ctx, r.ContainerId)
+}
+
+// ListContainers lists containers and their processes.
+func (a *Agent) ListContainers(context.Context, *guestv1.ListContainersRequest) (*guestv1.ListContainersResponse, error) {
+	response := &guestv1.ListContainersResponse{}
+	for _, c := range a.runtime.List() {
+		out := &guestv1.Container{Id: c.ID}
+		for _, p := range c.Processes {
+			process := &guestv1.Process{Id: p.ID, Pid: int64(p.Pid)}
+			if p.Exit != nil {
+				process.Exit = convertExit(*p.Exit)
+			}
+			out.Processes = append(out.Processes, process)
+		}
+		response.Containers = append(response.Containers, out)
+	}
+	return response, nil
+}
+
+// Watch sends events until the caller goes.
+func (a *Agent) Watch(_ *guestv1.WatchRequest, stream grpc.ServerStreamingServer[guestv1.WatchResponse]) error {
+	events, stop := a.runtime.Watch()
+	defer stop()
+	for {
+		select {
+		case e, open := <-events:
+			if !open {
+				return &fault.Error{Reason: fault.Unavailable, Op: "watch", Cause: errors.New("the watcher fell behind, or the VM shuts down")}
+			}
+			if err := sendEvent(stream, e); err != nil {
+				return err
+			}
+		case <-stream.Context().Done():
+			return stream.Context().Err()
+		}
+	}
+}
+
+func sendEvent(stream grpc.ServerStreamingServer[guestv1.WatchResponse], e container.Event) error {
+	if e.Exit.OOMKilled {
+		err := stream.Send(&guestv1.WatchResponse{ContainerId: e.Container, ProcessId: e.Process,
+			Event: &guestv1.WatchResponse_OutOfMemory{OutOfMemory: &guestv1.OutOfMemory{}}})
+		if err != nil {
+			return err
+		}
+	}
+	return stream.Send(&guestv1.WatchResponse{ContainerId: e.Container, ProcessId: e.Process,
+		Event: &guestv1.WatchResponse_Exit{Exit: convertExit(e.Exit)}})
+}

@@ -1,0 +1,123 @@
+// Package cgroup keeps each container in a cgroup (v2) of its own: limits, killing, and what the kernel says about memory. The limits are in
+// limits.go, which devices a container may open in devices.go.
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// root is the cgroup of all containers. vminitd itself stays in the root cgroup, which no limit touches.
+const root = "/sys/fs/cgroup/vzctl"
+
+var controllers = []string{"cpu", "cpuset", "io", "memory", "pids"}
+
+// Setup makes the containers' common cgroup. Once a boot.
+func Setup() error {
+	if err := os.Mkdir(root, 0o755); err != nil {
+		return err
+	}
+	enable := "+" + strings.Join(controllers, " +")
+	return errors.Join(
+		write(filepath.Dir(root), "cgroup.subtree_control", enable),
+		write(root, "cgroup.subtree_control", enable))
+}
+
+// Group is the cgroup of one container.
+type Group struct{ dir string }
+
+// Create makes the cgroup of a container with its limits.
+func Create(id string, resources *specs.LinuxResources) (*Group, error) {
+	settings, err := limits(resources)
+	if err != nil {
+		return nil, err
+	}
+	g := &Group{dir: filepath.Join(root, id)}
+	if err := os.Mkdir(g.dir, 0o755); err != nil {
+		return nil, err
+	}
+	for _, s := range settings {
+		if err := write(g.dir, s.file, s.value); err != nil {
+			return nil, errors.Join(fmt.Errorf("set %s to %s: %w", s.file, s.value, err), g.Remove())
+		}
+	}
+	if err := g.allowDevices(resources); err != nil {
+		return nil, errors.Join(err, g.Remove())
+	}
+	return g, nil
+}
+
+// Add moves a process into the cgroup.
+func (g *Group) Add(pid int) error { return write(g.dir, "cgroup.procs", strconv.Itoa(pid)) }
+
+// Kill kills all processes of the cgroup; those that are being forked too.
+func (g *Group) Kill() error { return write(g.dir, "cgroup.kill", "1") }
+
+// Processes returns the ids of all processes of the cgroup.
+func (g *Group) Processes() ([]int, error) {
+	text, err := os.ReadFile(filepath.Join(g.dir, "cgroup.procs"))
+	if err != nil {
+		return nil, err
+	}
+	var pids []int
+	for _, field := range strings.Fields(string(text)) {
+		if pid, err := strconv.Atoi(field); err == nil && pid > 0 {
+			pids = append(pids, pid)
+		}
+	}
+	return pids, nil
+}
+
+// OOMKills is how many processes of the cgroup the kernel has killed for want of memory.
+func (g *Group) OOMKills() uint64 {
+	text, err := os.ReadFile(filepath.Join(g.dir, "memory.events"))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(text)) {
+		if count, ok := strings.CutPrefix(strings.TrimSpace(line), "oom_kill "); ok {
+			n, _ := strconv.ParseUint(count, 10, 64) // written by the kernel
+			return n
+		}
+	}
+	return 0
+}
+
+// Remove removes the cgroup, whose processes have all ended, and those below it.
+func (g *Group) Remove() error {
+	err := unix.Rmdir(g.dir)
+	if err == nil || errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	entries, readErr := os.ReadDir(g.dir)
+	if readErr != nil {
+		return errors.Join(err, readErr)
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			if err := (&Group{dir: filepath.Join(g.dir, e.Name())}).Remove(); err != nil {
+				return err
+			}
+		}
+	}
+	if err := unix.Rmdir(g.dir); err != nil {
+		return fmt.Errorf("remove cgroup %s: %w", g.dir, err)
+	}
+	return nil
+}
+
+func write(dir, file, value string) error {
+	f, err := os.OpenFile(filepath.Join(dir, file), os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(value)
+	return errors.Join(err, f.Close())
+}

@@ -1,0 +1,185 @@
+// Package container keeps the containers of this VM and their processes, from creation to deletion. runtime.go has the calls, container.go one container,
+// process.go one process, spec.go what a runtime spec may ask for.
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/vzctl/vzctl/guest/vminitd/cgroup"
+	"github.com/vzctl/vzctl/guest/vminitd/launch"
+	"github.com/vzctl/vzctl/guest/vminitd/reap"
+	"github.com/vzctl/vzctl/guest/vminitd/rootfs"
+	"github.com/vzctl/vzctl/sdk/fault"
+)
+
+// Disk is one of the machine's, by its serial.
+type Disk struct{ Serial, FileSystem string }
+
+// Request is a container to be created.
+type Request struct {
+	ID       string
+	Lower    []Disk
+	Upper    *Disk // nil: the root is read-only
+	ReadOnly bool
+	Spec     []byte
+	User     string
+	Hostname string
+	// Hosts and ResolvConf are the container's files.
+	Hosts, ResolvConf []byte
+}
+
+// Container is one.
+type Container struct {
+	id         string
+	runtime    *Runtime
+	dir        string // of its files and mounts
+	spec       *specs.Spec
+	namespaces uintptr
+	root       *rootfs.Root
+	group      *cgroup.Group
+	init       *Process
+
+	// Guarded by the runtime's lock.
+	created   bool
+	deleting  chan struct{} // not nil while a deletion is under way; closed at its end
+	processes map[string]*Process
+}
+
+// build does the work of creation; the container is not visible yet. What it made is in c even if it fails.
+func (c *Container) build(ctx context.Context, r Request) error {
+	spec, err := parseSpec(r.Spec)
+	if err != nil {
+		return err
+	}
+	flags, cgroupNamespace, err := namespaces(spec.Linux.Namespaces)
+	if err != nil {
+		return err
+	}
+	c.spec, c.namespaces = spec, flags
+	init := initConfig(spec, flags, cgroupNamespace)
+	init.ReadOnly = init.ReadOnly || r.ReadOnly || r.Upper == nil
+	init.Hostname = r.Hostname
+	if init.Hostname == "" {
+		init.Hostname = spec.Hostname
+	}
+	if err := os.Mkdir(c.dir, 0o700); err != nil {
+		return err
+	}
+	if c.group, err = cgroup.Create(c.id, spec.Linux.Resources); err != nil {
+		return limitError(err)
+	}
+	if c.root, err = c.mount(ctx, r); err != nil {
+		return &fault.Error{Reason: fault.Invalid, Op: "mount root file system of container", Subject: c.id, Cause: err}
+	}
+	init.Rootfs = c.root.Path
+	if init.Files, err = c.writeFiles(init.Hostname, r); err != nil {
+		return err
+	}
+	c.init, err = newProcess(c, InitProcess, launch.Config{Init: init, Process: spec.Process, User: r.User, Seccomp: spec.Linux.Seccomp})
+	return err
+}
+
+func limitError(err error) error {
+	if fault.ReasonOf(err) != fault.Internal {
+		return err
+	}
+	return &fault.Error{Reason: fault.Invalid, Op: "limit the container", Cause: err}
+}
+
+func (c *Container) mount(ctx context.Context, r Request) (*rootfs.Root, error) {
+	var lower []rootfs.Disk
+	for _, d := range r.Lower {
+		device, err := c.runtime.disks.Find(ctx, d.Serial)
+		if err != nil {
+			return nil, err
+		}
+		lower = append(lower, rootfs.Disk{Device: device, FileSystem: d.FileSystem})
+	}
+	var upper *rootfs.Disk
+	if r.Upper != nil {
+		device, err := c.runtime.disks.Find(ctx, r.Upper.Serial)
+		if err != nil {
+			return nil, err
+		}
+		upper = &rootfs.Disk{Device: device, FileSystem: r.Upper.FileSystem}
+	}
+	return rootfs.Mount(c.dir, lower, upper)
+}
+
+// writeFiles makes the files that are put over the image's own.
+func (c *Container) writeFiles(hostname string, r Request) (files []launch.File, err error) {
+	for _, f := range []struct {
+		name string
+		data []byte
+	}{{"hosts", r.Hosts}, {"hostname", []byte(hostname + "\n")}, {"resolv.conf", r.ResolvConf}} {
+		destination := "/etc/" + f.name
+		if c.mounts(destination) {
+			continue // the spec has its own
+		}
+		source := filepath.Join(c.dir, f.name)
+		if err := os.WriteFile(source, f.data, 0o644); err != nil {
+			return nil, err
+		}
+		files = append(files, launch.File{Source: source, Destination: destination})
+	}
+	return files, nil
+}
+
+func (c *Container) mounts(destination string) bool {
+	for _, m := range c.spec.Mounts {
+		if filepath.Clean(m.Destination) == destination {
+			return true
+		}
+	}
+	return false
+}
+
+// runningInit returns the first process, which others join.
+func (c *Container) runningInit() (*reap.Child, error) {
+	if child := c.init.running(); child != nil {
+		return child, nil
+	}
+	return nil, &fault.Error{Reason: fault.FailedPrecondition, Op: "join container", Subject: c.id, Cause: errors.New("it is not running")}
+}
+
+// undo removes what a failed build made.
+func (c *Container) undo(ctx context.Context) error {
+	if c.init != nil {
+		c.init.delete()
+	}
+	return c.destroy(context.WithoutCancel(ctx), nil)
+}
+
+// destroy kills and removes all there is of the container. It may be called again after an error.
+func (c *Container) destroy(ctx context.Context, processes []*Process) error {
+	if c.group != nil {
+		if err := c.group.Kill(); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("kill the container's processes: %w", err)
+		}
+	}
+	for _, p := range processes {
+		if p.running() != nil {
+			if _, err := p.Wait(ctx); err != nil {
+				return fmt.Errorf("wait for process %q to end: %w", p.id, err)
+			}
+		}
+		p.delete()
+	}
+	if c.root != nil {
+		if err := c.root.Unmount(); err != nil {
+			return err
+		}
+	}
+	if c.group != nil {
+		if err := c.group.Remove(); err != nil {
+			return err
+		}
+	}
+	return os.RemoveAll(c.dir)
+}

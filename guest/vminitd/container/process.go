@@ -1,0 +1,247 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strconv"
+	"sync"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/vzctl/vzctl/guest/vminitd/launch"
+	"github.com/vzctl/vzctl/guest/vminitd/reap"
+	"github.com/vzctl/vzctl/guest/vminitd/stdio"
+	"github.com/vzctl/vzctl/sdk/fault"
+)
+
+// InitProcess is the id of a container's first process.
+const InitProcess = "init"
+
+// Exit is how a process ended.
+type Exit struct {
+	reap.Exit
+	OOMKilled bool
+}
+
+// Process is one of a container.
+type Process struct {
+	id        string
+	container *Container
+	config    launch.Config
+	done      chan struct{} // closed when it has ended
+	exit      Exit          // valid then
+
+	starting sync.Mutex // held by the one start
+
+	mu       sync.Mutex
+	pipes    *stdio.Pipes    // without a terminal
+	terminal *stdio.Terminal // with one, once started
+	child    *reap.Child     // once started
+	deleted  bool
+}
+
+func newProcess(c *Container, id string, config launch.Config) (*Process, error) {
+	p := &Process{id: id, container: c, config: config, done: make(chan struct{})}
+	if config.Process.Terminal {
+		return p, nil
+	}
+	var err error
+	p.pipes, err = stdio.NewPipes()
+	return p, err
+}
+
+// Start runs the process; see launch.Start.
+func (p *Process) Start(ctx context.Context) (pid int, err error) {
+	p.starting.Lock()
+	defer p.starting.Unlock()
+	p.mu.Lock()
+	done := p.child != nil || p.deleted
+	p.mu.Unlock()
+	if done {
+		return 0, p.wrongState("start process", "it was started or deleted before")
+	}
+	request := launch.Request{Config: p.config, Prepare: p.prepare}
+	if p.id == InitProcess {
+		request.Namespaces = p.container.namespaces
+	} else if request.Join, err = p.container.runningInit(); err != nil {
+		return 0, err
+	}
+	if p.pipes != nil {
+		request.Stdio = p.pipes.Far()
+	}
+	kills := p.container.group.OOMKills()
+	started, err := launch.Start(ctx, p.container.runtime.reaper, request)
+	if err != nil {
+		return 0, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.child = started.Child
+	if p.pipes != nil {
+		p.pipes.CloseFar()
+	}
+	if started.Terminal != nil {
+		p.terminal = stdio.NewTerminal(started.Terminal)
+	}
+	p.container.runtime.work.Go(func() { p.reap(kills) })
+	if p.deleted { // meanwhile
+		p.closeStreams()
+	}
+	return started.Pid, nil
+}
+
+// prepare puts the new process where its container's limits hold, before it does anything.
+func (p *Process) prepare(pid int) error {
+	score := 0
+	if s := p.config.Process.OOMScoreAdj; s != nil {
+		score = *s
+	}
+	return errors.Join(
+		p.container.group.Add(pid),
+		os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte(strconv.Itoa(score)), 0))
+}
+
+// reap waits for the end and tells those who wait.
+func (p *Process) reap(killsBefore uint64) {
+	<-p.child.Done()
+	p.exit = Exit{Exit: p.child.Exit(), OOMKilled: p.container.group.OOMKills() > killsBefore}
+	if p.pipes != nil {
+		p.pipes.Stdin.Close()
+	}
+	close(p.done)
+	p.container.runtime.publish(Event{Container: p.container.id, Process: p.id, Exit: p.exit})
+}
+
+// Wait returns how the process ended, once it has.
+func (p *Process) Wait(ctx context.Context) (Exit, error) {
+	select {
+	case <-p.done:
+		return p.exit, nil
+	case <-ctx.Done():
+		return Exit{}, ctx.Err()
+	}
+}
+
+func (p *Process) ended() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
+func (p *Process) running() *reap.Child {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.child == nil || p.ended() {
+		return nil
+	}
+	return p.child
+}
+
+// Signal sends a signal to the process.
+func (p *Process) Signal(signal unix.Signal) error {
+	child := p.running()
+	if child == nil {
+		return p.wrongState("signal process", "it is not running")
+	}
+	if err := child.Signal(signal); errors.Is(err, reap.ErrEnded) || errors.Is(err, unix.ESRCH) {
+		return p.wrongState("signal process", "it has ended")
+	} else if err != nil {
+		return &fault.Error{Reason: fault.Invalid, Op: "signal process", Subject: p.id, Cause: err}
+	}
+	return nil
+}
+
+// Resize sizes the process's terminal.
+func (p *Process) Resize(width, height uint16) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.terminal == nil {
+		if p.config.Process.Terminal && !p.deleted && p.child == nil {
+			p.config.Process.ConsoleSize = &specs.Box{Width: uint(width), Height: uint(height)} // for the start
+			return nil
+		}
+		return p.wrongState("resize terminal of process", "it has none")
+	}
+	window := &unix.Winsize{Row: height, Col: width}
+	raw, err := p.terminal.File().SyscallConn()
+	if err != nil {
+		return err
+	}
+	controlErr := raw.Control(func(fd uintptr) { err = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, window) })
+	if err := errors.Join(controlErr, err); err != nil {
+		return p.wrongState("resize terminal of process", err.Error())
+	}
+	return nil
+}
+
+// Stream is one of a process's.
+type Stream interface {
+	Claim(conn stdio.Conn) error
+	Serve(conn stdio.Conn)
+}
+
+// Kind says which stream.
+type Kind int
+
+// The kinds.
+const (
+	Stdin Kind = iota
+	Stdout
+	Stderr
+	Terminal
+)
+
+// Stream returns a stream of the process.
+func (p *Process) Stream(kind Kind) (Stream, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if kind == Terminal {
+		if p.terminal == nil {
+			return nil, p.wrongState("open terminal of process", "it has none, or was not started")
+		}
+		return p.terminal, nil
+	}
+	if p.pipes == nil {
+		return nil, p.wrongState("open stream of process", "it has a terminal instead")
+	}
+	switch kind {
+	case Stdin:
+		return p.pipes.Stdin, nil
+	case Stdout:
+		return p.pipes.Stdout, nil
+	default:
+		return p.pipes.Stderr, nil
+	}
+}
+
+// delete closes the streams of a process that does not run.
+func (p *Process) delete() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.deleted = true
+	p.closeStreams()
+	if p.child == nil { // nobody waits for one who never ran
+		p.exit = Exit{Exit: reap.Exit{Code: 128 + int(unix.SIGKILL), Signal: unix.SIGKILL}}
+		if !p.ended() {
+			close(p.done)
+		}
+	}
+}
+
+func (p *Process) closeStreams() {
+	if p.pipes != nil {
+		p.pipes.Close()
+	}
+	if p.terminal != nil {
+		p.terminal.Close()
+	}
+}
+
+func (p *Process) wrongState(op, why string) error {
+	return &fault.Error{Reason: fault.FailedPrecondition, Op: op, Subject: p.id, Cause: errors.New(why)}
+}

@@ -1,0 +1,153 @@
+package container
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/vzctl/vzctl/guest/vminitd/launch"
+	"github.com/vzctl/vzctl/guest/vminitd/unenforced"
+	"github.com/vzctl/vzctl/sdk/fault"
+)
+
+// parseSpec reads a runtime spec and refuses what is not enforced. A field that is not known cannot be enforced either.
+func parseSpec(text []byte) (*specs.Spec, error) {
+	var spec specs.Spec
+	if err := decode(text, &spec); err != nil {
+		return nil, invalid("read the runtime spec", err)
+	}
+	if !strings.HasPrefix(spec.Version, "1.") {
+		return nil, invalid("read the runtime spec", fmt.Errorf("version %.20q", spec.Version))
+	}
+	if spec.Linux == nil || spec.Process == nil {
+		return nil, invalid("read the runtime spec", errors.New("it has no linux or no process"))
+	}
+	if err := checkProcess(spec.Process); err != nil {
+		return nil, err
+	}
+	for _, m := range spec.Mounts {
+		if !path.IsAbs(m.Destination) || strings.ContainsRune(m.Destination, 0) {
+			return nil, invalid("mount "+m.Destination, errors.New("it is not an absolute path"))
+		}
+	}
+	l := spec.Linux
+	return &spec, unenforced.First(
+		unenforced.If(hasHooks(spec.Hooks), "hooks"),
+		unenforced.If(spec.Solaris != nil || spec.Windows != nil || spec.VM != nil || spec.ZOS != nil || spec.FreeBSD != nil, "another platform's settings"),
+		unenforced.If(len(l.UIDMappings)+len(l.GIDMappings) > 0, "linux.uidMappings"),
+		unenforced.If(l.MountLabel != "", "linux.mountLabel"),
+		unenforced.If(l.IntelRdt != nil, "linux.intelRdt"),
+		unenforced.If(l.Personality != nil, "linux.personality"),
+		unenforced.If(len(l.TimeOffsets) > 0, "linux.timeOffsets"),
+		unenforced.If(l.MemoryPolicy != nil, "linux.memoryPolicy"),
+		unenforced.If(len(l.NetDevices) > 0, "linux.netDevices"))
+}
+
+func decode(text []byte, into any) error {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	return d.Decode(into)
+}
+
+func hasHooks(h *specs.Hooks) bool {
+	return h != nil && len(h.Prestart)+len(h.CreateRuntime)+len(h.CreateContainer)+len(h.StartContainer)+len(h.Poststart)+len(h.Poststop) > 0
+}
+
+// parseProcess reads the process object of an exec.
+func parseProcess(text []byte) (*specs.Process, error) {
+	var p specs.Process
+	if err := decode(text, &p); err != nil {
+		return nil, invalid("read the process", err)
+	}
+	return &p, checkProcess(&p)
+}
+
+func checkProcess(p *specs.Process) error {
+	if len(p.Args) == 0 || p.Args[0] == "" {
+		return invalid("read the process", errors.New("it has no arguments"))
+	}
+	for _, s := range append(append([]string{p.Cwd}, p.Args...), p.Env...) {
+		if strings.ContainsRune(s, 0) {
+			return invalid("read the process", errors.New("a string of it has a zero byte"))
+		}
+	}
+	if !path.IsAbs(p.Cwd) {
+		return invalid("read the process", fmt.Errorf("working directory %.100q is not absolute", p.Cwd))
+	}
+	return unenforced.First(
+		unenforced.If(p.CommandLine != "", "process.commandLine"),
+		unenforced.If(p.User.Username != "", "process.user.username"),
+		unenforced.If(p.ApparmorProfile != "", "process.apparmorProfile"),
+		unenforced.If(p.SelinuxLabel != "", "process.selinuxLabel"),
+		unenforced.If(p.Scheduler != nil, "process.scheduler"),
+		unenforced.If(p.IOPriority != nil, "process.ioPriority"),
+		unenforced.If(p.ExecCPUAffinity != nil, "process.execCPUAffinity"))
+}
+
+// namespaces returns the CLONE_NEW* flags of a spec. The cgroup namespace is not among them: it is made by the process itself.
+func namespaces(list []specs.LinuxNamespace) (flags uintptr, cgroup bool, err error) {
+	known := map[specs.LinuxNamespaceType]uintptr{
+		specs.PIDNamespace: unix.CLONE_NEWPID, specs.MountNamespace: unix.CLONE_NEWNS, specs.IPCNamespace: unix.CLONE_NEWIPC,
+		specs.UTSNamespace: unix.CLONE_NEWUTS, specs.NetworkNamespace: unix.CLONE_NEWNET,
+	}
+	for _, n := range list {
+		if err := unenforced.If(n.Path != "", "path of the "+string(n.Type)+" namespace"); err != nil {
+			return 0, false, err
+		}
+		if n.Type == specs.CgroupNamespace {
+			cgroup = true
+			continue
+		}
+		flag, ok := known[n.Type]
+		if err := unenforced.If(!ok, "namespace "+string(n.Type)); err != nil {
+			return 0, false, err
+		}
+		flags |= flag
+	}
+	const needed = unix.CLONE_NEWPID | unix.CLONE_NEWNS
+	if flags&needed != needed {
+		return 0, false, invalid("read the runtime spec", errors.New("a container needs pid and mount namespaces of its own"))
+	}
+	return flags, cgroup, nil
+}
+
+// initConfig is what the launch helper of a first process needs of a spec.
+func initConfig(spec *specs.Spec, flags uintptr, cgroupNamespace bool) *launch.Init {
+	i := &launch.Init{
+		Domainname:       spec.Domainname,
+		CgroupNamespace:  cgroupNamespace,
+		NetworkNamespace: flags&unix.CLONE_NEWNET != 0,
+		Mounts:           spec.Mounts,
+		Devices:          spec.Linux.Devices,
+		Sysctl:           spec.Linux.Sysctl,
+		MaskedPaths:      spec.Linux.MaskedPaths,
+		ReadonlyPaths:    spec.Linux.ReadonlyPaths,
+		Propagation:      spec.Linux.RootfsPropagation,
+		ReadOnly:         spec.Root != nil && spec.Root.Readonly,
+	}
+	return i
+}
+
+const maxID = 64
+
+// checkID makes sure that an id can be a file name.
+func checkID(kind, id string) error {
+	bad := id == "" || len(id) > maxID || id[0] == '.' || id[0] == '-'
+	for _, c := range id {
+		bad = bad || !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-')
+	}
+	if bad {
+		return invalid("use "+kind+" id", fmt.Errorf("%.80q is not 1 to %d letters, digits, dots, dashes and underscores", id, maxID))
+	}
+	return nil
+}
+
+func invalid(op string, cause error) error {
+	return &fault.Error{Reason: fault.Invalid, Op: op, Cause: cause}
+}

@@ -1,0 +1,75 @@
+package launch
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/vzctl/vzctl/sdk/fault"
+)
+
+var modeAll = fs.FileMode(0o666)
+
+// makeDevices makes the standard device nodes and links, and the spec's.
+func makeDevices(devices []specs.LinuxDevice) error {
+	old := unix.Umask(0)
+	defer unix.Umask(old)
+	for _, d := range append(standardDevices(), devices...) {
+		if err := makeDevice(d); err != nil {
+			return &fault.Error{Reason: fault.Invalid, Op: "make device", Subject: d.Path, Cause: err}
+		}
+	}
+	for _, link := range [][2]string{
+		{"fd", "/proc/self/fd"}, {"stdin", "/proc/self/fd/0"}, {"stdout", "/proc/self/fd/1"}, {"stderr", "/proc/self/fd/2"}, {"ptmx", "pts/ptmx"},
+	} {
+		dev, err := directory("/dev")
+		if err != nil {
+			return err
+		}
+		err = unix.Symlinkat(link[1], dev, link[0])
+		if closeErr := unix.Close(dev); err != nil && !errors.Is(err, unix.EEXIST) || closeErr != nil {
+			return fmt.Errorf("make /dev/%s: %w", link[0], err)
+		}
+	}
+	return nil
+}
+
+// makeDevice makes a node, in place of whatever the image has there.
+func makeDevice(d specs.LinuxDevice) error {
+	kind, known := map[string]uint32{"c": unix.S_IFCHR, "u": unix.S_IFCHR, "b": unix.S_IFBLK, "p": unix.S_IFIFO}[d.Type]
+	if !known {
+		return fmt.Errorf("type %.20q", d.Type)
+	}
+	mode := modeAll
+	if d.FileMode != nil {
+		mode = *d.FileMode
+	}
+	parent, err := directory(path.Dir(d.Path))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(parent) }()
+	name := path.Base(d.Path)
+	if err := unix.Unlinkat(parent, name, 0); err != nil && !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	number := 0
+	if kind != unix.S_IFIFO {
+		number = int(unix.Mkdev(uint32(d.Major), uint32(d.Minor)))
+	}
+	if err := unix.Mknodat(parent, name, kind|uint32(mode.Perm()), number); err != nil {
+		return err
+	}
+	uid, gid := 0, 0
+	if d.UID != nil {
+		uid = int(*d.UID)
+	}
+	if d.GID != nil {
+		gid = int(*d.GID)
+	}
+	return unix.Fchownat(parent, name, uid, gid, unix.AT_SYMLINK_NOFOLLOW)
+}

@@ -1,0 +1,181 @@
+package launch
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"syscall"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/vzctl/vzctl/sdk/fault"
+)
+
+// Descriptors that Start leaves.
+const (
+	socketFD = 3
+	joinFD   = 4 // the process whose namespaces are joined; not of a first process
+)
+
+// Main is the helper's program. It does not return.
+func Main() {
+	// Namespaces, identity and privileges are a thread's own in Linux, and the thread that executes is the one that counts.
+	runtime.LockOSThread()
+	unix.CloseOnExec(socketFD)
+	socket := os.NewFile(socketFD, "launch")
+	err := run(socket)
+	if _, writeErr := socket.Write(encodeError(err)); writeErr != nil {
+		fmt.Fprintln(os.Stderr, Name+":", errors.Join(err, writeErr))
+	}
+	os.Exit(1)
+}
+
+// run becomes the container's process, or says why it cannot.
+func run(socket *os.File) error {
+	config, stdio, err := receiveConfig(socket)
+	if err != nil {
+		return fmt.Errorf("receive the configuration: %w", err)
+	}
+	// Nobody in the container may look into the helper, which still sees the machine.
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return err
+	}
+	if _, err := unix.Setsid(); err != nil {
+		return fmt.Errorf("begin a session: %w", err)
+	}
+	if config.Init != nil {
+		err = buildRoot(config.Init, config.Process.Cwd)
+	} else {
+		err = join()
+	}
+	if err != nil {
+		return err
+	}
+	p := config.Process
+	user, err := lookUp(config.User, p.User)
+	if err != nil {
+		return err
+	}
+	if p.Terminal {
+		stdio, err = openTerminal(socket, p.ConsoleSize, user.uid, config.Init != nil)
+	} else {
+		err = chownStdio(stdio, user.uid)
+	}
+	if err != nil {
+		return err
+	}
+	if config.Init != nil {
+		if err := sealRoot(config.Init); err != nil {
+			return err
+		}
+	}
+	if err := enter(p.Cwd); err != nil {
+		return err
+	}
+	for i, fd := range stdio {
+		if err := unix.Dup3(fd, i, 0); err != nil {
+			return err
+		}
+	}
+	if err := limit(p, user, config.Seccomp); err != nil {
+		return err
+	}
+	return execute(socket, p.Args, environment(p, user.home))
+}
+
+func receiveConfig(socket *os.File) (*Config, []int, error) {
+	length := make([]byte, 4)
+	rights := make([]byte, unix.CmsgSpace(3*4))
+	n, rightsLength, _, _, err := unix.Recvmsg(socketFD, length, rights, unix.MSG_CMSG_CLOEXEC|unix.MSG_WAITALL)
+	if err != nil {
+		return nil, nil, err
+	}
+	size := binary.BigEndian.Uint32(length)
+	if n != len(length) || size > maxConfig {
+		return nil, nil, io.ErrUnexpectedEOF
+	}
+	fds, err := descriptors(rights[:rightsLength])
+	if err != nil {
+		return nil, nil, err
+	}
+	text := make([]byte, size)
+	if _, err := io.ReadFull(socket, text); err != nil {
+		return nil, nil, err
+	}
+	var config Config
+	if err := json.Unmarshal(text, &config); err != nil {
+		return nil, nil, err
+	}
+	if !config.Process.Terminal && len(fds) != 3 {
+		return nil, nil, fmt.Errorf("%d descriptors", len(fds))
+	}
+	return &config, fds, nil
+}
+
+// join enters the namespaces of the container's first process. Of its pid namespace the helper is a member already.
+func join() error {
+	unix.CloseOnExec(joinFD)
+	// The kernel gives a mount namespace only to who shares root and working directory with no other thread.
+	if err := unix.Unshare(unix.CLONE_FS); err != nil {
+		return err
+	}
+	const all = unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWNET
+	if err := unix.Setns(joinFD, all); err != nil {
+		return &fault.Error{Reason: fault.FailedPrecondition, Op: "join the container", Cause: err}
+	}
+	return nil
+}
+
+// chownStdio lets the user open /dev/stdout and its like anew.
+func chownStdio(stdio []int, uid int) error {
+	for _, fd := range stdio {
+		if err := unix.Fchown(fd, uid, -1); err != nil {
+			return fmt.Errorf("give the user its streams: %w", err)
+		}
+	}
+	return nil
+}
+
+// enter changes to the working directory, which is made if it is missing.
+func enter(cwd string) error {
+	fd, err := directory(cwd)
+	if err == nil {
+		err = errors.Join(unix.Fchdir(fd), unix.Close(fd))
+	}
+	if err != nil {
+		return &fault.Error{Reason: fault.Invalid, Op: "enter working directory", Subject: cwd, Cause: err}
+	}
+	return nil
+}
+
+// execute says that all is done and becomes the program.
+func execute(socket io.Writer, args, env []string) error {
+	path, err := find(args[0], env)
+	if err != nil {
+		return err
+	}
+	if _, err := socket.Write([]byte{messageExecute}); err != nil {
+		return err
+	}
+	return executeError(args[0], syscall.Exec(path, args, env))
+}
+
+// environment adds what every program expects.
+func environment(p *specs.Process, home string) []string {
+	env := p.Env
+	if lookupEnv(env, "PATH") == "" {
+		env = append(env, "PATH="+defaultPath)
+	}
+	if lookupEnv(env, "HOME") == "" {
+		env = append(env, "HOME="+home)
+	}
+	if p.Terminal && lookupEnv(env, "TERM") == "" {
+		env = append(env, "TERM=xterm")
+	}
+	return env
+}

@@ -1,0 +1,84 @@
+package launch
+
+import (
+	"errors"
+	"fmt"
+	"path"
+
+	"golang.org/x/sys/unix"
+)
+
+// Everything below is used once the container's root is the process's. Links of the image then cannot lead out of it, save those of procfs, which
+// are refused.
+const inRoot = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS
+
+// openIn opens a path of the container.
+func openIn(name string, flags int, mode uint32) (int, error) {
+	for {
+		fd, err := unix.Openat2(unix.AT_FDCWD, path.Join("/", name),
+			&unix.OpenHow{Flags: uint64(flags) | unix.O_CLOEXEC, Mode: uint64(mode), Resolve: inRoot})
+		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
+			return fd, err
+		}
+	}
+}
+
+// directory opens a directory of the container, making what is missing.
+func directory(name string) (int, error) {
+	name = path.Join("/", name)
+	fd, err := openIn(name, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if !errors.Is(err, unix.ENOENT) || name == "/" {
+		return fd, err
+	}
+	parent, err := directory(path.Dir(name))
+	if err != nil {
+		return -1, err
+	}
+	err = unix.Mkdirat(parent, path.Base(name), 0o755)
+	if err := errors.Join(err, unix.Close(parent)); err != nil {
+		return -1, err // also a link to nowhere
+	}
+	return openIn(name, unix.O_PATH|unix.O_DIRECTORY, 0)
+}
+
+// maxLinks is how many links to nowhere are followed, as in the kernel.
+const maxLinks = 40
+
+// file opens a file of the container without reading it. A missing one is made; if the image has a link to a place that does not exist (as is usual for
+// resolv.conf), there.
+func file(name string) (int, error) {
+	name = path.Join("/", name)
+	for range maxLinks {
+		fd, err := openIn(name, unix.O_PATH, 0)
+		if !errors.Is(err, unix.ENOENT) {
+			return fd, err
+		}
+		parent, err := directory(path.Dir(name))
+		if err != nil {
+			return -1, err
+		}
+		made, err := unix.Openat(parent, path.Base(name), unix.O_CREAT|unix.O_EXCL|unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0o644)
+		if err == nil {
+			return made, unix.Close(parent)
+		}
+		link, linkErr := readlink(parent, path.Base(name))
+		if closeErr := unix.Close(parent); !errors.Is(err, unix.EEXIST) || linkErr != nil || closeErr != nil {
+			return -1, errors.Join(err, linkErr, closeErr)
+		}
+		if path.IsAbs(link) {
+			name = path.Join("/", link)
+		} else {
+			name = path.Join("/", path.Dir(name), link)
+		}
+	}
+	return -1, unix.ELOOP
+}
+
+func readlink(dir int, name string) (string, error) {
+	buffer := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(dir, name, buffer)
+	if err != nil {
+		return "", fmt.Errorf("read link %s: %w", name, err)
+	}
+	return string(buffer[:n]), nil
+}

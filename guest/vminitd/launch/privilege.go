@@ -1,0 +1,162 @@
+package launch
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unsafe"
+
+	"github.com/moby/sys/capability"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/vzctl/vzctl/guest/vminitd/seccomp"
+	"github.com/vzctl/vzctl/sdk/fault"
+)
+
+// limit gives the thread the user's identity and takes away what the process shall not have. The order is that of need: each step still
+// has the privilege it needs.
+func limit(p *specs.Process, a account, filter *specs.LinuxSeccomp) error {
+	mask := uint32(0o022)
+	if a.umask != nil {
+		mask = *a.umask
+	}
+	unix.Umask(int(mask & 0o777))
+	filters, err := compile(filter)
+	if err != nil {
+		return err
+	}
+	caps, err := parseCapabilities(p.Capabilities)
+	if err != nil {
+		return err
+	}
+	if err := setRlimits(p.Rlimits); err != nil {
+		return err
+	}
+	if !p.NoNewPrivileges { // then only CAP_SYS_ADMIN may
+		if err := install(filters); err != nil {
+			return err
+		}
+	}
+	if err := caps.Apply(capability.BOUNDS); err != nil {
+		return fmt.Errorf("drop capabilities: %w", err)
+	}
+	if err := become(a); err != nil {
+		return err
+	}
+	if err := caps.Apply(capability.CAPS | capability.AMBS); err != nil {
+		return fmt.Errorf("set capabilities: %w", err)
+	}
+	if !p.NoNewPrivileges {
+		return nil
+	}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	return install(filters)
+}
+
+func compile(spec *specs.LinuxSeccomp) ([]seccomp.Filter, error) {
+	if spec == nil {
+		return []seccomp.Filter{seccomp.Always(), seccomp.Default()}, nil
+	}
+	own, err := seccomp.Compile(spec)
+	if err != nil {
+		return nil, &fault.Error{Reason: fault.ReasonOf(err), Op: "make the system call filter", Cause: err}
+	}
+	return []seccomp.Filter{seccomp.Always(), own}, nil
+}
+
+func install(filters []seccomp.Filter) error {
+	for _, f := range filters {
+		if err := f.Install(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// become changes the identity of this thread alone; package syscall's functions would change all threads'. Capabilities stay for the moment.
+func become(a account) error {
+	if err := unix.Prctl(unix.PR_SET_KEEPCAPS, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	groups := make([]uint32, len(a.groups), len(a.groups)+1)
+	for i, g := range a.groups {
+		groups[i] = uint32(g)
+	}
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(groups)), uintptr(unsafe.Pointer(&groups[:1][0])), 0); errno != 0 {
+		return fmt.Errorf("set groups: %w", errno)
+	}
+	gid, uid := uintptr(a.gid), uintptr(a.uid)
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESGID, gid, gid, gid); errno != 0 {
+		return fmt.Errorf("become group %d: %w", a.gid, errno)
+	}
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, uid, uid, uid); errno != 0 {
+		return fmt.Errorf("become user %d: %w", a.uid, errno)
+	}
+	return unix.Prctl(unix.PR_SET_KEEPCAPS, 0, 0, 0, 0)
+}
+
+// parseCapabilities knows the names of runtime specs. None given are none granted.
+func parseCapabilities(c *specs.LinuxCapabilities) (capability.Capabilities, error) {
+	sets, err := capability.NewPid2(0)
+	if err != nil {
+		return nil, err
+	}
+	sets.Clear(capability.CAPS | capability.BOUNDS | capability.AMBS)
+	if c == nil {
+		return sets, nil
+	}
+	known := map[string]capability.Cap{}
+	for _, c := range capability.ListKnown() {
+		known["CAP_"+strings.ToUpper(c.String())] = c
+	}
+	for _, set := range []struct {
+		kind  capability.CapType
+		names []string
+	}{
+		{capability.BOUNDING, c.Bounding}, {capability.PERMITTED, c.Permitted}, {capability.EFFECTIVE, c.Effective},
+		{capability.INHERITABLE, c.Inheritable}, {capability.AMBIENT, c.Ambient},
+	} {
+		for _, name := range set.names {
+			value, ok := known[name]
+			if !ok {
+				return nil, &fault.Error{Reason: fault.Invalid, Op: "set capability", Subject: name, Cause: errors.New("there is none of that name")}
+			}
+			sets.Set(set.kind, value)
+		}
+	}
+	return sets, nil
+}
+
+// The limits of open files where the spec says nothing: what systemd gives a service. Many programs still keep one bit for each of 1024 files, or
+// close all there may be.
+const softFiles, hardFiles = 1024, 524288
+
+func setRlimits(limits []specs.POSIXRlimit) error {
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: softFiles, Max: hardFiles}); err != nil {
+		return fmt.Errorf("limit open files: %w", err)
+	}
+	for _, l := range limits {
+		resource, known := rlimitNumber(l.Type)
+		if !known {
+			return &fault.Error{Reason: fault.Invalid, Op: "set limit", Subject: l.Type, Cause: errors.New("there is none of that name")}
+		}
+		if err := unix.Setrlimit(resource, &unix.Rlimit{Cur: l.Soft, Max: l.Hard}); err != nil {
+			return &fault.Error{Reason: fault.Invalid, Op: "set limit", Subject: l.Type, Cause: err}
+		}
+	}
+	return nil
+}
+
+func rlimitNumber(name string) (int, bool) {
+	names := [...]string{"CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "NPROC", "NOFILE", "MEMLOCK", "AS", "LOCKS", "SIGPENDING",
+		"MSGQUEUE", "NICE", "RTPRIO", "RTTIME"} // in the order of their numbers, on amd64 and arm64
+	for number, known := range names {
+		if name == "RLIMIT_"+known {
+			return number, true
+		}
+	}
+	return 0, false
+}

@@ -1,0 +1,230 @@
+package launch
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vzctl/vzctl/guest/vminitd/reap"
+	"github.com/vzctl/vzctl/sdk/fault"
+)
+
+// maxConfig bounds a configuration; the kernel takes 2 MiB of arguments and environment.
+const maxConfig = 8 << 20
+
+// Request is a process to be started.
+type Request struct {
+	Config Config
+	// Namespaces are the CLONE_NEW* flags of a first process.
+	Namespaces uintptr
+	// Join is the process whose namespaces another one shares; nil for a first process.
+	Join *reap.Child
+	// Stdio are the process's three streams; nil if it has a terminal.
+	Stdio []*os.File
+	// Prepare is called with the new process, before it does anything.
+	Prepare func(pid int) error
+}
+
+// Started is a process that has executed.
+type Started struct {
+	*reap.Child
+	// Terminal is the master of the process's terminal, or nil. The caller closes it.
+	Terminal *os.File
+}
+
+// Start starts a process and returns once it has executed, or with why not. Errors with Op "execute" are about the executable.
+func Start(ctx context.Context, reaper *reap.Reaper, r Request) (*Started, error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.SetNonblock(pair[0], true); err != nil {
+		return nil, errors.Join(err, unix.Close(pair[0]), unix.Close(pair[1]))
+	}
+	socket := os.NewFile(uintptr(pair[0]), "launch")
+	defer func() { _ = socket.Close() }()
+	child, err := fork(reaper, r, pair[1])
+	if err := errors.Join(err, unix.Close(pair[1])); err != nil {
+		return nil, fmt.Errorf("make a process: %w", err)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = child.Signal(unix.SIGKILL) })
+	defer stop()
+	terminal, err := converse(socket, child, r)
+	if err != nil {
+		_ = child.Signal(unix.SIGKILL) // it ends by itself, unless it is the cause
+		<-child.Done()
+		if terminal != nil {
+			_ = terminal.Close()
+		}
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return nil, err
+	}
+	return &Started{Child: child, Terminal: terminal}, nil
+}
+
+// fork makes the helper.
+func fork(reaper *reap.Reaper, r Request, socket int) (*reap.Child, error) {
+	null, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = null.Close() }()
+	// The helper's last words, if it panics, go to the console.
+	attr := &syscall.ProcAttr{Files: []uintptr{null.Fd(), null.Fd(), 2, uintptr(socket)}, Sys: &syscall.SysProcAttr{Cloneflags: r.Namespaces}}
+	start := func() (int, error) { return syscall.ForkExec("/proc/self/exe", []string{Name}, attr) }
+	if r.Join == nil {
+		return reaper.Start(start)
+	}
+	pidfd, err := r.Join.PidFD()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = unix.Close(pidfd) }()
+	attr.Files = append(attr.Files, uintptr(pidfd))
+	var child *reap.Child
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // and never unlocked: the thread, whose children belong to the container, ends here
+		if err = unix.Setns(pidfd, unix.CLONE_NEWPID); err == nil {
+			child, err = reaper.Start(start)
+		}
+	}()
+	<-done
+	return child, err
+}
+
+// converse tells the helper its configuration and listens until it has executed.
+func converse(socket *os.File, child *reap.Child, r Request) (terminal *os.File, err error) {
+	if err := r.Prepare(child.Pid); err != nil {
+		return nil, err
+	}
+	config, err := json.Marshal(r.Config)
+	if err != nil {
+		return nil, err
+	}
+	if len(config) > maxConfig {
+		return nil, &fault.Error{Reason: fault.Invalid, Op: "start process", Cause: fmt.Errorf("arguments and environment of %d bytes are too long", len(config))}
+	}
+	if err := sendConfig(socket, config, r.Stdio); err != nil && !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNRESET) {
+		return nil, err // a helper that has gone may have said why
+	}
+	return readReply(socket, child)
+}
+
+func sendConfig(socket *os.File, config []byte, stdio []*os.File) error {
+	var rights []byte
+	if len(stdio) > 0 {
+		var fds []int
+		for _, f := range stdio {
+			fds = append(fds, int(f.Fd()))
+		}
+		rights = unix.UnixRights(fds...)
+	}
+	length := binary.BigEndian.AppendUint32(nil, uint32(len(config)))
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return err
+	}
+	controlErr := raw.Control(func(s uintptr) {
+		err = unix.Sendmsg(int(s), length, rights, nil, unix.MSG_NOSIGNAL) // an empty socket takes four bytes at once
+	})
+	if err := errors.Join(controlErr, err); err != nil {
+		return err
+	}
+	_, err = socket.Write(config)
+	return err
+}
+
+// readReply reads what the helper says until it executes, which closes its end.
+func readReply(socket *os.File, child *reap.Child) (terminal *os.File, err error) {
+	executing := false
+	for {
+		kind, fd, err := receive(socket)
+		switch {
+		case errors.Is(err, io.EOF) && executing:
+			return terminal, nil
+		case errors.Is(err, io.EOF), errors.Is(err, unix.ECONNRESET):
+			<-child.Done()
+			return terminal, &fault.Error{Reason: fault.Internal, Op: "start process",
+				Cause: fmt.Errorf("the launch helper ended early with code %d", child.Exit().Code),
+				Hint:  "the boot log may say more, and a small memory limit may be the cause"}
+		case err != nil:
+			return terminal, err
+		case kind == messageTerminal && fd >= 0 && terminal == nil:
+			if terminal, err = pollable(fd, "terminal"); err != nil {
+				return nil, err
+			}
+		case kind == messageExecute:
+			executing = true
+		case kind == messageError:
+			text, err := io.ReadAll(io.LimitReader(socket, 64<<10))
+			if err != nil && !errors.Is(err, unix.ECONNRESET) {
+				return terminal, err
+			}
+			return terminal, decodeError(text)
+		default:
+			return terminal, errors.New("the launch helper said something unknown")
+		}
+	}
+}
+
+// receive reads one byte and the descriptor that may come with it.
+func receive(socket *os.File) (kind byte, fd int, err error) {
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return 0, -1, err
+	}
+	var message [1]byte
+	rights := make([]byte, unix.CmsgSpace(4))
+	n, rightsLength := 0, 0
+	readErr := raw.Read(func(s uintptr) bool {
+		n, rightsLength, _, _, err = unix.Recvmsg(int(s), message[:], rights, unix.MSG_CMSG_CLOEXEC)
+		return !errors.Is(err, unix.EAGAIN)
+	})
+	if err := errors.Join(readErr, err); err != nil {
+		return 0, -1, err
+	}
+	if n == 0 {
+		return 0, -1, io.EOF
+	}
+	fds, err := descriptors(rights[:rightsLength])
+	if err != nil || len(fds) == 0 {
+		return message[0], -1, err
+	}
+	return message[0], fds[0], nil
+}
+
+// descriptors returns the descriptors of a control message.
+func descriptors(rights []byte) (fds []int, err error) {
+	messages, err := unix.ParseSocketControlMessage(rights)
+	if err != nil {
+		return nil, err
+	}
+	for i := range messages {
+		some, err := unix.ParseUnixRights(&messages[i])
+		if err != nil {
+			return nil, err
+		}
+		fds = append(fds, some...)
+	}
+	return fds, nil
+}
+
+// pollable makes a file whose reads a deadline can end.
+func pollable(fd int, name string) (*os.File, error) {
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return nil, errors.Join(err, unix.Close(fd))
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}

@@ -1,0 +1,106 @@
+// Command vminitd is the first process of every VM and, executed again, the helper that becomes a container's process. It is the only program
+// of the initial RAM disk. See docs/guest.md; start with run below.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/vzctl/vzctl/guest/vminitd/agent"
+	"github.com/vzctl/vzctl/guest/vminitd/boot"
+	"github.com/vzctl/vzctl/guest/vminitd/cgroup"
+	"github.com/vzctl/vzctl/guest/vminitd/container"
+	"github.com/vzctl/vzctl/guest/vminitd/disk"
+	"github.com/vzctl/vzctl/guest/vminitd/identity"
+	"github.com/vzctl/vzctl/guest/vminitd/launch"
+	"github.com/vzctl/vzctl/guest/vminitd/power"
+	"github.com/vzctl/vzctl/guest/vminitd/reap"
+	"github.com/vzctl/vzctl/guest/vminitd/transport"
+)
+
+// version is set by the build (-X main.version=).
+var version = "dev"
+
+// answerPatience is how long the answer to Shutdown may take on its way to a host that does not read it.
+const answerPatience = 50 * time.Millisecond
+
+func main() {
+	if os.Args[0] == launch.Name {
+		launch.Main()
+	}
+	if os.Getpid() != 1 {
+		fmt.Fprintln(os.Stderr, "vminitd: this is the first process of a VM and does nothing elsewhere")
+		os.Exit(2)
+	}
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "vminitd:", err) // the console, whose last words reach the user
+	}
+	power.Sync()
+	power.Off()
+}
+
+// run serves the host until it says Shutdown.
+func run() error {
+	started := identity.Uptime()
+	if err := boot.Setup(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	reaper := reap.New()
+	go reaper.Run(ctx)
+	way := transport.Find()
+	control, err := way.Listen(agent.Port)
+	if err != nil {
+		return err
+	}
+	streams, err := way.Listen(agent.StreamPort)
+	if err != nil {
+		return err
+	}
+	failed := make(chan error, 3)
+	go func() { failed <- way.Serve(ctx) }()
+	go sayReady(ctx, way)
+	guest := agent.New(version, started, container.NewRuntime(reaper, disk.New(), cgroup.Setup))
+	server := guest.Server()
+	go func() { failed <- server.Serve(control) }()
+	go func() { failed <- guest.ServeStreams(ctx, streams) }()
+	select {
+	case <-guest.Done():
+		finish(server)
+		return nil
+	case err := <-failed:
+		return errors.Join(errors.New("lost the way to the host"), err)
+	}
+}
+
+// sayReady tells the host that it need not wait any longer. A hint only: nobody may be listening.
+func sayReady(ctx context.Context, way interface {
+	Dial(context.Context, uint32) (net.Conn, error)
+}) {
+	conn, err := way.Dial(ctx, agent.ReadyPort)
+	if err != nil {
+		return
+	}
+	_, _ = conn.Write([]byte{1})
+	_ = conn.Close()
+}
+
+// finish lets the answer to Shutdown out.
+func finish(server *grpc.Server) {
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		server.GracefulStop()
+	}()
+	select {
+	case <-sent:
+	case <-time.After(answerPatience):
+	}
+}

@@ -1,0 +1,130 @@
+// Package reap starts and reaps processes, as the first process of a machine must: its own children, whose ends it reports, and the orphans
+// of others. Nothing else in vminitd may wait for a process.
+package reap
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Exit is how a process ended.
+type Exit struct {
+	Code   int         // exit code, or 128 + signal
+	Signal unix.Signal // 0 unless a signal ended it
+	Time   time.Time
+}
+
+// ErrEnded is returned for a process that has ended.
+var ErrEnded = errors.New("process has ended")
+
+// Reaper reaps. Run must run for it to do so.
+type Reaper struct {
+	mu       sync.Mutex // held while forking and while waiting, so that no child is reaped before it is known
+	children map[int]*Child
+}
+
+// New returns a Reaper.
+func New() *Reaper { return &Reaper{children: map[int]*Child{}} }
+
+// Child is a process started through Start.
+type Child struct {
+	Pid    int
+	reaper *Reaper
+	done   chan struct{}
+	exit   Exit
+}
+
+// Start runs fork, which returns the new process's id.
+func (r *Reaper) Start(fork func() (int, error)) (*Child, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	pid, err := fork()
+	if err != nil {
+		return nil, err
+	}
+	c := &Child{Pid: pid, reaper: r, done: make(chan struct{})}
+	r.children[pid] = c
+	return c, nil
+}
+
+// Run reaps until ctx ends.
+func (r *Reaper) Run(ctx context.Context) {
+	ended := make(chan os.Signal, 1)
+	signal.Notify(ended, unix.SIGCHLD)
+	defer signal.Stop(ended)
+	for {
+		r.reap()
+		select {
+		case <-ended:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// reap takes all who have ended: one signal may stand for many.
+func (r *Reaper) reap() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for {
+		var status unix.WaitStatus
+		pid, err := unix.Wait4(-1, &status, unix.WNOHANG, nil)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil || pid <= 0 {
+			return
+		}
+		child := r.children[pid]
+		if child == nil || !status.Exited() && !status.Signaled() {
+			continue // an orphan
+		}
+		delete(r.children, pid)
+		child.exit = exitOf(status)
+		close(child.done)
+	}
+}
+
+func exitOf(status unix.WaitStatus) Exit {
+	if status.Signaled() {
+		return Exit{Code: 128 + int(status.Signal()), Signal: status.Signal(), Time: time.Now()}
+	}
+	return Exit{Code: status.ExitStatus(), Time: time.Now()}
+}
+
+// Done is closed when the process has ended.
+func (c *Child) Done() <-chan struct{} { return c.done }
+
+// Exit is how the process ended; valid once Done is closed.
+func (c *Child) Exit() Exit { return c.exit }
+
+// Signal sends a signal. The process cannot be mistaken for another that got its number.
+func (c *Child) Signal(signal unix.Signal) error {
+	return c.withPid(func(pid int) error { return unix.Kill(pid, signal) })
+}
+
+// PidFD returns a descriptor of the process, which the caller closes.
+func (c *Child) PidFD() (fd int, err error) {
+	err = c.withPid(func(pid int) (err error) {
+		fd, err = unix.PidfdOpen(pid, 0) // is close-on-exec
+		return err
+	})
+	return fd, err
+}
+
+func (c *Child) withPid(f func(pid int) error) error {
+	c.reaper.mu.Lock()
+	defer c.reaper.mu.Unlock()
+	select {
+	case <-c.done:
+		return ErrEnded
+	default:
+		return f(c.Pid)
+	}
+}

@@ -1,0 +1,123 @@
+// Package rootfs mounts a container's root: read-only disks below, one that takes the writes above, overlayfs over both. What is inside the
+// root (proc, dev, ...) is the business of package launch.
+package rootfs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Disk is a device and what is on it.
+type Disk struct {
+	Device     string
+	FileSystem string // "ext4" or "erofs"; empty: ext4
+}
+
+// Root is a mounted root.
+type Root struct {
+	Path   string   // where the root is mounted
+	mounts []string // in the order they were made
+}
+
+// overlayOptions are set explicitly whatever the kernel's defaults. Without them renaming a directory of an image fails with EXDEV, the names of a
+// hard link part when one is written to, and files of one root differ in st_dev.
+const overlayOptions = "redirect_dir=on,index=on,xino=on,metacopy=on"
+
+// maxLower bounds the disks: overlayfs takes its options from one page.
+const maxLower = 24
+
+// Mount mounts the root below dir, an existing empty directory. lower is lowest first. Without an upper disk writes go to memory; the caller makes such a
+// root read-only once it has its mount points. What a failed Mount made is gone.
+func Mount(dir string, lower []Disk, upper *Disk) (root *Root, err error) {
+	if len(lower) == 0 || len(lower) > maxLower {
+		return nil, fmt.Errorf("%d read-only disks; there must be 1 to %d", len(lower), maxLower)
+	}
+	root = &Root{Path: filepath.Join(dir, "rootfs")}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, root.Unmount())
+		}
+	}()
+	var layers []string
+	for i, d := range lower {
+		at := filepath.Join(dir, "lower"+strconv.Itoa(i))
+		if err := root.mountDisk(d, at, unix.MS_RDONLY); err != nil {
+			return nil, err
+		}
+		layers = append(layers, at)
+	}
+	slices.Reverse(layers) // overlayfs wants the uppermost first
+	top := filepath.Join(dir, "upper")
+	if upper != nil {
+		err = root.mountDisk(*upper, top, 0)
+	} else {
+		err = root.mount("tmpfs", top, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0700")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := prepareUpper(top, layers[0]); err != nil {
+		return nil, fmt.Errorf("prepare the writable layer: %w", err)
+	}
+	options := fmt.Sprintf("lowerdir=%s,upperdir=%s/upper,workdir=%s/work,%s", strings.Join(layers, ":"), top, top, overlayOptions)
+	return root, root.mount("overlay", root.Path, "overlay", 0, options)
+}
+
+func (r *Root) mountDisk(d Disk, at string, flags uintptr) error {
+	kind := d.FileSystem
+	if kind == "" {
+		kind = "ext4"
+	}
+	if kind != "ext4" && (kind != "erofs" || flags&unix.MS_RDONLY == 0) {
+		return fmt.Errorf("file system %.40q of disk %s is not supported", kind, d.Device)
+	}
+	return r.mount(d.Device, at, kind, flags, "")
+}
+
+func (r *Root) mount(source, at, kind string, flags uintptr, options string) error {
+	if err := os.Mkdir(at, 0o700); err != nil {
+		return err
+	}
+	if err := unix.Mount(source, at, kind, flags, options); err != nil {
+		return fmt.Errorf("mount %s (%s): %w", filepath.Base(at), kind, err)
+	}
+	r.mounts = append(r.mounts, at)
+	return nil
+}
+
+// prepareUpper makes the directories of a new layer. The root directory's owner and mode are the layer's; a new one has those of the image.
+func prepareUpper(top, image string) error {
+	if err := os.Mkdir(filepath.Join(top, "work"), 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	upper := filepath.Join(top, "upper")
+	if err := os.Mkdir(upper, 0o755); errors.Is(err, os.ErrExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	var stat unix.Stat_t
+	if err := unix.Stat(image, &stat); err != nil {
+		return err
+	}
+	return errors.Join(unix.Chown(upper, int(stat.Uid), int(stat.Gid)), unix.Chmod(upper, stat.Mode&0o7777))
+}
+
+// Unmount unmounts the root and its disks in reverse. No process may be in it any more. It may be called again after an error.
+func (r *Root) Unmount() error {
+	for len(r.mounts) > 0 {
+		at := r.mounts[len(r.mounts)-1]
+		if err := unix.Unmount(at, 0); err != nil {
+			return fmt.Errorf("unmount %s: %w", at, err)
+		}
+		r.mounts = r.mounts[:len(r.mounts)-1]
+	}
+	return nil
+}

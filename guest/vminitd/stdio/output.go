@@ -1,0 +1,104 @@
+package stdio
+
+import (
+	"errors"
+	"io"
+	"os"
+	"syscall"
+	"time"
+)
+
+// Output is what a process writes.
+type Output struct {
+	claim
+	file *os.File
+	left []byte // read, but not taken by a connection that was lost; of the claim's holder
+}
+
+// NewOutput owns the near end of a pipe or terminal from now on.
+func NewOutput(file *os.File) *Output { return &Output{file: file} }
+
+// Serve moves bytes to conn until the process has closed its end, which conn is told by a half-close, or conn is lost; then another may take the
+// stream, with the first byte that this one did not take. It does not close conn.
+func (o *Output) Serve(conn Conn) {
+	lost := make(chan struct{})
+	go func() {
+		defer close(lost)
+		// The host sends nothing; this ends when it goes.
+		if _, err := io.Copy(io.Discard, conn); err != nil {
+			_ = o.file.SetReadDeadline(past) // a file closed meanwhile needs no waking
+		}
+	}()
+	ended := o.copy(conn)
+	if ended {
+		_ = conn.CloseWrite() // the host is gone, or hears it
+	}
+	_ = conn.SetReadDeadline(past)
+	<-lost
+	_ = o.file.SetReadDeadline(time.Time{})
+	o.release(ended)
+}
+
+// copy reports whether the stream has ended.
+func (o *Output) copy(conn io.Writer) (ended bool) {
+	buffer := make([]byte, bufferSize)
+	for {
+		if len(o.left) == 0 {
+			n, err := o.file.Read(buffer)
+			o.left = buffer[:n]
+			if n == 0 && err != nil {
+				return !errors.Is(err, os.ErrDeadlineExceeded)
+			}
+		}
+		n, err := conn.Write(o.left)
+		o.left = o.left[n:]
+		if err != nil {
+			return false
+		}
+	}
+}
+
+// Close ends the stream, even under a connection.
+func (o *Output) Close() {
+	o.close()
+	_ = o.file.Close()
+}
+
+// Terminal is both directions of a terminal.
+type Terminal struct {
+	Output
+}
+
+// NewTerminal owns the master of a terminal from now on.
+func NewTerminal(master *os.File) *Terminal { return &Terminal{Output{file: master}} }
+
+// Serve moves bytes both ways until the last process has closed the terminal, or conn is lost. The host's half-close means nothing to a
+// terminal, whose end of input is a character.
+func (t *Terminal) Serve(conn Conn) {
+	typed := make(chan struct{})
+	go func() {
+		defer close(typed)
+		_, err := io.CopyBuffer(onlyWriter{t.file}, onlyReader{conn}, make([]byte, 4<<10))
+		if err != nil && !errors.Is(err, syscall.EIO) {
+			_ = t.file.SetReadDeadline(past)
+		}
+	}()
+	ended := t.copy(conn)
+	if ended {
+		_ = conn.CloseWrite()
+	}
+	_ = conn.SetReadDeadline(past)
+	_ = t.file.SetWriteDeadline(past)
+	<-typed
+	_ = t.file.SetDeadline(time.Time{})
+	t.release(ended)
+}
+
+// File is the master, for its size.
+func (t *Terminal) File() *os.File { return t.file }
+
+// These hide ReadFrom and WriteTo, whose buffers and system calls are not ours to choose.
+type (
+	onlyReader struct{ io.Reader }
+	onlyWriter struct{ io.Writer }
+)

@@ -1,0 +1,78 @@
+package stdio
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// Pipes are the streams of a process without a terminal.
+type Pipes struct {
+	Stdin          *Input
+	Stdout, Stderr *Output
+	// far are the process's own ends, until it has them.
+	far []*os.File
+}
+
+// NewPipes makes three pipes.
+func NewPipes() (p *Pipes, err error) {
+	p = &Pipes{}
+	defer func() {
+		if err != nil {
+			p.Close()
+		}
+	}()
+	near, far, err := pipe(true)
+	if err != nil {
+		return p, err
+	}
+	p.Stdin, p.far = NewInput(near), append(p.far, far)
+	for _, out := range []**Output{&p.Stdout, &p.Stderr} {
+		near, far, err := pipe(false)
+		if err != nil {
+			return p, err
+		}
+		*out, p.far = NewOutput(near), append(p.far, far)
+	}
+	return p, nil
+}
+
+// pipe makes a pipe. The near end is for the poller; the far end blocks, as programs expect.
+func pipe(nearWrites bool) (near, far *os.File, err error) {
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
+		return nil, nil, err
+	}
+	if nearWrites {
+		fds[0], fds[1] = fds[1], fds[0]
+	}
+	if err := unix.SetNonblock(fds[0], true); err != nil {
+		return nil, nil, errors.Join(err, unix.Close(fds[0]), unix.Close(fds[1]))
+	}
+	return os.NewFile(uintptr(fds[0]), "pipe"), os.NewFile(uintptr(fds[1]), "pipe"), nil
+}
+
+// Far returns the process's ends: stdin, stdout, stderr.
+func (p *Pipes) Far() []*os.File { return p.far }
+
+// CloseFar gives up the process's ends: only then do reads see its end.
+func (p *Pipes) CloseFar() {
+	for _, f := range p.far {
+		_ = f.Close()
+	}
+	p.far = nil
+}
+
+// Close closes all.
+func (p *Pipes) Close() {
+	p.CloseFar()
+	if p.Stdin != nil {
+		p.Stdin.Close()
+	}
+	for _, out := range []*Output{p.Stdout, p.Stderr} {
+		if out != nil {
+			out.Close()
+		}
+	}
+}
