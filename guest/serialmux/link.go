@@ -24,10 +24,12 @@ const (
 )
 
 const (
-	// maxStreams bounds the streams of a session, and with the window (256 KiB each) the memory a peer can make us hold.
+	// maxStreams bounds the streams of a session, and with the window the memory a peer can make us hold.
 	maxStreams = 512
 	// maxQueued bounds the bytes that wait for a peer which does not read. Windows bound them first, unless the peer lies about its windows.
 	maxQueued = 16 << 20
+	// maxKept is how much of a queue that was written is kept for the next. To fault in new memory each time costs half the throughput in a guest.
+	maxKept = 4 << 20
 	// maxFrame bounds the body of a frame. yamux locks a stream while it reads a body, so a body is given to it only when all of it has arrived.
 	maxFrame = 64 << 10
 )
@@ -339,8 +341,8 @@ func (l *link) writeQueued() {
 			_ = l.pipe.Close() // wakes the reader
 			return
 		}
-		if free = batch; cap(free) > 1<<20 {
-			free = nil // do not keep what a burst took
+		if free = batch; cap(free) > maxKept {
+			free = nil
 		}
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vzctl/vzctl/guest/serialmux"
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/vmtest/port"
 )
@@ -116,6 +118,8 @@ func control(guest *serialmux.Guest, conn *serialmux.Conn) {
 			_, _ = fmt.Fprintln(conn, disk(words[1]))
 		case "write":
 			_, _ = fmt.Fprintln(conn, write(words[1], words[2]))
+		case "up":
+			_, _ = fmt.Fprintln(conn, up(words[1]))
 		case "links":
 			_, _ = fmt.Fprintln(conn, links())
 		}
@@ -179,6 +183,24 @@ func write(serial, text string) string {
 		return "written"
 	}
 	return "no disk"
+}
+
+// up lets a network card send.
+func up(name string) string {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err.Error()
+	}
+	defer func() { _ = unix.Close(fd) }()
+	request, err := unix.NewIfreq(name)
+	if err != nil {
+		return err.Error()
+	}
+	request.SetUint16(unix.IFF_UP)
+	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, request); err != nil {
+		return err.Error()
+	}
+	return "up"
 }
 
 func links() string {
