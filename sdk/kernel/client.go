@@ -41,7 +41,9 @@ func (c *Client) Ensure(ctx context.Context, request EnsureRequest, report progr
 	open := func(ctx context.Context) (grpc.ServerStreamingClient[kernelv1.EnsureResponse], error) {
 		return c.rpc.Ensure(ctx, ensureToProto(request))
 	}
-	split := func(m *kernelv1.EnsureResponse) (*pluginv1.Progress, *kernelv1.Kernel) { return m.GetProgress(), m.GetResult() }
+	split := func(m *kernelv1.EnsureResponse) (*pluginv1.Progress, *kernelv1.Kernel) {
+		return m.GetProgress(), m.GetResult()
+	}
 	r, err := streaming.Await(ctx, open, split, report)
 	if err != nil {
 		return Kernel{}, err

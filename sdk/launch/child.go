@@ -37,6 +37,7 @@ type child struct {
 	stderr    *output
 	tail      tail
 	log       hclog.Logger
+	elsewhere bool // it gave an address outside the socket's directory
 
 	gone  context.Context // ends once the process is reaped, its group killed and its output read
 	ended context.CancelFunc
@@ -184,6 +185,8 @@ func (c *child) explain(err error) error {
 	switch {
 	case c.pid == 0:
 		return err
+	case c.elsewhere:
+		return &fault.Error{Reason: fault.Invalid, Cause: err}
 	case len(parts) >= 4 && notNumber == nil && parts[1] != strconv.Itoa(wire.Version):
 		return &fault.Error{
 			Reason: fault.Invalid, Cause: fmt.Errorf("the plugin speaks version %.20s of the plugin wire, and this program speaks %d", parts[1], wire.Version),
@@ -221,6 +224,7 @@ func (c *child) Diagnose(context.Context) string { return "" }
 // PluginToHost refuses what is no socket in the directory the plugin was given.
 func (c *child) PluginToHost(network, address string) (string, string, error) {
 	if network != "unix" || !strings.HasPrefix(address, c.socketDir+"/") {
+		c.elsewhere = true
 		return "", "", errors.New("the plugin does not listen where it was told to")
 	}
 	return network, address, nil

@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"os"
 	"os/exec"
@@ -126,7 +125,7 @@ func start(ctx context.Context, o Options) (p *Process, err error) {
 		AllowedProtocols: []goplugin.Protocol{goplugin.ProtocolGRPC},
 		SkipHostEnv:      true,
 		StartTimeout:     untilDeadline(ctx),
-		Logger:           o.Log,
+		Logger:           transportLog{o.Log},
 		Stderr:           &c.tail,
 		SyncStdout:       &c.tail,
 		SyncStderr:       &c.tail,
@@ -284,5 +283,3 @@ func reasonOfStart(err error) fault.Reason {
 	}
 	return fault.Unavailable
 }
-
-var _ io.Writer = (*tail)(nil)

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
 )
 
 // output is our end of a pipe the plugin writes to. It ends, without error, with the pipe or when it is drained.
@@ -145,4 +147,25 @@ func (t *tail) String() string {
 		lines = append(lines[:len(lines):len(lines)], rest)
 	}
 	return strings.Join(lines, " / ")
+}
+
+// transportLog takes what go-plugin logs about itself for debugging: what matters of it is in our errors. The plugin's own lines come through a logger
+// that go-plugin names after the program.
+type transportLog struct{ hclog.Logger }
+
+// Info implements hclog.Logger.
+func (l transportLog) Info(text string, values ...any) { l.Debug(text, values...) }
+
+// Warn implements hclog.Logger.
+func (l transportLog) Warn(text string, values ...any) { l.Debug(text, values...) }
+
+// Error implements hclog.Logger.
+func (l transportLog) Error(text string, values ...any) { l.Debug(text, values...) }
+
+// Named implements hclog.Logger.
+func (l transportLog) Named(name string) hclog.Logger {
+	if name == "stdio" {
+		return hclog.NewNullLogger()
+	}
+	return l.Logger.Named(name)
 }

@@ -32,7 +32,9 @@ func (c *Client) Build(ctx context.Context, request BuildRequest, report progres
 	open := func(ctx context.Context) (grpc.ServerStreamingClient[rootfsv1.BuildResponse], error) {
 		return c.rpc.Build(ctx, buildToProto(request))
 	}
-	split := func(m *rootfsv1.BuildResponse) (*pluginv1.Progress, *rootfsv1.BuildResult) { return m.GetProgress(), m.GetResult() }
+	split := func(m *rootfsv1.BuildResponse) (*pluginv1.Progress, *rootfsv1.BuildResult) {
+		return m.GetProgress(), m.GetResult()
+	}
 	r, err := streaming.Await(ctx, open, split, report)
 	if err != nil {
 		return Built{}, err
@@ -61,7 +63,9 @@ func (c *Client) Export(ctx context.Context, request ExportRequest, report progr
 	open := func(ctx context.Context) (grpc.ServerStreamingClient[rootfsv1.ExportResponse], error) {
 		return c.rpc.Export(ctx, exportToProto(request))
 	}
-	split := func(m *rootfsv1.ExportResponse) (*pluginv1.Progress, *rootfsv1.ExportResult) { return m.GetProgress(), m.GetResult() }
+	split := func(m *rootfsv1.ExportResponse) (*pluginv1.Progress, *rootfsv1.ExportResult) {
+		return m.GetProgress(), m.GetResult()
+	}
 	r, err := streaming.Await(ctx, open, split, report)
 	return r.GetSizeBytes(), err
 }
