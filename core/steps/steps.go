@@ -91,7 +91,13 @@ func Run(ctx context.Context, list []Step) (*Done, error) {
 		errs = append(errs, context.Cause(ctx))
 	}
 	if len(errs) > 0 {
-		return nil, errors.Join(append(errs, done.Undo(context.WithoutCancel(ctx)))...)
+		if err := done.Undo(context.WithoutCancel(ctx)); err != nil {
+			errs = append(errs, err)
+		}
+		if len(errs) == 1 {
+			return nil, errs[0] // as it is: callers look at what it is
+		}
+		return nil, errors.Join(errs...)
 	}
 	return &done, nil
 }

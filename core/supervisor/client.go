@@ -54,7 +54,9 @@ func Launch(ctx context.Context, st *store.Store, program []string, sandboxID, c
 	if err != nil {
 		return nil, err
 	}
-	c, err := Connect(st, sandboxID, containerID)
+	gone, ended := context.WithCancel(context.Background())
+	go func() { <-d.Done(); ended() }()
+	c, err := connect(st, sandboxID, containerID, rpc.Peer{Gone: gone, LastWords: d.LastWords})
 	if err != nil {
 		return nil, errors.Join(err, d.Kill())
 	}
@@ -93,6 +95,10 @@ func makeRun(ctx context.Context, st *store.Store, sandboxID string) (string, er
 
 // Connect reaches a supervisor that should be running.
 func Connect(st *store.Store, sandboxID, containerID string) (*Client, error) {
+	return connect(st, sandboxID, containerID, rpc.Peer{})
+}
+
+func connect(st *store.Store, sandboxID, containerID string, peer rpc.Peer) (*Client, error) {
 	b, err := st.GetSandbox(sandboxID)
 	if err != nil {
 		return nil, err
@@ -106,7 +112,8 @@ func Connect(st *store.Store, sandboxID, containerID string) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.rpc = supervisorv1.NewSupervisorClient(rpc.Wrap(c.conn, rpc.Peer{Name: "the container's supervisor"}))
+	peer.Name = "the container's supervisor"
+	c.rpc = supervisorv1.NewSupervisorClient(rpc.Wrap(c.conn, peer))
 	return c, nil
 }
 
@@ -127,10 +134,8 @@ func (c *Client) Start(ctx context.Context) error {
 	// What failed has been undone, and recorded, when the supervisor is gone.
 	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
-	if waitErr := c.daemon.Wait(patience); waitErr != nil && errors.Is(err, fault.Unavailable) && !c.said(err) {
-		if words := c.daemon.LastWords(); words != "" {
-			err = &fault.Error{Reason: fault.Unavailable, Op: "start container", Cause: errors.New("its supervisor ended: " + words)}
-		}
+	if waitErr := c.daemon.Wait(patience); errors.Is(waitErr, context.DeadlineExceeded) {
+		err = errors.Join(err, errors.New("its supervisor does not end"))
 	}
 	if ctx.Err() != nil {
 		return errors.Join(ctx.Err(), lock.AwaitFree(patience, c.store.Paths().SandboxLife(c.SandboxID)))
@@ -140,12 +145,6 @@ func (c *Client) Start(ctx context.Context) error {
 
 // endTimeout bounds the wait for a supervisor that takes a start back.
 const endTimeout = 2 * time.Minute
-
-// said reports whether the supervisor itself gave the error, rather than its absence.
-func (c *Client) said(err error) bool {
-	e, ok := errors.AsType[*fault.Error](err)
-	return ok && e.Op != "start"
-}
 
 // Abandon takes a launched supervisor back before Start.
 func (c *Client) Abandon(ctx context.Context) error {

@@ -75,8 +75,8 @@ func (s *supervision) start(ctx context.Context) error {
 	err := s.box.Start(ctx)
 	if err == nil {
 		err = s.recordRunning(context.WithoutCancel(ctx))
-	} else {
-		err = errors.Join(err, s.recordFailed(context.WithoutCancel(ctx), err))
+	} else if recordErr := s.recordFailed(context.WithoutCancel(ctx), err); recordErr != nil {
+		err = errors.Join(err, recordErr)
 	}
 	s.startErr = err
 	close(s.started)

@@ -51,8 +51,8 @@ func TestE2EBadInput(t *testing.T) {
 		words []string
 		args  []string
 	}{
-		{"no such image", []string{"no-such", "not found"}, []string{"run", p.desk.registry.Addr + "/no-such:latest", "true"}},
-		{"no such tag", []string{"no-such", "not found"}, []string{"run", p.desk.registry.Addr + "/busybox:no-such", "true"}},
+		{"no such image", []string{"no-such", "no such image"}, []string{"run", p.desk.registry.Addr + "/no-such:latest", "true"}},
+		{"no such tag", []string{"no-such", "no such image"}, []string{"run", p.desk.registry.Addr + "/busybox:no-such", "true"}},
 		{"an image that is never pulled", []string{"other", "pull"}, []string{"run", "--pull", "never", "other:latest", "true"}},
 		{"a reference that is none", []string{"UPPER"}, []string{"run", "UPPER", "true"}},
 		{"a registry that is down", []string{"127.0.0.1:1", "refused"}, []string{"run", "127.0.0.1:1/busybox:latest", "true"}},
