@@ -39,7 +39,7 @@ initrd:
 	go run ./guest/initrd -o libexec/vzctl/initrd.cpio build/vminitd
 
 kernel:
-	kernel/build.sh --arch $(KARCH)
+	@kernel/build.sh --arch $(KARCH) --out $(CURDIR)/build/kernels
 	@mkdir -p libexec/vzctl/kernels/$(KARCH)
 	@cmp -s build/kernels/$(KARCH)/kernel.json libexec/vzctl/kernels/$(KARCH)/kernel.json || \
 		cp build/kernels/$(KARCH)/* libexec/vzctl/kernels/$(KARCH)/

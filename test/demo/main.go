@@ -98,7 +98,7 @@ func step(what string, do func() error) error {
 
 func makeTarget(ctx context.Context, target string) error {
 	cmd := exec.CommandContext(ctx, "make", "--no-print-directory", "-s", target)
-	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	cmd.Stderr = os.Stderr // what it prints besides is for scripts
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("make %s: %w", target, err)
 	}

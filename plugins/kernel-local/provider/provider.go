@@ -132,7 +132,9 @@ func (p *Provider) byPath(request kernel.EnsureRequest) (kernel.Kernel, error) {
 		return kernel.Kernel{}, &fault.Error{Reason: reason, Op: op, Subject: path, Cause: cause}
 	}
 	if !filepath.IsAbs(path) {
-		return fail(fault.Invalid, errors.New("the path must be absolute"))
+		return kernel.Kernel{}, &fault.Error{
+			Reason: fault.Invalid, Op: op, Subject: path, Cause: errors.New("names have no slash, and paths are absolute here"), Hint: "write a path as ./" + path,
+		}
 	}
 	resolved, err := filepath.EvalSymlinks(path)
 	if errors.Is(err, fs.ErrNotExist) {
