@@ -15,9 +15,11 @@ OCIARCH := $(patsubst x86_64,amd64,$(KARCH))
 LDFLAGS := -s -w -X main.version=$(VERSION)
 GOBUILD := CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
 
+SOURCES := ./cmd/... ./core/... ./guest/... ./kernel/... ./plugins/... ./sdk/... ./test/...
+
 # Packages whose tests boot machines run one after the other: two machines on two cores only measure each other.
 VM_PACKAGES   = $(sort $(dir $(shell grep -rlE --include='*_test.go' '^func Test(VM|E2E)' cmd core guest kernel plugins sdk test)))
-UNIT_PACKAGES = $(filter-out $(patsubst %/,github.com/vzctl/vzctl/%,$(VM_PACKAGES)),$(shell PATH="$(PATH)" go list ./...))
+UNIT_PACKAGES = $(filter-out $(patsubst %/,github.com/vzctl/vzctl/%,$(VM_PACKAGES)),$(shell PATH="$(PATH)" go list $(SOURCES)))
 
 .PHONY: all deps cli plugins initrd kernel fetch-default-kernel demo test integration lint protos bench docs install clean
 .DELETE_ON_ERROR:
