@@ -18,6 +18,7 @@ import (
 var version = "dev"
 
 func main() {
+	keepInherited()
 	if len(os.Args) > 1 {
 		// Before anything of a command line is made: a container waits for these to start.
 		switch os.Args[1] {

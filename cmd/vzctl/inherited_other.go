@@ -1,0 +1,6 @@
+//go:build !linux
+
+package main
+
+// keepInherited has nothing portable to do.
+func keepInherited() {}
