@@ -65,7 +65,7 @@ lint:
 	.ci/lint
 
 protos:
-	sdk/proto/generate.sh
+	sh sdk/proto/generate.sh
 
 bench: all kernel
 	go run ./test/bench -o docs/benchmarks.md
