@@ -5,6 +5,7 @@ package fault
 import (
 	"errors"
 	"strings"
+	"syscall"
 )
 
 // Reason classifies a failure. It is an error itself, so that errors.Is(err, fault.NotFound) holds for every *Error of that reason.
@@ -71,13 +72,16 @@ func (e *Error) Is(target error) bool {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Cause }
 
-// ReasonOf returns the reason of the outermost *Error or Reason in err, or Internal.
+// ReasonOf returns the reason of the outermost *Error or Reason in err. Of others a full disk or quota is NoSpace, and the rest Internal.
 func ReasonOf(err error) Reason {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Reason
 	}
 	if r, ok := errors.AsType[Reason](err); ok {
 		return r
+	}
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return NoSpace
 	}
 	return Internal
 }
