@@ -214,6 +214,9 @@ func (p *Process) Done() <-chan struct{} { return p.child.gone.Done() }
 // LastWords says how the process ended and what it wrote last; call it after Done.
 func (p *Process) LastWords() string { return p.child.lastWords() }
 
+// CutLifeline does to the plugin what the end of this process would, and nothing more. For tests; Close is what ends a plugin.
+func (p *Process) CutLifeline() { p.child.lifeline.Close() }
+
 // Close ends the plugin: its lifeline first, SIGTERM at half of StopGrace, SIGKILL to its whole process group at StopGrace or when ctx ends. It returns
 // when the process has ended and its socket is gone. The error says that it had to be killed. Later calls wait and return the same.
 func (p *Process) Close(ctx context.Context) error {

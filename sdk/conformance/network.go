@@ -1,0 +1,442 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/vzctl/vzctl/sdk/fault"
+	"github.com/vzctl/vzctl/sdk/hostpath"
+	"github.com/vzctl/vzctl/sdk/network"
+)
+
+// NetworkFixture changes how networks are made.
+type NetworkFixture struct {
+	// SubnetV4 of the network under test; empty: 192.168.97.0/24.
+	SubnetV4 string
+	Options  map[string]string
+}
+
+func networkCases() []Case {
+	return []Case{
+		{Name: "create gives a subnet with a gateway in it, the same each time", Run: networkCreate},
+		{Name: "create refuses what can never be", Run: networkBadConfigs},
+		{Name: "delete of a network that does not exist succeeds, other calls about it are not found", Run: networkUnknown},
+		{Name: "an endpoint has an address of the subnet, a MAC and a link in the given directory", Run: networkAttach},
+		{Name: "two endpoints differ in everything", Run: networkTwoEndpoints},
+		{Name: "attach again gives the same endpoint", Run: networkAttachAgain},
+		{Name: "a new process gives an endpoint back what it had", Run: networkReplay},
+		{Name: "an address is given once, and only one of the subnet", Run: networkAddresses},
+		{Name: "detach frees the address and may be repeated", Run: networkDetach},
+		{Name: "a network with endpoints is in use", Run: networkInUse},
+		{Name: "many endpoints attach at once and all differ", Run: networkMany},
+		{Name: "watch tells of endpoints and ends when the caller leaves", Run: networkWatch},
+		{Name: "what is not offered is unsupported", Run: networkOptional},
+	}
+}
+
+func networks(env *Env) *network.Client {
+	return network.NewClient(env.Process.Conn(), env.Process.Info())
+}
+
+func (e *Env) config() (network.Config, error) {
+	c := network.Config{Name: "net", SubnetV4: "192.168.97.0/24", SubnetV6: "none", RuntimeDir: filepath.Join(e.RuntimeDir, "n")}
+	if f := e.Fixture.Network; f != nil {
+		c.Options = f.Options
+		if f.SubnetV4 != "" {
+			c.SubnetV4 = f.SubnetV4
+		}
+	}
+	var err error
+	if c.StateDir, err = e.subdir("state"); err != nil {
+		return c, err
+	}
+	return c, os.MkdirAll(c.RuntimeDir, 0o700)
+}
+
+// network makes the network under test.
+func (e *Env) network(ctx context.Context) (network.Info, error) {
+	c, err := e.config()
+	if err != nil {
+		return network.Info{}, err
+	}
+	info, err := networks(e).Create(ctx, "create", c)
+	if errors.Is(err, fault.PermissionDenied) {
+		return info, NotRun{Reason: "the plugin needs privileges: " + err.Error()}
+	}
+	return info, err
+}
+
+func (e *Env) attachRequest(id string) (network.AttachRequest, error) {
+	dir := filepath.Join(e.RuntimeDir, "l-"+id)
+	return network.AttachRequest{
+		RequestID: "attach-" + id, Network: "net", EndpointID: id, LinkDir: dir,
+		LinkTypes: []string{network.LinkUnixDatagram, network.LinkTap, network.LinkUnixStream, network.LinkVZNAT},
+	}, os.MkdirAll(dir, 0o700)
+}
+
+func (e *Env) attach(ctx context.Context, id string) (network.Endpoint, error) {
+	r, err := e.attachRequest(id)
+	if err != nil {
+		return network.Endpoint{}, err
+	}
+	return networks(e).Attach(ctx, r)
+}
+
+// leave detaches endpoints, deletes the network, and looks for what is left.
+func (e *Env) leave(ctx context.Context, ids ...string) error {
+	for _, id := range ids {
+		if err := networks(e).Detach(ctx, "detach-"+id, "net", id); err != nil {
+			return err
+		}
+		dir := filepath.Join(e.RuntimeDir, "l-"+id)
+		left, err := os.ReadDir(dir)
+		if err != nil {
+			return err
+		}
+		if len(left) > 0 {
+			return fmt.Errorf("detach left %q", left[0].Name())
+		}
+		if err := os.Remove(dir); err != nil {
+			return err
+		}
+	}
+	if err := networks(e).Delete(ctx, "delete", "net"); err != nil {
+		return err
+	}
+	if err := os.Remove(filepath.Join(e.RuntimeDir, "n")); err != nil {
+		return fmt.Errorf("delete left something in the runtime directory: %w", err)
+	}
+	return nil
+}
+
+func networkCreate(ctx context.Context, env *Env) error {
+	first, err := env.network(ctx)
+	if err != nil {
+		return err
+	}
+	if !first.SubnetV4.IsValid() || !first.SubnetV4.Contains(first.GatewayV4) {
+		return fmt.Errorf("gateway %v of subnet %v", first.GatewayV4, first.SubnetV4)
+	}
+	second, err := env.network(ctx)
+	if err != nil || second != first {
+		return wrong(err, "first %+v, then %+v", first, second)
+	}
+	if list, err := networks(env).List(ctx); err != nil || len(list) != 1 || list[0] != first {
+		return wrong(err, "list is %+v", list)
+	}
+	return env.leave(ctx)
+}
+
+func networkBadConfigs(ctx context.Context, env *Env) error {
+	good, err := env.config()
+	if err != nil {
+		return err
+	}
+	defer os.Remove(good.RuntimeDir)
+	for what, change := range map[string]func(*network.Config){
+		"no name":                       func(c *network.Config) { c.Name = "" },
+		"a name that is no label":       func(c *network.Config) { c.Name = "../net" },
+		"a name of 64 letters":          func(c *network.Config) { c.Name = strings.Repeat("n", 64) },
+		"a subnet that is none":         func(c *network.Config) { c.SubnetV4 = "192.168.97" },
+		"a subnet of the other family":  func(c *network.Config) { c.SubnetV4 = "fd00::/64" },
+		"a gateway outside its subnet":  func(c *network.Config) { c.GatewayV4 = "10.9.9.9" },
+		"a subnet too small for anyone": func(c *network.Config) { c.SubnetV4 = "192.168.97.0/32" },
+	} {
+		c := good
+		change(&c)
+		_, got := networks(env).Create(ctx, "r-"+what, c)
+		if errors.Is(got, fault.PermissionDenied) {
+			return NotRun{Reason: "the plugin needs privileges: " + got.Error()}
+		}
+		err = errors.Join(err, wantReason("create with "+what, got, fault.Invalid))
+	}
+	return err
+}
+
+func networkUnknown(ctx context.Context, env *Env) error {
+	_, attach := networks(env).Attach(ctx, network.AttachRequest{RequestID: "r", Network: "nobody", EndpointID: "e", LinkTypes: []string{network.LinkUnixDatagram}, LinkDir: env.RuntimeDir})
+	_, list := networks(env).ListEndpoints(ctx, "nobody")
+	return errors.Join(
+		networks(env).Delete(ctx, "r", "nobody"), networks(env).Detach(ctx, "r", "nobody", "e"),
+		wantReason("attach", attach, fault.NotFound), wantReason("list endpoints", list, fault.NotFound),
+		wantReason("watch", networks(env).Watch(ctx, "nobody", func(network.Event) {}), fault.NotFound),
+	)
+}
+
+func checkEndpoint(info network.Info, e network.Endpoint, linkDir string) error {
+	if len(e.Addresses) == 0 {
+		return errors.New("it has no address")
+	}
+	a := e.Addresses[0]
+	hw, err := net.ParseMAC(e.MAC)
+	switch {
+	case !info.SubnetV4.Contains(a.Addr()) || a.Addr() == info.GatewayV4 || a.Bits() != info.SubnetV4.Bits():
+		return fmt.Errorf("its address %v does not fit subnet %v with gateway %v", a, info.SubnetV4, info.GatewayV4)
+	case err != nil || hw[0]&1 != 0:
+		return fmt.Errorf("its MAC is %q", e.MAC)
+	case e.MTU == 0:
+		return errors.New("it has no MTU")
+	}
+	if d := e.Link.UnixDatagram; d != nil {
+		return errors.Join(hostpath.Socket(linkDir, d.NetworkPath), hostpath.Within(linkDir, d.VMPath))
+	}
+	if s := e.Link.UnixStream; s != nil {
+		return hostpath.Socket(linkDir, s.NetworkPath)
+	}
+	return nil
+}
+
+func networkAttach(ctx context.Context, env *Env) error {
+	info, err := env.network(ctx)
+	if err != nil {
+		return err
+	}
+	r, err := env.attachRequest("a")
+	if err != nil {
+		return err
+	}
+	e, err := networks(env).Attach(ctx, r)
+	if err != nil {
+		return err
+	}
+	if err := checkEndpoint(info, e, r.LinkDir); err != nil {
+		return err
+	}
+	if list, err := networks(env).ListEndpoints(ctx, "net"); err != nil || len(list) != 1 || list[0].ID != "a" {
+		return wrong(err, "endpoints are %+v", list)
+	}
+	for _, id := range []string{"", "../a", strings.Repeat("x", 65)} {
+		bad := r
+		bad.EndpointID = id
+		_, got := networks(env).Attach(ctx, bad)
+		err = errors.Join(err, wantReason(fmt.Sprintf("attach of %q", id), got, fault.Invalid))
+	}
+	none := r
+	none.EndpointID, none.LinkTypes = "b", []string{"carrier-pigeon"}
+	_, got := networks(env).Attach(ctx, none)
+	return errors.Join(err, wantReason("attach by a link nobody has", got, fault.Unsupported, fault.Invalid), env.leave(ctx, "a"))
+}
+
+func networkTwoEndpoints(ctx context.Context, env *Env) error {
+	if _, err := env.network(ctx); err != nil {
+		return err
+	}
+	a, err := env.attach(ctx, "a")
+	if err != nil {
+		return err
+	}
+	b, err := env.attach(ctx, "b")
+	if err != nil {
+		return err
+	}
+	if a.Addresses[0] == b.Addresses[0] || a.MAC == b.MAC {
+		return fmt.Errorf("both have %v or %v", a.Addresses, a.MAC)
+	}
+	return env.leave(ctx, "a", "b")
+}
+
+func networkAttachAgain(ctx context.Context, env *Env) error {
+	if _, err := env.network(ctx); err != nil {
+		return err
+	}
+	a, err := env.attach(ctx, "a")
+	if err != nil {
+		return err
+	}
+	again, err := env.attach(ctx, "a")
+	if err != nil {
+		return err
+	}
+	if again.Addresses[0] != a.Addresses[0] || again.MAC != a.MAC {
+		return fmt.Errorf("first %v %s, then %v %s", a.Addresses, a.MAC, again.Addresses, again.MAC)
+	}
+	return env.leave(ctx, "a")
+}
+
+func networkReplay(ctx context.Context, env *Env) error {
+	if _, err := env.network(ctx); err != nil {
+		return err
+	}
+	a, err := env.attach(ctx, "a")
+	if err != nil {
+		return err
+	}
+	b, err := env.attach(ctx, "b")
+	if err != nil {
+		return err
+	}
+	if err := env.restart(ctx); err != nil {
+		return err
+	}
+	if _, err := env.network(ctx); err != nil {
+		return err
+	}
+	for _, old := range []network.Endpoint{b, a} { // not in the order of the first time
+		r, err := env.attachRequest(old.ID)
+		if err != nil {
+			return err
+		}
+		r.AddressV4, r.MAC = old.Addresses[0].Addr(), old.MAC
+		e, err := networks(env).Attach(ctx, r)
+		if err != nil {
+			return err
+		}
+		if e.Addresses[0] != old.Addresses[0] || e.MAC != old.MAC {
+			return fmt.Errorf("endpoint %q had %v %s and has %v %s", old.ID, old.Addresses, old.MAC, e.Addresses, e.MAC)
+		}
+	}
+	return env.leave(ctx, "a", "b")
+}
+
+func networkAddresses(ctx context.Context, env *Env) error {
+	info, err := env.network(ctx)
+	if err != nil {
+		return err
+	}
+	a, err := env.attach(ctx, "a")
+	if err != nil {
+		return err
+	}
+	ask := func(address netip.Addr) error {
+		r, err := env.attachRequest("b")
+		if err != nil {
+			return err
+		}
+		r.AddressV4 = address
+		_, err = networks(env).Attach(ctx, r)
+		return err
+	}
+	return errors.Join(
+		wantReason("attach with a taken address", ask(a.Addresses[0].Addr()), fault.AlreadyExists),
+		wantReason("attach with the gateway's address", ask(info.GatewayV4), fault.AlreadyExists, fault.Invalid),
+		wantReason("attach with an address of elsewhere", ask(netip.MustParseAddr("203.0.113.7")), fault.Invalid),
+		env.leave(ctx, "a", "b"),
+	)
+}
+
+func networkDetach(ctx context.Context, env *Env) error {
+	if _, err := env.network(ctx); err != nil {
+		return err
+	}
+	a, err := env.attach(ctx, "a")
+	if err != nil {
+		return err
+	}
+	for range 2 {
+		if err := networks(env).Detach(ctx, "d", "net", "a"); err != nil {
+			return err
+		}
+	}
+	r, err := env.attachRequest("b")
+	if err != nil {
+		return err
+	}
+	r.AddressV4 = a.Addresses[0].Addr()
+	if _, err := networks(env).Attach(ctx, r); err != nil {
+		return fmt.Errorf("the address is not free: %w", err)
+	}
+	return env.leave(ctx, "a", "b")
+}
+
+func networkInUse(ctx context.Context, env *Env) error {
+	if _, err := env.network(ctx); err != nil {
+		return err
+	}
+	if _, err := env.attach(ctx, "a"); err != nil {
+		return err
+	}
+	return errors.Join(wantReason("delete", networks(env).Delete(ctx, "r", "net"), fault.InUse), env.leave(ctx, "a"))
+}
+
+func networkMany(ctx context.Context, env *Env) error {
+	if _, err := env.network(ctx); err != nil {
+		return err
+	}
+	var mu sync.Mutex
+	addresses, macs := map[netip.Prefix]bool{}, map[string]bool{}
+	group, attaching := errgroup.WithContext(ctx)
+	var ids []string
+	for i := range 16 {
+		id := "e" + strconv.Itoa(i)
+		ids = append(ids, id)
+		group.Go(func() error {
+			e, err := env.attach(attaching, id)
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			addresses[e.Addresses[0]], macs[e.MAC] = true, true
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	if len(addresses) != 16 || len(macs) != 16 {
+		return fmt.Errorf("16 endpoints have %d addresses and %d MACs", len(addresses), len(macs))
+	}
+	return env.leave(ctx, ids...)
+}
+
+func networkWatch(ctx context.Context, env *Env) error {
+	if _, err := env.network(ctx); err != nil {
+		return err
+	}
+	watching, cancel := context.WithCancel(ctx)
+	defer cancel()
+	events := make(chan network.Event, 64)
+	ended := make(chan error, 1)
+	go func() { ended <- networks(env).Watch(watching, "net", func(e network.Event) { events <- e }) }()
+	// A watch begins at some time after the call: attach until one is told of.
+	for i := 0; ; i++ {
+		id := "w" + strconv.Itoa(i)
+		if _, err := env.attach(ctx, id); err != nil {
+			return err
+		}
+		if told(events, id) {
+			break
+		}
+		if i == 50 {
+			return errors.New("watch told of no endpoint")
+		}
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		return wrong(err, "watch did not end as cancelled")
+	}
+	list, err := networks(env).ListEndpoints(ctx, "net")
+	if err != nil {
+		return err
+	}
+	var ids []string
+	for _, e := range list {
+		ids = append(ids, e.ID)
+	}
+	return env.leave(ctx, ids...)
+}
+
+func networkOptional(ctx context.Context, env *Env) error {
+	info := env.Process.Info()
+	_, publish := networks(env).Publish(ctx, "nobody", "e", nil)
+	for feature, err := range map[string]error{network.FeaturePublish: publish, network.FeatureNames: networks(env).SetNames(ctx, "nobody", "e", nil)} {
+		want := fault.Unsupported
+		if info.Offers(network.CapabilityFeature, feature) {
+			want = fault.NotFound
+		}
+		if err := wantReason(feature, err, want); err != nil {
+			return err
+		}
+	}
+	return nil
+}
