@@ -12,6 +12,7 @@ import (
 
 	"github.com/vzctl/vzctl/plugins/ext4-builder/image/imagetest"
 	"github.com/vzctl/vzctl/sdk"
+	"github.com/vzctl/vzctl/sdk/conformance"
 	"github.com/vzctl/vzctl/sdk/fault"
 	"github.com/vzctl/vzctl/sdk/launch"
 	"github.com/vzctl/vzctl/sdk/plugintest"
@@ -19,12 +20,21 @@ import (
 	"github.com/vzctl/vzctl/sdk/rootfs"
 )
 
-func TestTheProgramBuildsDisks(t *testing.T) {
-	program, err := plugintest.Build(t.TempDir(), "github.com/vzctl/vzctl/plugins/ext4-builder")
+func program(t *testing.T) string {
+	t.Helper()
+	path, err := plugintest.Build(t.TempDir(), "github.com/vzctl/vzctl/plugins/ext4-builder")
 	if err != nil {
 		t.Fatal(err)
 	}
-	process, err := launch.Start(t.Context(), launch.Options{Path: program, Kind: sdk.RootfsBuilder, RuntimeDir: plugintest.RuntimeDir(t)})
+	return path
+}
+
+func TestConformance(t *testing.T) {
+	conformance.Test(t, conformance.Target{Path: program(t)}, conformance.Fixture{})
+}
+
+func TestDisksOfTheProgramAreSound(t *testing.T) {
+	process, err := launch.Start(t.Context(), launch.Options{Path: program(t), Kind: sdk.RootfsBuilder, RuntimeDir: plugintest.RuntimeDir(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -46,6 +47,9 @@ func (Builder) Build(ctx context.Context, request rootfs.BuildRequest, report pr
 	if err := request.Manifest.Validate(); err != nil {
 		return rootfs.Built{}, &fault.Error{Reason: fault.Invalid, Op: op, Subject: subject, Cause: err}
 	}
+	if err := absolute(request.CacheDir, request.LayoutPath); err != nil {
+		return rootfs.Built{}, &fault.Error{Reason: fault.Invalid, Op: op, Subject: subject, Cause: err}
+	}
 	if err := os.MkdirAll(request.CacheDir, 0o700); err != nil {
 		return rootfs.Built{}, failed(op, subject, request.CacheDir, err)
 	}
@@ -73,12 +77,16 @@ func (Builder) Build(ctx context.Context, request rootfs.BuildRequest, report pr
 
 // List has an entry for each image; one manifest has several if versions of this program that make different images share the cache.
 func (Builder) List(_ context.Context, cacheDir string) ([]rootfs.Entry, error) {
+	const op = "list root file systems in"
+	if err := absolute(cacheDir); err != nil {
+		return nil, &fault.Error{Reason: fault.Invalid, Op: op, Subject: cacheDir, Cause: err}
+	}
 	files, err := directory(cacheDir).List()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, failed("list root file systems in", cacheDir, cacheDir, err)
+		return nil, failed(op, cacheDir, cacheDir, err)
 	}
 	var entries []rootfs.Entry
 	for _, f := range files {
@@ -92,7 +100,7 @@ func (Builder) List(_ context.Context, cacheDir string) ([]rootfs.Entry, error) 
 // Delete removes the images of a manifest, whichever version made them.
 func (b Builder) Delete(ctx context.Context, _, cacheDir string, manifest digest.Digest) error {
 	const op = "delete root file system of"
-	if err := manifest.Validate(); err != nil {
+	if err := errors.Join(manifest.Validate(), absolute(cacheDir)); err != nil {
 		return &fault.Error{Reason: fault.Invalid, Op: op, Subject: manifest.String(), Cause: err}
 	}
 	files, err := directory(cacheDir).List()
@@ -106,6 +114,16 @@ func (b Builder) Delete(ctx context.Context, _, cacheDir string, manifest digest
 	}
 	if err != nil {
 		return failed(op, manifest.String(), cacheDir, err)
+	}
+	return nil
+}
+
+// absolute refuses paths that would mean something else here than where they come from.
+func absolute(paths ...string) error {
+	for _, path := range paths {
+		if !filepath.IsAbs(path) {
+			return fmt.Errorf("the path %q is not absolute", path)
+		}
 	}
 	return nil
 }

@@ -31,6 +31,9 @@ func (Builder) Export(ctx context.Context, request rootfs.ExportRequest, report 
 	if len(request.Disks) == 0 {
 		return 0, &fault.Error{Reason: fault.Invalid, Op: op, Subject: request.OutputPath, Cause: errors.New("there are no disks")}
 	}
+	if err := absolute(request.OutputPath); err != nil {
+		return 0, &fault.Error{Reason: fault.Invalid, Op: op, Subject: request.OutputPath, Cause: err}
+	}
 	disks, closeAll, err := openDisks(request.Disks)
 	defer func() { err = errors.Join(err, closeAll()) }()
 	if err != nil {

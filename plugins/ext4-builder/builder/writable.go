@@ -24,6 +24,9 @@ func (Builder) CreateWritable(ctx context.Context, request rootfs.WritableReques
 	invalid := func(reason fault.Reason, format string, args ...any) (rootfs.Disk, error) {
 		return rootfs.Disk{}, &fault.Error{Reason: reason, Op: op, Subject: request.Path, Cause: fmt.Errorf(format, args...)}
 	}
+	if err := absolute(request.Path); err != nil {
+		return invalid(fault.Invalid, "%w", err)
+	}
 	label, ok := labels[request.Purpose]
 	if !ok {
 		return invalid(fault.Invalid, "unknown purpose %q, want %q or %q", request.Purpose, rootfs.Layer, rootfs.Volume)
