@@ -1,7 +1,7 @@
 // Command scripted is a plugin that does what a test tells it to, above all what no plugin should. It is a kernel provider.
 //
-// VZCTL_SCRIPT says how it starts: "" well; "crash", "exit", "hang", "garbage", "flood", "wrong-wire", "wrong-protocol", "net-rpc"; and how it ends:
-// "slow-shutdown". The architecture of a List and the reference of an Ensure say what the call does; see act.
+// VZCTL_SCRIPT says how it starts: "" well; "crash", "exit", "hang", "garbage", "flood", "wrong-wire", "elsewhere", "wrong-protocol", "net-rpc"; and how it ends:
+// "slow-shutdown", or "tidy", without a file that says so. The architecture of a List and the reference of an Ensure say what the call does; see act.
 package main
 
 import (
@@ -75,8 +75,11 @@ func (p *plugin) Ensure(ctx context.Context, r kernel.EnsureRequest, report prog
 
 // Shutdown leaves a file that tells a test it was called.
 func (p *plugin) Shutdown(context.Context) error {
-	if p.script == "slow-shutdown" {
+	switch p.script {
+	case "slow-shutdown":
 		select {}
+	case "tidy":
+		return nil
 	}
 	return os.WriteFile(filepath.Join(os.TempDir(), "was-shut-down"), nil, 0o600)
 }
