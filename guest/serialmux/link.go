@@ -150,8 +150,12 @@ func (l *link) nextFrame() error {
 	if _, err := io.ReadFull(l.reader, l.head[:1]); err != nil {
 		return err
 	}
-	if l.head[0] == helloByte {
+	switch l.head[0] {
+	case 0: // yamux's version
+	case helloByte:
 		return errPeerRestarted
+	default:
+		return fmt.Errorf("serialmux: the other end sent no frame, but byte %#x", l.head[0])
 	}
 	if _, err := io.ReadFull(l.reader, l.head[1:]); err != nil {
 		return fmt.Errorf("serialmux: read a frame: %w", err)
