@@ -125,8 +125,8 @@ func (p *Plugin) Attach(_ context.Context, r network.AttachRequest) (network.End
 		return network.Endpoint{}, attachError(r, reason, errors.New(text), "")
 	}
 	switch {
-	case r.EndpointID == "" || len(r.EndpointID) > 256:
-		return fail(fault.Invalid, "an endpoint's id has 1 to 256 bytes")
+	case !identifier.MatchString(r.EndpointID):
+		return fail(fault.Invalid, "an endpoint's id has 1 to 64 letters, digits, '_', '.' and '-', and begins with a letter or digit")
 	case len(r.LinkTypes) > 0 && !slices.Contains(r.LinkTypes, network.LinkUnixDatagram):
 		return fail(fault.Unsupported, "user-network offers only links of type \""+network.LinkUnixDatagram+"\"")
 	case r.AddressV6.IsValid():

@@ -45,6 +45,8 @@ type settings struct {
 	bytes  float64
 }
 
+var identifier = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}$`)
+
 var label = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
 // check reads a config. The subnet is chosen by choose if it names none.

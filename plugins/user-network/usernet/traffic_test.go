@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -328,7 +329,7 @@ func TestNamesAreResolvedByTheGateway(t *testing.T) {
 	upstream := fakeResolver(t)
 	allowed := newPlugin(t, network.Config{AllowHostLoopback: true, Options: map[string]string{usernet.OptionDNSServers: upstream}})
 	forbidden := newPlugin(t, network.Config{Options: map[string]string{usernet.OptionDNSServers: upstream}})
-	for _, test := range []struct {
+	for i, test := range []struct {
 		name, ask string
 		plugin    *usernet.Plugin
 		want      func(network.Endpoint) netip.Addr
@@ -343,7 +344,7 @@ func TestNamesAreResolvedByTheGateway(t *testing.T) {
 		{name: "of the zone are not asked elsewhere", ask: "other.vzctl.internal.", plugin: forbidden, code: dnsmessage.RCodeNameError},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			vm := startVM(t, test.plugin, test.name)
+			vm := startVM(t, test.plugin, "e"+strconv.Itoa(i))
 			if got := vm.Endpoint.DNS.Servers; len(got) != 1 || got[0] != gateway(vm.Endpoint) {
 				t.Fatalf("the endpoint is told to ask %v", got)
 			}
