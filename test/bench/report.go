@@ -1,0 +1,103 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// unit of what a row measures.
+type unit int
+
+const (
+	seconds unit = iota
+	bytes
+	bytesPerSecond
+)
+
+func (u unit) format(v float64) string {
+	switch u {
+	case bytes:
+		return fmt.Sprintf("%.1f", v/1e6)
+	case bytesPerSecond:
+		return fmt.Sprintf("%.0f", v/1e6)
+	}
+	return fmt.Sprintf("%.*f", decimals(v*1e3), v*1e3)
+}
+
+// decimals gives three digits to what is small.
+func decimals(v float64) int {
+	switch {
+	case v >= 100:
+		return 0
+	case v >= 10:
+		return 1
+	}
+	return 2
+}
+
+func (u unit) name() string { return [...]string{"ms", "MB", "MB/s"}[u] }
+
+// report collects the rows as they are measured.
+type report struct {
+	machine  string
+	lines    []string
+	notes    []string
+	timeline string
+}
+
+// add returns what was measured in a line for whoever waits.
+func (r *report) add(row row, m measured, err error) string {
+	for _, note := range m.notes {
+		r.notes = append(r.notes, fmt.Sprintf("* `%s`: %s", row.name, note))
+	}
+	if why, missing := errors.AsType[unavailable](err); missing {
+		r.lines = append(r.lines, fmt.Sprintf("| %s | %s | | | not measured: %s | %s | |", row.what, row.reference, why, row.target))
+		return "not measured: " + string(why)
+	}
+	if err != nil {
+		r.lines = append(r.lines, fmt.Sprintf("| %s | %s | | | failed | %s | no |", row.what, row.reference, row.target))
+		return "failed: " + err.Error()
+	}
+	ratios := m.ratios()
+	verdict := ""
+	if row.target.ratio != 0 {
+		verdict = map[bool]string{true: "yes", false: "**no**"}[row.target.reached(median(ratios))]
+	}
+	ratio := fmt.Sprintf("%.2f (%.2f to %.2f)", median(ratios), slices.Min(ratios), slices.Max(ratios))
+	ours, theirs := spread(row.unit, m.vzctl), spread(row.unit, m.reference)
+	r.lines = append(r.lines, fmt.Sprintf("| %s | %s | %s | %s | %s | %s | %s |", row.what, row.reference, ours, theirs, ratio, row.target, verdict))
+	return fmt.Sprintf("%s against %s: %s, target %s %s", ours, theirs, ratio, row.target, verdict)
+}
+
+func (t target) String() string {
+	switch {
+	case t.ratio == 0:
+		return "-"
+	case t.atLeast:
+		return fmt.Sprintf("at least %.2g", t.ratio)
+	}
+	return fmt.Sprintf("at most %.2g", t.ratio)
+}
+
+func spread(u unit, values []float64) string {
+	return fmt.Sprintf("%s %s (%s to %s)", u.format(median(values)), u.name(), u.format(slices.Min(values)), u.format(slices.Max(values)))
+}
+
+func (r *report) markdown() string {
+	var b strings.Builder
+	b.WriteString("# Benchmarks\n\n<!-- Written by \"make bench\". Change test/bench instead. -->\n\n")
+	b.WriteString("Each row compares vzctl with a reference measured in the same run, in turn with it. Figures are medians of the pairs (smallest to largest);\n" +
+		"the ratio is the median of the pairs' ratios. Only the ratios can be compared between machines.\n\n")
+	fmt.Fprintf(&b, "%s\n\n", r.machine)
+	b.WriteString("| what | reference | vzctl | reference's | ratio | target | reached |\n|---|---|---|---|---|---|---|\n")
+	b.WriteString(strings.Join(r.lines, "\n") + "\n")
+	if len(r.notes) > 0 {
+		b.WriteString("\n" + strings.Join(r.notes, "\n") + "\n")
+	}
+	if r.timeline != "" {
+		fmt.Fprintf(&b, "\n## A cold start, step by step\n\n```\n%s```\n", r.timeline)
+	}
+	return b.String()
+}

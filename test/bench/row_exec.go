@@ -1,0 +1,38 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// execute runs a program in a container that runs already.
+func execute() row {
+	return row{
+		name: "exec", what: "`vzctl exec CONTAINER /bin/true`, the whole process", reference: "fork, exec and wait of the same program by a shell in the same container",
+		measure: func(ctx context.Context, s *stage) (m measured, err error) {
+			ctx, cancel := context.WithTimeout(ctx, patience)
+			defer cancel()
+			id, remove, err := s.detached(ctx)
+			if err != nil {
+				return m, err
+			}
+			defer func() { err = errors.Join(err, remove()) }()
+			vzctl := func(ctx context.Context) (float64, error) { return timed(s.vzctl(ctx, "exec", id, "/bin/true")) }
+			return pairs(ctx, 3*s.count, vzctl, func(ctx context.Context) (float64, error) { return s.forks(ctx, id) })
+		},
+	}
+}
+
+// forks is the mean of many, measured in the guest.
+func (s *stage) forks(ctx context.Context, id string) (float64, error) {
+	const loop = `a=$(date +%s%N); i=0; while [ $i -lt 50 ]; do /bin/true; i=$((i+1)); done; b=$(date +%s%N); echo $(((b-a)/50))`
+	out, err := output(s.vzctl(ctx, "exec", id, "sh", "-c", loop))
+	if err != nil {
+		return 0, err
+	}
+	ns, err := strconv.ParseInt(strings.TrimSpace(out), 10, 64)
+	return time.Duration(ns).Seconds(), err
+}
