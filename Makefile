@@ -46,8 +46,9 @@ kernel:
 	@cmp -s build/kernels/$(KARCH)/kernel.json libexec/vzctl/kernels/$(KARCH)/kernel.json || \
 		cp build/kernels/$(KARCH)/* libexec/vzctl/kernels/$(KARCH)/
 
-# Nobody publishes this kernel ready-made yet: it comes out of the cache or is built.
-fetch-default-kernel: kernel
+fetch-default-kernel:
+	@echo "nobody publishes this kernel ready-made yet: it comes out of the cache or is built" >&2
+	@$(MAKE) --no-print-directory kernel
 
 deps:
 	.ci/deps
