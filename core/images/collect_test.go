@@ -143,6 +143,7 @@ func TestReferences(t *testing.T) {
 		{"a path upwards", "../x.tar", filepath.Dir(here) + "/x.tar", filepath.Dir(here) + "/x.tar"},
 		{"a path with a digest", "./dir@sha256:" + hex, here + "/dir@sha256:" + hex, here + "/dir@sha256:" + hex},
 		{"a path with both", "./dir:1@sha256:" + hex, here + "/dir@sha256:" + hex, here + "/dir@sha256:" + hex},
+		{"the directory one is in", ".:tag", here + ":tag", here + ":tag"},
 		{"a colon in a directory's name", "/a:b/dir", "/a:b/dir", "/a:b/dir"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -161,7 +162,7 @@ func TestReferences(t *testing.T) {
 }
 
 func FuzzReferences(f *testing.F) {
-	for _, seed := range []string{"busybox", "./dir:tag", "/a@sha256:00", "..", "x:5000/y@", "sha256:abcd"} {
+	for _, seed := range []string{"busybox", "./dir:tag", "/a@sha256:00", "..", "/a:b/.@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", "x:5000/y@", "sha256:abcd"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -16,12 +16,7 @@ import (
 // Invalid.
 func Canonical(text string) (string, error) {
 	if isPath(text) {
-		path, version := splitPath(text)
-		absolute, err := filepath.Abs(path)
-		if err != nil {
-			return "", &fault.Error{Reason: fault.Invalid, Op: "read reference", Subject: text, Cause: err}
-		}
-		return absolute + version, nil
+		return canonicalPath(text)
 	}
 	named, err := reference.ParseDockerRef(text)
 	if err != nil {
@@ -44,25 +39,38 @@ func Familiar(canonical string) string {
 }
 
 func isPath(text string) bool {
-	return text == "." || text == ".." || strings.HasPrefix(text, "/") || strings.HasPrefix(text, "./") || strings.HasPrefix(text, "../")
+	for _, start := range []string{".", ".."} {
+		rest, ok := strings.CutPrefix(text, start)
+		if ok && (rest == "" || strings.ContainsRune("/:@", rune(rest[0]))) {
+			return true
+		}
+	}
+	return strings.HasPrefix(text, "/")
 }
 
 var tag = regexp.MustCompile(`^` + reference.TagRegexp.String() + `$`)
 
-// splitPath takes the tag or digest off a path, with the sign before it. With both, the digest stays.
-func splitPath(text string) (path, version string) {
-	path = text
+// canonicalPath reads paths as the image source oci-layout does: a tag or digest follows the path, and with both the digest stays.
+func canonicalPath(text string) (string, error) {
+	path, version := text, ""
 	if at := strings.LastIndexByte(text, '@'); at >= 0 {
 		if _, err := digest.Parse(text[at+1:]); err == nil {
 			path, version = text[:at], text[at:]
 		}
 	}
-	colon := strings.LastIndexByte(path, ':')
-	if colon <= strings.LastIndexByte(path, '/') || !tag.MatchString(path[colon+1:]) {
-		return path, version
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", &fault.Error{Reason: fault.Invalid, Op: "read reference", Subject: text, Cause: err}
 	}
-	if version == "" {
-		version = path[colon:]
+	for {
+		colon := strings.LastIndexByte(path, ':')
+		if colon <= strings.LastIndexByte(path, '/') || !tag.MatchString(path[colon+1:]) {
+			return path + version, nil
+		}
+		before := filepath.Clean(path[:colon])
+		if version == "" {
+			return before + path[colon:], nil
+		}
+		path = before
 	}
-	return path[:colon], version
 }
