@@ -214,7 +214,7 @@ func guestConnections(ctx context.Context, env *Env) error {
 }
 
 func guestStartAgain(ctx context.Context, env *Env) error {
-	s, vm, err := env.boot(ctx)
+	s, _, err := env.boot(ctx)
 	if err != nil {
 		return err
 	}
@@ -225,7 +225,8 @@ func guestStartAgain(ctx context.Context, env *Env) error {
 	if _, err := hypervisors(env).Stop(ctx, "vm", hypervisor.Kill); err != nil {
 		return err
 	}
-	if vm, err = hypervisors(env).Start(ctx, "vm"); err != nil {
+	vm, err := hypervisors(env).Start(ctx, "vm")
+	if err != nil {
 		return fmt.Errorf("start of a stopped VM: %w", err)
 	}
 	if err := env.hello(ctx, s, vm); err != nil {

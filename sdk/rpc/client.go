@@ -69,6 +69,7 @@ func (c *client) NewStream(ctx context.Context, desc *grpc.StreamDesc, method st
 		call.end()
 		return nil, err
 	}
+	context.AfterFunc(call.ctx, func() { call.unwatch() }) // a stream may be left without a last receive
 	return &stream{ClientStream: s, call: call}, nil
 }
 

@@ -23,10 +23,7 @@ func (v Values) set(target reflect.Value, n int) bool {
 // Fill sets every exported field of *target, down to the last: a pointer points to a full value, a slice has two elements, a map one. Of structs that
 // are "exactly one of" their pointers, choose leaves the one with that index (modulo their number).
 func Fill(target any, values Values, oneOf []reflect.Type, choose int) {
-	f := filler{values: values, choose: choose}
-	for _, t := range oneOf {
-		f.oneOf = append(f.oneOf, t)
-	}
+	f := filler{values: values, oneOf: oneOf, choose: choose}
 	f.fill(reflect.ValueOf(target).Elem())
 }
 
