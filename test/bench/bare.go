@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/vzctl/vzctl/core/store"
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/accel"
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/machine"
 	"github.com/vzctl/vzctl/sdk/hypervisor"
@@ -34,7 +34,7 @@ type bare struct {
 	disk   string // an empty one
 }
 
-// newBare takes the size of machines from vzctl.
+// newBare takes size and kernel of the machine from vzctl.
 func newBare(ctx context.Context, s *stage) (*bare, error) {
 	b := &bare{dir: s.dir, disk: s.path("empty.img")}
 	name, install := machine.Binary(runtime.GOARCH)
@@ -55,55 +55,32 @@ func newBare(ctx context.Context, s *stage) (*bare, error) {
 		return nil, err
 	}
 	b.host = machine.Host{Accelerator: choice.Accelerator, TSCKilohertz: tsc}
-	if b.kernel, err = readKernel(); err != nil {
+	plan, err := s.plan(ctx)
+	if err != nil {
 		return nil, err
 	}
-	b.cpus, b.memory, err = s.defaultSize(ctx)
-	return b, err
+	b.cpus, b.memory = plan.CPUs, plan.MemoryBytes
+	b.kernel = hypervisor.Kernel{Path: plan.Kernel.Path, Format: plan.Kernel.Format, CommandLine: plan.Kernel.CommandLine}
+	return b, nil
 }
 
-// readKernel finds what `make kernel` left.
-func readKernel() (hypervisor.Kernel, error) {
-	arch := map[string]string{"amd64": "x86_64"}[runtime.GOARCH]
-	if arch == "" {
-		arch = runtime.GOARCH
-	}
-	dir, err := filepath.Abs(filepath.Join("libexec/vzctl/kernels", arch))
-	if err != nil {
-		return hypervisor.Kernel{}, err
-	}
-	raw, err := os.ReadFile(filepath.Join(dir, "kernel.json"))
-	if err != nil {
-		return hypervisor.Kernel{}, fmt.Errorf("%w; make kernel builds it", err)
-	}
-	var description struct{ Path, Format, Cmdline string }
-	if err := json.Unmarshal(raw, &description); err != nil {
-		return hypervisor.Kernel{}, err
-	}
-	return hypervisor.Kernel{Path: filepath.Join(dir, description.Path), Format: description.Format, CommandLine: description.Cmdline}, nil
-}
-
-// defaultSize is what a container gets if nobody says otherwise.
-func (s *stage) defaultSize(ctx context.Context) (cpus uint32, memory uint64, err error) {
+// plan is what vzctl decides on the machine of a container if nobody says otherwise.
+func (s *stage) plan(ctx context.Context) (plan store.Sandbox, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	out, err := output(s.vzctl(ctx, "create", s.image, "/bin/true"))
+	id, err := output(s.vzctl(ctx, "create", s.image, "/bin/true"))
 	if err != nil {
-		return 0, 0, err
+		return plan, err
 	}
-	id := strings.TrimSpace(out)
-	text, err := output(s.vzctl(ctx, "inspect", id))
-	if err = errors.Join(err, quiet(s.vzctl(ctx, "rm", id))); err != nil {
-		return 0, 0, err
+	st, err := store.OpenPaths(store.Paths{Root: s.root, Run: s.root})
+	if err != nil {
+		return plan, err
 	}
-	var containers []struct {
-		CPUs        uint32
-		MemoryBytes uint64
+	container, err := st.Get(strings.TrimSpace(id))
+	if err == nil {
+		plan, err = st.GetSandbox(container.Sandbox)
 	}
-	if err := json.Unmarshal([]byte(text), &containers); err != nil || len(containers) != 1 {
-		return 0, 0, fmt.Errorf("vzctl inspect printed %q: %w", text, err)
-	}
-	return containers[0].CPUs, containers[0].MemoryBytes, nil
+	return plan, errors.Join(err, quiet(s.vzctl(ctx, "rm", container.ID)))
 }
 
 // guest is a booting or running bare machine.
