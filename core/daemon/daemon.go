@@ -140,26 +140,26 @@ func (p *Process) LastWords() string {
 	return strings.Join(lines[max(0, len(lines)-3):], "; ")
 }
 
-// Inherited is what a daemon got from its starter.
+// Inherited is what a daemon got from its starter, beside the life lock: its descriptor stays open until the kernel closes it with the process.
 type Inherited struct {
-	// Life is the locked file. It is never closed: the kernel does that when the process ends.
-	Life      *os.File
 	Listeners []*net.UnixListener
 }
 
 // Inherit takes over what Start handed to this process. It is called once, with the number of sockets that the daemon has.
 func Inherit(sockets int) (*Inherited, error) {
-	syscall.CloseOnExec(firstFD)
-	in := &Inherited{Life: os.NewFile(firstFD, "life lock")}
-	if in.Life == nil {
-		return nil, errors.New("this command is started by vzctl itself, and inherits its sockets")
+	// No os.File is made of the life lock: its finalizer would let go of it.
+	var stat syscall.Stat_t
+	if err := syscall.Fstat(firstFD, &stat); err != nil {
+		return nil, errNotStarted
 	}
+	syscall.CloseOnExec(firstFD)
+	in := &Inherited{}
 	for i := range sockets {
 		fd := firstFD + 1 + i
 		syscall.CloseOnExec(fd)
 		file := os.NewFile(uintptr(fd), "socket")
 		if file == nil {
-			return nil, errors.New("this command is started by vzctl itself, and inherits its sockets")
+			return nil, errNotStarted
 		}
 		listener, err := net.FileListener(file)
 		if err := errors.Join(err, file.Close()); err != nil {
@@ -173,3 +173,5 @@ func Inherit(sockets int) (*Inherited, error) {
 	}
 	return in, nil
 }
+
+var errNotStarted = errors.New("this command is started by vzctl itself, and inherits its sockets")
