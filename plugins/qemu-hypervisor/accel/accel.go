@@ -82,7 +82,7 @@ func Look(ctx context.Context, os, arch string, probe []string) (Host, uint64) {
 		return host, 0
 	}
 	counter := startCounter()
-	memory := openMemory()
+	memory := openMemory(memoryDir())
 	host.KVM = memory.kvm(ctx, probe)
 	return host, memory.tsc(counter)
 }

@@ -62,22 +62,21 @@ func TestChoiceOfAccelerator(t *testing.T) {
 
 func TestVerdictIsRememberedForThisBootOnly(t *testing.T) {
 	cache := t.TempDir()
-	t.Setenv("XDG_CACHE_HOME", cache)
-	m := openMemory()
+	m := openMemory(cache)
 	m.KVM = &Verdict{Usable: true, Reason: "remembered"}
 	m.save()
-	if again := openMemory(); again.KVM == nil || again.KVM.Reason != "remembered" {
+	if again := openMemory(cache); again.KVM == nil || again.KVM.Reason != "remembered" {
 		t.Fatalf("remembered %+v", again.known)
 	}
 	m.Boot = "another"
 	m.save()
-	if again := openMemory(); again.KVM != nil {
+	if again := openMemory(cache); again.KVM != nil {
 		t.Errorf("remembered %+v of another boot", again.KVM)
 	}
-	if err := os.WriteFile(filepath.Join(cache, "vzctl", "accelerator.json"), []byte("{"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(cache, "accelerator.json"), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if again := openMemory(); again.KVM != nil {
+	if again := openMemory(cache); again.KVM != nil {
 		t.Errorf("remembered %+v from garbage", again.KVM)
 	}
 }
@@ -92,7 +91,6 @@ func TestProbeThatHangsIsAVerdict(t *testing.T) {
 }
 
 func TestHostIsLookedAt(t *testing.T) {
-	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	host, tsc := Look(context.Background(), "linux", "amd64", []string{os.Args[0], "probe-kvm"})
 	if host.KVM.Reason == "" {
 		t.Error("no reason given")

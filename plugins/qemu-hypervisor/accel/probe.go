@@ -22,7 +22,7 @@ const (
 	recipe = 1
 )
 
-// memory is what was found out since the machine was booted, kept in the user's cache directory.
+// memory is what was found out since the machine was booted.
 type memory struct {
 	path string // "" if there is nowhere to keep it
 	known
@@ -36,15 +36,36 @@ type known struct {
 	TSC    *uint64  `json:"tscKilohertz,omitempty"`
 }
 
-// openMemory returns what is remembered of this boot and this device; nothing, if anything is different.
-func openMemory() *memory {
+// memoryDir returns a directory of this user that does not outlive the boot, or "". It is not the plugin's TMPDIR, which ends with the plugin.
+func memoryDir() string {
+	uid := os.Getuid()
+	candidates := []string{fmt.Sprintf("/run/user/%d/vzctl", uid), fmt.Sprintf("/tmp/vzctl-%d", uid)}
+	if uid == 0 {
+		candidates[0] = "/run/vzctl"
+	}
+	for _, dir := range candidates {
+		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+			continue
+		}
+		info, err := os.Lstat(dir) // somebody else may have made it, to make us believe things
+		if err != nil || !info.IsDir() || info.Mode().Perm()&0o022 != 0 {
+			continue
+		}
+		if stat, ok := info.Sys().(*syscall.Stat_t); ok && int(stat.Uid) == uid {
+			return dir
+		}
+	}
+	return ""
+}
+
+// openMemory returns what is remembered in dir of this boot and this device; nothing, if anything is different.
+func openMemory(dir string) *memory {
 	now := known{Boot: bootID(), Device: deviceID(), Recipe: recipe}
 	m := &memory{known: now}
-	cache, err := os.UserCacheDir()
-	if err != nil || now.Boot == "" {
+	if dir == "" || now.Boot == "" {
 		return m
 	}
-	m.path = filepath.Join(cache, "vzctl", "accelerator.json")
+	m.path = filepath.Join(dir, "accelerator.json")
 	text, err := os.ReadFile(m.path)
 	if err != nil {
 		return m
@@ -62,7 +83,7 @@ func (m *memory) save() {
 		return
 	}
 	text, err := json.Marshal(m.known)
-	if err != nil || os.MkdirAll(filepath.Dir(m.path), 0o700) != nil {
+	if err != nil {
 		return
 	}
 	file, err := os.CreateTemp(filepath.Dir(m.path), ".accelerator-*")
