@@ -40,7 +40,7 @@ const (
 
 // Options of one plugin process.
 type Options struct {
-	// Path of the program, absolute.
+	// Path of the program.
 	Path string
 	// Kind the plugin must be of; empty: any.
 	Kind sdk.Kind
@@ -81,6 +81,11 @@ func Start(ctx context.Context, o Options) (*Process, error) {
 	if err := checkRuntimeDir(o.RuntimeDir); err != nil {
 		return nil, failed(fault.Invalid, err, "")
 	}
+	path, err := filepath.Abs(o.Path) // the plugin works in its runtime directory
+	if err != nil {
+		return nil, failed(fault.Invalid, err, "")
+	}
+	o.Path = path
 	if o.SHA256 != "" {
 		sum, err := sha256Of(o.Path, o.Sums)
 		if err != nil {

@@ -129,6 +129,13 @@ func TestAPluginThatCannotStartGivesOneClearError(t *testing.T) {
 	}
 }
 
+func TestARelativePathIsOurs(t *testing.T) {
+	t.Chdir(filepath.Dir(scripted))
+	o := options(t, "")
+	o.Path = filepath.Base(scripted)
+	start(t, o)
+}
+
 func TestCancellingAStartEndsIt(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(100*time.Millisecond, cancel)
