@@ -22,10 +22,10 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		panic(err)
 	}
-	runtime.GC() // finalizers of files nobody refers to close them
-	runtime.GC()
+	listener := in.Listeners[0]
+	finalize()
 	for range 2 {
-		conn, err := in.Listeners[0].Accept()
+		conn, err := listener.Accept()
 		if err != nil {
 			panic(err)
 		}
@@ -34,6 +34,20 @@ func TestMain(m *testing.M) {
 	}
 	_, _ = io.WriteString(os.Stderr, "an old story\nthe disk is on fire\n")
 	os.Exit(3)
+}
+
+// finalize closes files that nobody refers to any more.
+func finalize() {
+	done := make(chan struct{})
+	runtime.SetFinalizer(new([64]byte), func(*[64]byte) { close(done) })
+	for {
+		runtime.GC()
+		select {
+		case <-done:
+			return
+		default:
+		}
+	}
 }
 
 func start(t *testing.T) (p *Process, socket, life string) {
