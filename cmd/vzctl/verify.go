@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/vzctl/vzctl/cmd/vzctl/command"
+	"github.com/vzctl/vzctl/core/engine"
+	"github.com/vzctl/vzctl/core/images"
+	"github.com/vzctl/vzctl/core/pluginhost"
+	"github.com/vzctl/vzctl/sdk/conformance"
+	"github.com/vzctl/vzctl/sdk/hypervisor"
+)
+
+// verify judges a plugin with what the user gave, and with this installation's kernel and init image where the user gave nothing.
+func verify(ctx context.Context, path string, given command.Fixtures, report func(command.Case)) error {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return err
+	}
+	fixture, err := fixtures(ctx, given)
+	if err != nil {
+		return err
+	}
+	target := conformance.Target{Path: path}
+	if dir, ok := os.LookupEnv("VZCTL_KERNEL_DIR"); ok {
+		target.Env = append(target.Env, "VZCTL_KERNEL_DIR="+dir)
+	}
+	_, err = conformance.Run(ctx, target, fixture, func(r conformance.Result) {
+		result := command.Case{Name: r.Case, Took: r.Time}
+		switch r.Status {
+		case conformance.Failed:
+			result.Err = errors.New(r.Reason)
+		case conformance.NotRan:
+			result.NotRun = r.Reason
+		}
+		report(result)
+	})
+	return err
+}
+
+func fixtures(ctx context.Context, given command.Fixtures) (conformance.Fixture, error) {
+	platform, err := images.ParsePlatform(given.Platform)
+	if err != nil {
+		return conformance.Fixture{}, err
+	}
+	fixture := conformance.Fixture{
+		Network: &conformance.NetworkFixture{},
+		Kernel:  &conformance.KernelFixture{Arch: platform.Architecture},
+	}
+	if given.Reference != "" {
+		reference, err := reference(given.Reference)
+		if err != nil {
+			return fixture, err
+		}
+		fixture.ImageSource = &conformance.ImageSourceFixture{
+			Reference: reference, Platform: platform, Missing: sibling(reference),
+		}
+	}
+	fixture.Hypervisor, err = guest(ctx, given, platform)
+	return fixture, err
+}
+
+// guest is what VMs boot; nil if this installation has none and the user named none.
+func guest(ctx context.Context, given command.Fixtures, platform ocispec.Platform) (*conformance.HypervisorFixture, error) {
+	initrd := given.Initrd
+	if initrd == "" {
+		executable, err := os.Executable()
+		if err != nil {
+			return nil, err
+		}
+		if plugins, err := pluginhost.BuiltinDir(executable); err == nil {
+			initrd = filepath.Join(filepath.Dir(plugins), "initrd.cpio")
+		}
+	}
+	if _, err := os.Stat(initrd); err != nil {
+		if given.Initrd != "" {
+			return nil, err
+		}
+		return nil, nil
+	}
+	initrd, err := filepath.Abs(initrd)
+	if err != nil {
+		return nil, err
+	}
+	e, err := engine.Open(ctx, engine.Options{Root: given.Root, Version: version})
+	if err != nil {
+		return nil, err
+	}
+	kernel, err := e.Kernel(ctx, given.Kernel, images.FormatPlatform(platform), nil)
+	if err != nil {
+		if given.Kernel != "" || ctx.Err() != nil {
+			return nil, err
+		}
+		return nil, nil
+	}
+	return &conformance.HypervisorFixture{
+		Arch: platform.Architecture, InitrdPath: initrd, Kernel: hypervisor.Kernel{Path: kernel.Path, Format: kernel.Format, CommandLine: kernel.CommandLine},
+	}, nil
+}
+
+// reference makes paths absolute, as a plugin has another working directory.
+func reference(text string) (string, error) {
+	if strings.HasPrefix(text, "./") || strings.HasPrefix(text, "../") || strings.HasPrefix(text, "/") {
+		return filepath.Abs(text)
+	}
+	return text, nil
+}
+
+// sibling is a tag that the same source cannot have.
+func sibling(reference string) string {
+	name, _, _ := strings.Cut(reference, "@")
+	if slash, colon := strings.LastIndex(name, "/"), strings.LastIndex(name, ":"); colon > slash {
+		name = name[:colon]
+	}
+	return name + ":vzctl-verify-asks-for-what-is-not-there"
+}
