@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -78,7 +79,26 @@ func (k *keeper) replay(ctx context.Context) error {
 		k.endpoints[id] = a
 	}
 	k.plugin, k.info = plugin, info
+	k.config = chosen(k.config, info)
 	return nil
+}
+
+// chosen is the configuration that makes the same network again, whatever has become of the host's routes meanwhile.
+func chosen(config network.Config, info network.Info) network.Config {
+	fix := func(wish *string, prefix netip.Prefix, gateway *string, address netip.Addr) {
+		if prefix.IsValid() {
+			*wish = prefix.String()
+		}
+		if address.IsValid() {
+			*gateway = address.String()
+		}
+	}
+	fix(&config.SubnetV4, info.SubnetV4, &config.GatewayV4, info.GatewayV4)
+	fix(&config.SubnetV6, info.SubnetV6, &config.GatewayV6, info.GatewayV6)
+	if info.MTU != 0 {
+		config.MTU = info.MTU
+	}
+	return config
 }
 
 // restart replaces a dead plugin. Of several callers one does it and the others wait.

@@ -19,6 +19,7 @@ type plugin struct {
 	done            chan struct{}
 
 	mu       sync.Mutex
+	config   network.Config
 	attached map[string]network.AttachRequest
 	next     byte
 	dead     bool
@@ -57,7 +58,9 @@ func (p *plugin) alive() error {
 func (p *plugin) Create(_ context.Context, _ string, c network.Config) (network.Info, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return network.Info{Name: c.Name}, p.alive()
+	p.config = c
+	subnet := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, 0}), 24)
+	return network.Info{Name: c.Name, SubnetV4: subnet, GatewayV4: subnet.Addr().Next(), MTU: 9000}, p.alive()
 }
 
 func (p *plugin) Attach(_ context.Context, r network.AttachRequest) (network.Endpoint, error) {
@@ -145,6 +148,21 @@ func TestAnEndpointKeepsItsAddressWhenThePluginDies(t *testing.T) {
 	asked, ok := ps.last().has("web")
 	if !ok || asked.AddressV4 != before.Addresses[0].Addr() || asked.MAC != before.MAC {
 		t.Errorf("the new plugin was asked for %+v, want address %v and MAC %v", asked, before.Addresses, before.MAC)
+	}
+}
+
+func TestTheNetworkKeepsItsSubnetWhenThePluginDies(t *testing.T) {
+	var ps plugins
+	k := newTestKeeper(t, &ps)
+	if c := ps.last().config; c.SubnetV4 != "" {
+		t.Errorf("the first plugin was asked for subnet %q", c.SubnetV4)
+	}
+	ps.last().kill()
+	if err := k.restart(k.running()); err != nil {
+		t.Fatal(err)
+	}
+	if c := ps.last().config; c.SubnetV4 != "10.0.0.0/24" || c.GatewayV4 != "10.0.0.1" || c.MTU != 9000 {
+		t.Errorf("the new plugin was asked for %+v", c)
 	}
 }
 
