@@ -105,12 +105,12 @@ func (k *call) explain(err error) error {
 	if err == nil || errors.Is(err, io.EOF) {
 		return err
 	}
-	switch code := status.Code(err); code {
+	switch status.Code(err) {
 	case codes.Canceled, codes.DeadlineExceeded, codes.Unavailable:
 		if hasDetail(err) {
 			break
 		}
-		return k.explainEnd(code, err)
+		return k.explainEnd(err)
 	}
 	err = fault.FromGRPC(err)
 	if e, ok := err.(*fault.Error); ok && e.Op == "" {
@@ -119,11 +119,11 @@ func (k *call) explain(err error) error {
 	return err
 }
 
-func (k *call) explainEnd(code codes.Code, err error) error {
+func (k *call) explainEnd(err error) error {
 	if errors.Is(k.caller.Err(), context.Canceled) {
 		return fmt.Errorf("%s: %w", operation(k.method), context.Canceled)
 	}
-	if code == codes.DeadlineExceeded || errors.Is(k.ctx.Err(), context.DeadlineExceeded) {
+	if k.late() {
 		return &fault.Error{
 			Reason: fault.Unavailable, Op: operation(k.method),
 			Cause: fmt.Errorf("%s gave no answer within %s: %w", k.peer.Name, time.Since(k.start).Round(10*time.Millisecond), context.DeadlineExceeded),
@@ -139,10 +139,17 @@ func (k *call) explainEnd(code codes.Code, err error) error {
 		}
 		return &fault.Error{Reason: fault.Unavailable, Op: operation(k.method), Cause: cause}
 	case <-k.caller.Done():
-		return fmt.Errorf("%s: %w", operation(k.method), k.caller.Err())
+		return k.explainEnd(err)
 	case <-grace.C:
 	}
-	return &fault.Error{Reason: fault.Unavailable, Op: operation(k.method), Cause: fmt.Errorf("%s: %w", k.peer.Name, fault.FromGRPC(err))}
+	cause := fault.FromGRPC(err).Error() // text only: if a context ended, it was one of the peer's own
+	return &fault.Error{Reason: fault.Unavailable, Op: operation(k.method), Cause: fmt.Errorf("%s: %s", k.peer.Name, cause)}
+}
+
+// late reports whether the call's deadline has passed. The peer has the same one, and may notice it first.
+func (k *call) late() bool {
+	deadline, has := k.ctx.Deadline()
+	return has && time.Until(deadline) < 50*time.Millisecond
 }
 
 // hasDetail reports whether the peer itself chose the code; without details it may come from gRPC on either side.

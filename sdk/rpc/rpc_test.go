@@ -118,6 +118,16 @@ func TestAnAnswerIsNotMistakenForTheTransport(t *testing.T) {
 	})
 }
 
+func TestAContextOfThePeersOwnIsNotTheCallers(t *testing.T) {
+	for _, code := range []codes.Code{codes.Canceled, codes.DeadlineExceeded} {
+		c := rpc.Wrap(conn{func(context.Context) error { return status.Error(code, "dial registry") }}, rpc.Peer{Name: "p", Timeout: time.Hour})
+		err := c.Invoke(t.Context(), method, nil, nil)
+		if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "p: dial registry") {
+			t.Errorf("%s: error is %v", code, err)
+		}
+	}
+}
+
 func TestTheEndOfAStreamStaysTheEnd(t *testing.T) {
 	c := rpc.Wrap(conn{func(context.Context) error { return io.EOF }}, rpc.Peer{Name: "p"})
 	s, err := c.NewStream(t.Context(), &grpc.StreamDesc{}, method)
