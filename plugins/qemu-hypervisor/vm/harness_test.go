@@ -66,6 +66,9 @@ var initrd = sync.OnceValue(func() func(testing.TB) string {
 				t.Fatal(err)
 			}
 		})
+		if path == "" {
+			t.Fatal("the guest could not be built, see above")
+		}
 		return path
 	}
 })
