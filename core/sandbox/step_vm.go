@@ -71,6 +71,9 @@ func (s *Sandbox) startVMStep(needs ...string) steps.Step {
 			return err
 		},
 		Undo: func(ctx context.Context) error {
+			if s.pluginGone() {
+				return nil
+			}
 			if s.shutDown {
 				patience, cancel := context.WithTimeout(ctx, guestPowerOff)
 				_, err := s.hypervisor.Stop(patience, s.spec.VirtualMachineID, hypervisor.AwaitGuest)
@@ -83,5 +86,15 @@ func (s *Sandbox) startVMStep(needs ...string) steps.Step {
 			_, err := s.hypervisor.Stop(ctx, s.spec.VirtualMachineID, hypervisor.Kill)
 			return err
 		},
+	}
+}
+
+// pluginGone reports whether the hypervisor plugin has ended: its VMs end with it.
+func (s *Sandbox) pluginGone() bool {
+	select {
+	case <-s.hypervisor.Done():
+		return true
+	default:
+		return false
 	}
 }
