@@ -129,7 +129,11 @@ func (k *call) explainEnd(err error) error {
 			Cause: fmt.Errorf("%s gave no answer within %s: %w", k.peer.Name, time.Since(k.start).Round(10*time.Millisecond), context.DeadlineExceeded),
 		}
 	}
-	grace := time.NewTimer(goneGrace)
+	wait := goneGrace
+	if k.peer.Gone.Done() == nil {
+		wait = 0 // nobody watches it
+	}
+	grace := time.NewTimer(wait)
 	defer grace.Stop()
 	select {
 	case <-k.peer.Gone.Done():
