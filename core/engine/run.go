@@ -12,6 +12,7 @@ import (
 	"github.com/vzctl/vzctl/core/lock"
 	"github.com/vzctl/vzctl/core/store"
 	"github.com/vzctl/vzctl/core/supervisor"
+	"github.com/vzctl/vzctl/sdk/fault"
 )
 
 // Start starts a container that runs by itself.
@@ -40,17 +41,27 @@ func (e *Engine) AttachStart(ctx context.Context, ref string, streams Streams, s
 		return Exit{}, errors.Join(err, s.Abandon(ctx), held.Close())
 	}
 	defer attached.close()
-	err = s.Start(ctx)
-	if err := errors.Join(err, held.Close()); err != nil {
+	before, err := e.Inspect(ctx, s.ContainerID)
+	if err == nil {
+		err = s.Start(ctx)
+	}
+	if closeErr := held.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
 		return Exit{}, err
 	}
 	if started != nil {
 		c, err := e.Inspect(ctx, s.ContainerID)
+		if errors.Is(err, fault.NotFound) {
+			c, err = before, nil // it has ended and was removed, as its user wanted
+		}
 		if err != nil {
 			return Exit{}, err
 		}
-		started(c)
+		started(c) // before the first byte of output, so that a terminal is ready for it
 	}
+	attached.begin(streams)
 	return e.follow(ctx, s, attached, streams)
 }
 
@@ -66,6 +77,7 @@ func (e *Engine) Attach(ctx context.Context, ref string, streams Streams) (Exit,
 		return Exit{}, err
 	}
 	defer attached.close()
+	attached.begin(streams)
 	return e.follow(ctx, s, attached, streams)
 }
 
@@ -222,25 +234,36 @@ func (e *Engine) Exec(ctx context.Context, ref string, request ExecRequest, stre
 	}
 	defer s.Close()
 	process, err := s.CreateProcess(ctx, supervisor.ProcessRequest{Args: request.Args, Env: request.Env, WorkingDir: request.WorkingDir,
-		User: request.User, Terminal: request.Terminal, Width: uint32(request.Size.Width), Height: uint32(request.Size.Height)})
+		User: request.User, Terminal: request.Terminal, Width: uint32(request.Size.Width), Height: uint32(request.Size.Height), Detached: request.Detach})
 	if err != nil {
 		return Exit{}, err
 	}
 	if request.Detach {
-		// Its output goes nowhere, but it must go.
-		streams = Streams{Stdout: io.Discard, Stderr: io.Discard}
+		return Exit{}, s.StartProcess(ctx, process)
 	}
+	exit, err := execute(ctx, s, process, streams)
+	// What the caller no longer waits for ends.
+	after := context.WithoutCancel(ctx)
+	if ctx.Err() != nil {
+		err = errors.Join(ctx.Err(), s.Signal(after, process, sigkill))
+	}
+	if deleteErr := s.DeleteProcess(after, process); err == nil {
+		err = deleteErr
+	}
+	return exit, err
+}
+
+// execute runs a created process with its streams connected.
+func execute(ctx context.Context, s *supervisor.Client, process string, streams Streams) (Exit, error) {
 	attached, err := attach(ctx, s, process, streams, true)
 	if err != nil {
-		return Exit{}, errors.Join(err, s.DeleteProcess(ctx, process))
+		return Exit{}, err
 	}
 	defer attached.close()
 	if err := s.StartProcess(ctx, process); err != nil {
-		return Exit{}, errors.Join(err, s.DeleteProcess(context.WithoutCancel(ctx), process))
+		return Exit{}, err
 	}
-	if request.Detach {
-		return Exit{}, nil
-	}
+	attached.begin(streams)
 	resizing, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go forwardSizes(resizing, s, process, streams.Resize)
@@ -248,10 +271,7 @@ func (e *Engine) Exec(ctx context.Context, ref string, request ExecRequest, stre
 		return Exit{}, err
 	}
 	outcome, err := s.Wait(ctx, process)
-	if err != nil {
-		return Exit{}, err
-	}
-	return Exit(outcome), s.DeleteProcess(ctx, process)
+	return Exit(outcome), err
 }
 
 // connect reaches the supervisor of a container in whose state event is allowed.
@@ -268,63 +288,67 @@ func (e *Engine) connect(ref string, event lifecycle.Event) (*supervisor.Client,
 
 // attachment is the caller's end of a process's streams.
 type attachment struct {
-	conns   []net.Conn
-	outputs sync.WaitGroup
-	inputs  sync.WaitGroup
-	mu      sync.Mutex
-	err     error // of writing to the caller
+	stdin, stdout, stderr net.Conn // nil: not connected
+	outputs               sync.WaitGroup
+	mu                    sync.Mutex
+	err                   error // of writing to the caller
 }
 
-// attach opens the streams the caller has.
+// attach opens the streams the caller has. Nothing is copied yet.
 func attach(ctx context.Context, s *supervisor.Client, process string, streams Streams, closeStdin bool) (*attachment, error) {
 	a := &attachment{}
-	open := func(kind supervisor.Stream) (net.Conn, error) {
-		conn, err := s.OpenStream(ctx, process, kind, closeStdin)
-		if err == nil {
-			a.conns = append(a.conns, conn)
-		}
-		return conn, err
-	}
-	for _, out := range []struct {
-		kind supervisor.Stream
-		to   io.Writer
-	}{{supervisor.Stdout, streams.Stdout}, {supervisor.Stderr, streams.Stderr}} {
-		if out.to == nil {
+	for _, stream := range []struct {
+		wanted bool
+		kind   supervisor.Stream
+		conn   *net.Conn
+	}{
+		{streams.Stdout != nil, supervisor.Stdout, &a.stdout},
+		{streams.Stderr != nil, supervisor.Stderr, &a.stderr},
+		// A further process whose caller has no input must be told so; the first knows from its record.
+		{streams.Stdin != nil || process != "", supervisor.Stdin, &a.stdin},
+	} {
+		if !stream.wanted {
 			continue
 		}
-		conn, err := open(out.kind)
+		conn, err := s.OpenStream(ctx, process, stream.kind, closeStdin)
 		if err != nil {
 			return nil, errors.Join(err, a.close())
 		}
-		a.outputs.Go(func() {
-			if _, err := io.Copy(out.to, conn); err != nil && !errors.Is(err, net.ErrClosed) {
-				a.mu.Lock()
-				a.err = errors.Join(a.err, err)
-				a.mu.Unlock()
-				_ = conn.Close() // so that the process is not held back by one who cannot write
-			}
-		})
+		*stream.conn = conn
 	}
-	if streams.Stdin == nil && !(closeStdin && process != "") {
-		return a, nil
-	}
-	conn, err := open(supervisor.Stdin)
-	if err != nil {
-		return nil, errors.Join(err, a.close())
-	}
-	half, ok := conn.(interface{ CloseWrite() error })
-	if !ok {
-		return nil, errors.Join(errors.New("the supervisor's stream cannot be half-closed"), a.close())
-	}
-	if streams.Stdin == nil {
-		return a, half.CloseWrite()
+	return a, nil
+}
+
+// begin copies until the streams end.
+func (a *attachment) begin(streams Streams) {
+	a.output(streams.Stdout, a.stdout)
+	a.output(streams.Stderr, a.stderr)
+	if a.stdin == nil {
+		return
 	}
 	// Not waited for: a read of the caller's stdin cannot be interrupted.
 	go func() {
-		_, _ = io.Copy(conn, streams.Stdin) // a process that does not read its input is no error
-		_ = half.CloseWrite()
+		if streams.Stdin != nil {
+			_, _ = io.Copy(a.stdin, streams.Stdin) // a process that does not read its input is no error
+		}
+		if half, ok := a.stdin.(interface{ CloseWrite() error }); ok {
+			_ = half.CloseWrite() // nor is one that has ended
+		}
 	}()
-	return a, nil
+}
+
+func (a *attachment) output(to io.Writer, conn net.Conn) {
+	if conn == nil {
+		return
+	}
+	a.outputs.Go(func() {
+		if _, err := io.Copy(to, conn); err != nil && !errors.Is(err, net.ErrClosed) {
+			a.mu.Lock()
+			a.err = errors.Join(a.err, err)
+			a.mu.Unlock()
+			_ = conn.Close() // so that the process is not held back by one who cannot write
+		}
+	})
 }
 
 // wait returns when all output has been written, or ctx ends.
@@ -342,7 +366,10 @@ func (a *attachment) wait(ctx context.Context) error {
 
 func (a *attachment) close() error {
 	var errs []error
-	for _, conn := range a.conns {
+	for _, conn := range []net.Conn{a.stdin, a.stdout, a.stderr} {
+		if conn == nil {
+			continue
+		}
 		if err := conn.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			errs = append(errs, err)
 		}

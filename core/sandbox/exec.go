@@ -17,12 +17,13 @@ import (
 // execProcess is a further process in the container. Its streams go straight to the one caller who opens them.
 type execProcess struct {
 	streams  *streams
+	detached bool
 	attached sync.WaitGroup
 	clients  []net.Conn
 }
 
-// CreateProcess prepares a process and opens its streams.
-func (s *Sandbox) CreateProcess(ctx context.Context, ociProcess []byte, user string, terminal bool) (id string, err error) {
+// CreateProcess prepares a process and opens its streams. Nobody attaches to a detached one, or deletes it.
+func (s *Sandbox) CreateProcess(ctx context.Context, ociProcess []byte, user string, terminal, detached bool) (id string, err error) {
 	s.mu.Lock()
 	s.nextProc++
 	id = "exec" + strconv.Itoa(s.nextProc)
@@ -36,15 +37,46 @@ func (s *Sandbox) CreateProcess(ctx context.Context, ociProcess []byte, user str
 		return "", errors.Join(err, s.deleteInGuest(ctx, id))
 	}
 	s.mu.Lock()
-	s.procs[id] = &execProcess{streams: c}
+	s.procs[id] = &execProcess{streams: c, detached: detached}
 	s.mu.Unlock()
 	return id, nil
 }
 
 // StartProcess runs a created process.
 func (s *Sandbox) StartProcess(ctx context.Context, id string) error {
+	s.mu.Lock()
+	p := s.procs[id]
+	s.mu.Unlock()
+	if p == nil {
+		return noProcess(id)
+	}
 	_, err := s.guest.StartProcess(ctx, &guestv1.StartProcessRequest{ContainerId: s.spec.ContainerID, ProcessId: id})
+	if p.detached {
+		if err != nil {
+			return errors.Join(err, s.DeleteProcess(ctx, id))
+		}
+		go s.drainDetached(id, p)
+	}
 	return err
+}
+
+// drainDetached lets a detached process run to its end, and forgets it. Everything here ends with the sandbox at the latest.
+func (s *Sandbox) drainDetached(id string, p *execProcess) {
+	var drained sync.WaitGroup
+	for _, out := range []net.Conn{p.streams.stdout, p.streams.stderr} {
+		if out != nil {
+			drained.Go(func() { _, _ = io.Copy(io.Discard, out) }) // the end of the VM is an end, too
+		}
+	}
+	if half, ok := p.streams.stdin.(stdio.WriteCloser); ok && p.streams.stderr != nil {
+		_ = half.CloseWrite() // a process that has ended needs no input
+	}
+	if _, err := s.WaitProcess(context.Background(), id); err == nil {
+		drained.Wait()
+	}
+	if err := s.DeleteProcess(context.Background(), id); err != nil {
+		s.env.Logger.Debug("cannot forget a process", "process", id, "error", err)
+	}
 }
 
 // WaitProcess returns how a process ended.
@@ -91,7 +123,7 @@ func (s *Sandbox) AttachProcess(id string, stream int, conn net.Conn) error {
 	p := s.procs[id]
 	if p == nil {
 		s.mu.Unlock()
-		return &fault.Error{Reason: fault.NotFound, Op: "find process", Subject: id, Cause: errors.New("there is no such process")}
+		return noProcess(id)
 	}
 	p.attached.Add(1)
 	p.clients = append(p.clients, conn)
@@ -117,4 +149,8 @@ func (s *Sandbox) AttachProcess(id string, stream int, conn net.Conn) error {
 		return nil
 	}
 	return err
+}
+
+func noProcess(id string) error {
+	return &fault.Error{Reason: fault.NotFound, Op: "find process", Subject: id, Cause: errors.New("there is no such process")}
 }

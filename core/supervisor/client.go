@@ -187,12 +187,13 @@ type ProcessRequest struct {
 	WorkingDir, User string
 	Terminal         bool
 	Width, Height    uint32
+	Detached         bool // nobody opens its streams or deletes it
 }
 
 // CreateProcess prepares a process, and returns its id.
 func (c *Client) CreateProcess(ctx context.Context, p ProcessRequest) (string, error) {
 	answer, err := c.rpc.CreateProcess(ctx, &supervisorv1.CreateProcessRequest{Args: p.Args, Env: p.Env, WorkingDir: p.WorkingDir,
-		User: p.User, Terminal: p.Terminal, Width: p.Width, Height: p.Height})
+		User: p.User, Terminal: p.Terminal, Width: p.Width, Height: p.Height, Detached: p.Detached})
 	if err != nil {
 		return "", err
 	}

@@ -91,7 +91,7 @@ func (s *server) CreateProcess(ctx context.Context, request *supervisorv1.Create
 	if err != nil {
 		return nil, err
 	}
-	id, err := s.box.CreateProcess(ctx, body, user, request.Terminal)
+	id, err := s.box.CreateProcess(ctx, body, user, request.Terminal, request.Detached)
 	if err != nil {
 		return nil, err
 	}

@@ -447,14 +447,16 @@ func (x *WaitResponse) GetTime() *timestamppb.Timestamp {
 }
 
 type CreateProcessRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Args          []string               `protobuf:"bytes,1,rep,name=args,proto3" json:"args,omitempty"`
-	Env           []string               `protobuf:"bytes,2,rep,name=env,proto3" json:"env,omitempty"`
-	WorkingDir    string                 `protobuf:"bytes,3,opt,name=working_dir,json=workingDir,proto3" json:"working_dir,omitempty"`
-	User          string                 `protobuf:"bytes,4,opt,name=user,proto3" json:"user,omitempty"`
-	Terminal      bool                   `protobuf:"varint,5,opt,name=terminal,proto3" json:"terminal,omitempty"`
-	Width         uint32                 `protobuf:"varint,6,opt,name=width,proto3" json:"width,omitempty"`
-	Height        uint32                 `protobuf:"varint,7,opt,name=height,proto3" json:"height,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Args       []string               `protobuf:"bytes,1,rep,name=args,proto3" json:"args,omitempty"`
+	Env        []string               `protobuf:"bytes,2,rep,name=env,proto3" json:"env,omitempty"`
+	WorkingDir string                 `protobuf:"bytes,3,opt,name=working_dir,json=workingDir,proto3" json:"working_dir,omitempty"`
+	User       string                 `protobuf:"bytes,4,opt,name=user,proto3" json:"user,omitempty"`
+	Terminal   bool                   `protobuf:"varint,5,opt,name=terminal,proto3" json:"terminal,omitempty"`
+	Width      uint32                 `protobuf:"varint,6,opt,name=width,proto3" json:"width,omitempty"`
+	Height     uint32                 `protobuf:"varint,7,opt,name=height,proto3" json:"height,omitempty"`
+	// Nobody will open its streams or delete it: its input is at its end, its output goes nowhere, and it is forgotten when it ends.
+	Detached      bool `protobuf:"varint,8,opt,name=detached,proto3" json:"detached,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -536,6 +538,13 @@ func (x *CreateProcessRequest) GetHeight() uint32 {
 		return x.Height
 	}
 	return 0
+}
+
+func (x *CreateProcessRequest) GetDetached() bool {
+	if x != nil {
+		return x.Detached
+	}
+	return false
 }
 
 type CreateProcessResponse struct {
@@ -970,7 +979,7 @@ const file_vzctl_supervisor_v1_supervisor_proto_rawDesc = "" +
 	"\x06signal\x18\x02 \x01(\x05R\x06signal\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x18\n" +
 	"\amessage\x18\x04 \x01(\tR\amessage\x12.\n" +
-	"\x04time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xbb\x01\n" +
+	"\x04time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xd7\x01\n" +
 	"\x14CreateProcessRequest\x12\x12\n" +
 	"\x04args\x18\x01 \x03(\tR\x04args\x12\x10\n" +
 	"\x03env\x18\x02 \x03(\tR\x03env\x12\x1f\n" +
@@ -979,7 +988,8 @@ const file_vzctl_supervisor_v1_supervisor_proto_rawDesc = "" +
 	"\x04user\x18\x04 \x01(\tR\x04user\x12\x1a\n" +
 	"\bterminal\x18\x05 \x01(\bR\bterminal\x12\x14\n" +
 	"\x05width\x18\x06 \x01(\rR\x05width\x12\x16\n" +
-	"\x06height\x18\a \x01(\rR\x06height\"6\n" +
+	"\x06height\x18\a \x01(\rR\x06height\x12\x1a\n" +
+	"\bdetached\x18\b \x01(\bR\bdetached\"6\n" +
 	"\x15CreateProcessResponse\x12\x1d\n" +
 	"\n" +
 	"process_id\x18\x01 \x01(\tR\tprocessId\"4\n" +
