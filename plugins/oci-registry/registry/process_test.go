@@ -71,7 +71,7 @@ func TestRegistryPullThatIsKilledLeavesNoHalfBlob(t *testing.T) {
 	image, dir := two(t), t.TempDir()
 	server := imagetest.Serve(t, image)
 	half, killed := make(chan struct{}), make(chan struct{})
-	server.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+	server.Lie(func(w http.ResponseWriter, r *http.Request) bool {
 		layer := image.Layers[1]
 		if !strings.HasSuffix(r.URL.Path, layer.Digest.String()) {
 			return false
@@ -82,7 +82,7 @@ func TestRegistryPullThatIsKilledLeavesNoHalfBlob(t *testing.T) {
 		close(half)
 		<-killed
 		return true
-	}
+	})
 	command := pullProcess(t, server.Host+"/x", dir)
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
@@ -99,7 +99,7 @@ func TestRegistryPullThatIsKilledLeavesNoHalfBlob(t *testing.T) {
 	if names := imagetest.BlobNames(image.Layers[1]); slices.Contains(imagetest.Files(t, dir), names[0]) {
 		t.Error("half a blob has the name of a whole one")
 	}
-	server.Intercept = nil
+	server.Honest()
 	if _, err := (registry.Source{}).Pull(t.Context(), imagesource.PullRequest{Reference: server.Host + "/x", Platforms: amd64, LayoutPath: dir}, nil); err != nil {
 		t.Fatalf("the next pull: %v", err)
 	}

@@ -226,7 +226,7 @@ func TestRegistryPullCanBeCancelled(t *testing.T) {
 			t.Errorf("left behind: %s", name)
 		}
 	}
-	server.Intercept = nil
+	server.Honest()
 	if _, err := (registry.Source{}).Pull(t.Context(), imagesource.PullRequest{Reference: server.Host + "/x", Platforms: amd64, LayoutPath: dir}, nil); err != nil {
 		t.Errorf("the next pull: %v", err)
 	}
