@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -228,7 +229,18 @@ func (h *Host) launch(ctx context.Context, p Plugin, kind sdk.Kind) (*launch.Pro
 		pin = h.options.Plugins.SHA256[p.Name]
 	}
 	return launch.Start(ctx, launch.Options{Path: p.Path, Kind: kind, RuntimeDir: h.options.RuntimeDir, SHA256: pin, Sums: &h.sums,
-		Log: h.options.Log})
+		Log: h.options.Log, Env: addressed(os.Environ())})
+}
+
+// addressed returns the variables that are meant for vzctl and its plugins by their name. Others do not reach a plugin.
+func addressed(environ []string) []string {
+	var env []string
+	for _, e := range environ {
+		if strings.HasPrefix(e, "VZCTL_") {
+			env = append(env, e)
+		}
+	}
+	return env
 }
 
 // dirs in the order in which they are searched.
