@@ -41,7 +41,7 @@ func Image(t testing.TB, entries ...Entry) Disk {
 		{Path: "/root/", Mode: 0o700},
 		{Path: "/home/alice/", UID: 1000},
 	}
-	for _, name := range strings.Fields("sh echo cat true false id pwd env ls sleep mv mkdir rm ln stat kill touch mount umount hostname ps " +
+	for _, name := range strings.Fields("sh echo printf umask yes cat true false id pwd env ls sleep mv mkdir rm ln stat kill touch mount umount hostname ps " +
 		"readlink dd sha256sum wc stty mknod head chmod chown ulimit test sync grep cut ip nc sysctl ipcs ipcmk printenv tr tail find") {
 		all = append(all, Entry{Path: "/bin/" + name, Target: "busybox"})
 	}

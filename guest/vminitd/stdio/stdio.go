@@ -47,6 +47,13 @@ func (c *claim) Claim(conn Conn) error {
 	return nil
 }
 
+// holds reports whether the stream is conn's.
+func (c *claim) holds(conn Conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.conn == conn
+}
+
 // release gives the stream back; ended: for good.
 func (c *claim) release(ended bool) {
 	c.mu.Lock()
