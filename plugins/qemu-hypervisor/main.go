@@ -21,8 +21,6 @@ const (
 	// probeArgument makes this program the child that finds out whether KVM is any good.
 	probeArgument = "probe-kvm"
 	lookDeadline  = 5 * time.Second
-	// capabilityNote tells people why the first accelerator is the first.
-	capabilityNote = "accelerator-note"
 )
 
 func main() {
@@ -50,13 +48,17 @@ func info(host accel.Host) sdk.Info {
 	var arches []string
 	for _, arch := range []string{runtime.GOARCH, otherArch()} {
 		binary, _ := machine.Binary(arch)
-		if _, err := exec.LookPath(binary); err == nil || arch == runtime.GOARCH {
+		if installed(binary) || arch == runtime.GOARCH {
 			arches = append(arches, arch)
 		}
 	}
 	capabilities := machine.Capabilities(arches, accel.Available(host))
 	if choice, err := accel.Choose(host, "auto", runtime.GOARCH); err == nil {
-		capabilities[capabilityNote] = []string{choice.Note}
+		capabilities[sdk.CapabilityNote] = []string{choice.Note}
+	}
+	if binary, pkg := machine.Binary(runtime.GOARCH); !installed(binary) {
+		capabilities[sdk.CapabilityProblem] = []string{binary + " not found"}
+		capabilities[sdk.CapabilityFix] = []string{"apt-get install " + pkg}
 	}
 	return sdk.Info{
 		Name:         "qemu-hypervisor",
@@ -65,6 +67,11 @@ func info(host accel.Host) sdk.Info {
 		Platforms:    []string{"linux/amd64", "linux/arm64"},
 		Capabilities: capabilities,
 	}
+}
+
+func installed(binary string) bool {
+	_, err := exec.LookPath(binary)
+	return err == nil
 }
 
 func otherArch() string {
