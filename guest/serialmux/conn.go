@@ -36,7 +36,8 @@ type Conn struct {
 }
 
 func newConn(s *Session, stream *yamux.Stream, port uint32) *Conn {
-	return &Conn{session: s, stream: stream, state: s.link.lookup(stream.StreamID()), port: port}
+	wake := func() { _ = stream.SetDeadline(time.Unix(1, 0)) }
+	return &Conn{session: s, stream: stream, state: s.link.lookup(stream.StreamID(), wake), port: port}
 }
 
 // Read reads what the other end wrote; io.EOF only after the other end's Close or CloseWrite.
@@ -51,7 +52,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	if err == nil || n > 0 {
 		return n, nil // an error comes again
 	}
-	if errors.Is(err, io.EOF) && c.session.link.ended(c.state) && c.ended() == nil {
+	if c.ended() == nil && c.session.link.ended(c.state) && (errors.Is(err, io.EOF) || c.session.Err() != nil) {
 		return 0, io.EOF
 	}
 	return 0, c.wrap("read", err)
@@ -90,6 +91,8 @@ func (c *Conn) wrap(op string, err error) error {
 		err = ended
 	}
 	switch {
+	case errors.Is(err, yamux.ErrTimeout) && c.session.Err() != nil:
+		err = ErrSessionLost
 	case errors.Is(err, yamux.ErrTimeout):
 		err = os.ErrDeadlineExceeded
 	case errors.Is(err, yamux.ErrConnectionReset):

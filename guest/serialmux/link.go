@@ -55,6 +55,7 @@ type streamState struct {
 	finIn, finOut bool
 	closed        bool          // no one reads any more: data resets the stream
 	gone          func()        // called once, when the stream is gone; may be nil
+	wake          func()        // ends what waits in yamux; may be nil
 	broken        chan struct{} // closed when the stream is reset or its session ends
 }
 
@@ -351,7 +352,8 @@ func (l *link) writeQueued() {
 	}
 }
 
-// fail ends all streams.
+// fail ends all streams. It wakes those who wait in yamux, because that, once it has closed its session, lets each of them spin until it has come to
+// their stream, and with hundreds of them it hardly ever does.
 func (l *link) fail(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -359,7 +361,10 @@ func (l *link) fail(err error) {
 		return
 	}
 	l.err = err
-	for id := range l.streams {
+	for id, state := range l.streams {
+		if state.wake != nil {
+			state.wake()
+		}
 		l.dropBroken(id)
 	}
 	l.changed.Broadcast()
@@ -408,13 +413,16 @@ func (l *link) bodyGiven(id uint32) {
 	}
 }
 
-// lookup returns the state of a stream. If the stream is gone already, it is that of a broken one.
-func (l *link) lookup(id uint32) *streamState {
+// lookup returns the state of a stream, with a function that ends what waits for the stream. If the stream is gone already, the state is that of a
+// broken one.
+func (l *link) lookup(id uint32, wake func()) *streamState {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if state := l.streams[id]; state != nil {
+		state.wake = wake
 		return state
 	}
+	wake()
 	state := newStreamState()
 	close(state.broken)
 	return state

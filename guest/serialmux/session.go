@@ -112,6 +112,7 @@ func (s *Session) Err() error { return s.link.cause() }
 
 // Close ends the session and its connections, and waits for the handlers.
 func (s *Session) Close() error {
+	s.link.fail(io.ErrClosedPipe) // before yamux's end, see there
 	err := s.mux.Close()
 	s.work.Wait()
 	return err
