@@ -16,8 +16,11 @@ import (
 
 // execProcess is a further process in the container. Its streams go straight to the one caller who opens them.
 type execProcess struct {
-	streams  *streams
+	terminal bool
 	detached bool
+	opened   chan struct{} // closed when streams is set
+	streams  *streams
+	deleted  chan struct{} // closed by DeleteProcess
 	attached sync.WaitGroup
 	clients  []net.Conn
 }
@@ -32,14 +35,25 @@ func (s *Sandbox) CreateProcess(ctx context.Context, ociProcess []byte, user str
 		ContainerId: s.spec.ContainerID, ProcessId: id, OciProcess: ociProcess, User: user}); err != nil {
 		return "", err
 	}
-	c, err := openStreams(ctx, s.guest, s.spec.ContainerID, id, terminal)
-	if err != nil {
-		return "", errors.Join(err, s.deleteInGuest(ctx, id))
+	p := &execProcess{terminal: terminal, detached: detached, opened: make(chan struct{}), deleted: make(chan struct{})}
+	if !terminal {
+		if err := s.open(ctx, id, p); err != nil {
+			return "", errors.Join(err, s.deleteInGuest(ctx, id))
+		}
 	}
 	s.mu.Lock()
-	s.procs[id] = &execProcess{streams: c, detached: detached}
+	s.procs[id] = p
 	s.mu.Unlock()
 	return id, nil
+}
+
+// open opens the streams of a process; a terminal's once it runs.
+func (s *Sandbox) open(ctx context.Context, id string, p *execProcess) (err error) {
+	p.streams, err = openStreams(ctx, s.guest, s.spec.ContainerID, id, p.terminal)
+	if err == nil {
+		close(p.opened)
+	}
+	return err
 }
 
 // StartProcess runs a created process.
@@ -51,11 +65,16 @@ func (s *Sandbox) StartProcess(ctx context.Context, id string) error {
 		return noProcess(id)
 	}
 	_, err := s.guest.StartProcess(ctx, &guestv1.StartProcessRequest{ContainerId: s.spec.ContainerID, ProcessId: id})
-	if p.detached {
-		if err != nil {
-			return errors.Join(err, s.DeleteProcess(ctx, id))
-		}
+	if err == nil && p.terminal {
+		err = s.open(ctx, id, p)
+	}
+	switch {
+	case err == nil && p.detached:
 		go s.drainDetached(id, p)
+	case p.detached:
+		if deleteErr := s.DeleteProcess(context.WithoutCancel(ctx), id); deleteErr != nil {
+			err = errors.Join(err, deleteErr)
+		}
 	}
 	return err
 }
@@ -103,7 +122,13 @@ func (s *Sandbox) DeleteProcess(ctx context.Context, id string) error {
 	if p == nil {
 		return nil
 	}
-	err := p.streams.close()
+	close(p.deleted)
+	var err error
+	select {
+	case <-p.opened:
+		err = p.streams.close()
+	default:
+	}
 	for _, client := range p.clients { // nobody attaches any more
 		_ = client.Close()
 	}
@@ -129,6 +154,11 @@ func (s *Sandbox) AttachProcess(id string, stream int, conn net.Conn) error {
 	p.clients = append(p.clients, conn)
 	s.mu.Unlock()
 	defer p.attached.Done()
+	select {
+	case <-p.opened:
+	case <-p.deleted:
+		return nil
+	}
 	var err error
 	switch {
 	case stream == 0:

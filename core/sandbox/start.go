@@ -43,7 +43,7 @@ type Sandbox struct {
 
 // steps is the start of a sandbox, in the order a reader may think of it; what does not need each other runs side by side.
 func (s *Sandbox) steps() []steps.Step {
-	return []steps.Step{
+	list := []steps.Step{
 		s.hypervisorStep(),
 		s.networkStep("hypervisor"),
 		s.createVMStep("hypervisor", "network"),
@@ -51,10 +51,12 @@ func (s *Sandbox) steps() []steps.Step {
 		s.agentStep("start vm"),
 		s.adoptStep(agentStepName, "network"),
 		s.containerStep("adopt"),
-		s.streamsStep("container"),
-		s.releaseStep("streams"),
-		s.processStep("release"),
 	}
+	if s.spec.Terminal {
+		// A terminal is made by the process itself, and holds what was written until somebody reads.
+		return append(list, s.releaseStep("container"), s.processStep("release"), s.streamsStep("process"))
+	}
+	return append(list, s.streamsStep("container"), s.releaseStep("streams"), s.processStep("release"))
 }
 
 // New prepares a sandbox; nothing runs yet, but streams can be attached.

@@ -33,7 +33,7 @@ const (
 	// Guest to host.
 	StreamKind_STREAM_KIND_STDOUT StreamKind = 2
 	StreamKind_STREAM_KIND_STDERR StreamKind = 3
-	// Both ways, of a process with a terminal, in place of the three.
+	// Both ways, of a process with a terminal, in place of the three. It can be opened once the process was started; what was written before waits in it.
 	StreamKind_STREAM_KIND_TERMINAL StreamKind = 4
 )
 
