@@ -28,7 +28,6 @@ func TestE2ERun(t *testing.T) {
 		{name: "success", args: []string{"true"}},
 		{name: "failure", args: []string{"false"}, code: 1},
 		{name: "an exit code of its own", args: []string{"sh", "-c", "exit 42"}, code: 42},
-		{name: "ended by a signal", args: []string{"sh", "-c", "kill -TERM $$; sleep 60"}, code: 143},
 		{name: "arguments are the command's, even those like flags", args: []string{"echo", "-n", "--rm"}, stdout: "--rm"},
 		{name: "input", flags: []string{"-i"}, args: []string{"cat"}, stdin: "line one\nline two\n", stdout: "line one\nline two\n"},
 		{name: "no input without -i", args: []string{"cat"}, stdin: "not read", stdout: ""},
