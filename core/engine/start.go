@@ -18,19 +18,26 @@ import (
 
 // supervise records that a container is starting and launches its supervisor. The container's lock is returned held: until the start is settled
 // it is what tells others that somebody looks after it.
-func (e *Engine) supervise(ctx context.Context, ref string) (s *supervisor.Client, held *lock.Lock, err error) {
+func (e *Engine) supervise(ctx context.Context, ref string) (*supervisor.Client, *lock.Lock, error) {
 	id, err := e.store.Resolve(ref)
 	if err != nil {
 		return nil, nil, err
 	}
-	if held, err = e.store.LockContainer(ctx, id); err != nil {
+	held, err := e.store.LockContainer(ctx, id)
+	if err != nil {
 		return nil, nil, err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, held.Close())
+	s, err := e.superviseLocked(ctx, id)
+	if err != nil {
+		if closeErr := held.Close(); closeErr != nil {
+			err = errors.Join(err, closeErr)
 		}
-	}()
+		return nil, nil, err
+	}
+	return s, held, nil
+}
+
+func (e *Engine) superviseLocked(ctx context.Context, id string) (*supervisor.Client, error) {
 	asked := time.Now()
 	c, err := e.store.Update(ctx, id, func(c *store.Container) error {
 		if err := c.Advance(lifecycle.Start); err != nil {
@@ -41,16 +48,20 @@ func (e *Engine) supervise(ctx context.Context, ref string) (s *supervisor.Clien
 		return nil
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	if s, err = e.launch(ctx, c); err != nil {
-		_, updateErr := e.store.Update(context.WithoutCancel(ctx), id, func(c *store.Container) error {
-			c.Exit = &store.Exit{Code: 125, Reason: lifecycle.ReasonFailedToStart, Message: err.Error(), Time: time.Now()}
-			return c.Advance(lifecycle.Fail)
-		})
-		return nil, nil, errors.Join(err, updateErr)
+	s, err := e.launch(ctx, c)
+	if err == nil {
+		return s, nil
 	}
-	return s, held, nil
+	_, updateErr := e.store.Update(context.WithoutCancel(ctx), id, func(c *store.Container) error {
+		c.Exit = &store.Exit{Code: 125, Reason: lifecycle.ReasonFailedToStart, Message: err.Error(), Time: time.Now()}
+		return c.Advance(lifecycle.Fail)
+	})
+	if updateErr != nil {
+		err = errors.Join(err, updateErr)
+	}
+	return nil, err
 }
 
 func (e *Engine) launch(ctx context.Context, c store.Container) (*supervisor.Client, error) {
