@@ -18,7 +18,6 @@ import (
 	"github.com/vzctl/vzctl/guest/vminitd/container"
 	"github.com/vzctl/vzctl/guest/vminitd/disk"
 	"github.com/vzctl/vzctl/guest/vminitd/identity"
-	"github.com/vzctl/vzctl/guest/vminitd/launch"
 	"github.com/vzctl/vzctl/guest/vminitd/power"
 	"github.com/vzctl/vzctl/guest/vminitd/reap"
 	"github.com/vzctl/vzctl/guest/vminitd/transport"
@@ -30,10 +29,7 @@ var version = "dev"
 // answerPatience is how long the answer to Shutdown may take on its way to a host that does not read it.
 const answerPatience = 50 * time.Millisecond
 
-func main() {
-	if os.Args[0] == launch.Name {
-		launch.Main()
-	}
+func main() { // not of the helper, which package helper keeps from getting here
 	if os.Getpid() != 1 {
 		fmt.Fprintln(os.Stderr, "vminitd: this is the first process of a VM and does nothing elsewhere")
 		os.Exit(2)

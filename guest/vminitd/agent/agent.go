@@ -4,6 +4,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 
 	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
 	"github.com/vzctl/vzctl/guest/vminitd/container"
+	"github.com/vzctl/vzctl/guest/vminitd/failure"
 	"github.com/vzctl/vzctl/guest/vminitd/identity"
 	"github.com/vzctl/vzctl/guest/vminitd/netconf"
 	"github.com/vzctl/vzctl/sdk/fault"
@@ -56,13 +58,23 @@ func (a *Agent) Server() *grpc.Server {
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.UnaryInterceptor(func(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 			response, err := handle(ctx, request)
-			return response, fault.ToGRPC(err)
+			return response, toGRPC(err)
 		}),
 		grpc.StreamInterceptor(func(server any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
-			return fault.ToGRPC(handle(server, stream))
+			return toGRPC(handle(server, stream))
 		}))
 	guestv1.RegisterAgentServer(s, a)
 	return s
+}
+
+// toGRPC makes faults of the guest's own failures.
+func toGRPC(err error) error {
+	if f, ok := errors.AsType[*failure.Error](err); ok {
+		if _, wrapped := errors.AsType[*fault.Error](err); !wrapped {
+			err = &fault.Error{Reason: fault.Reason(f.Reason), Op: f.Op, Subject: f.Subject, Cause: f.Cause, Hint: f.Hint}
+		}
+	}
+	return fault.ToGRPC(err)
 }
 
 // maxMessage bounds a call, in bytes: an OCI runtime spec with the longest arguments and environment that execve takes, and room.

@@ -21,7 +21,11 @@ func TestTimeline(t *testing.T) {
 		now := time.Now()
 		kernel := time.Duration(hello.InitUptimeNanoseconds)
 		begun := time.Now()
-		lap := func() time.Duration { d := time.Since(begun); begun = time.Now(); return d.Round(100 * time.Microsecond) }
+		lap := func() time.Duration {
+			d := time.Since(begun)
+			begun = time.Now()
+			return d.Round(100 * time.Microsecond)
+		}
 		if err := g.Create(Container{ID: "c", Args: []string{"/bin/true"}}); err != nil {
 			t.Fatal(err)
 		}

@@ -23,28 +23,28 @@ const (
 	deviceBlock = 1
 	deviceChar  = 2
 
-	any = -1
+	every = -1 // whichever
 )
 
 // rule says whether a kind of device may be used. The last one that matches decides.
 type rule struct {
 	allow        bool
-	kind         int32 // deviceBlock, deviceChar, or any
-	major, minor int64 // or any
+	kind         int32 // deviceBlock, deviceChar, or every
+	major, minor int64 // or every
 	access       int32
 }
 
 // harmless are the rules of every container.
 var harmless = []rule{
-	{true, any, any, any, accessMknod},
-	{true, deviceChar, 1, 3, accessAll},     // null
-	{true, deviceChar, 1, 5, accessAll},     // zero
-	{true, deviceChar, 1, 7, accessAll},     // full
-	{true, deviceChar, 1, 8, accessAll},     // random
-	{true, deviceChar, 1, 9, accessAll},     // urandom
-	{true, deviceChar, 5, 0, accessAll},     // tty
-	{true, deviceChar, 5, 2, accessAll},     // ptmx
-	{true, deviceChar, 136, any, accessAll}, // pts
+	{true, every, every, every, accessMknod},
+	{true, deviceChar, 1, 3, accessAll},       // null
+	{true, deviceChar, 1, 5, accessAll},       // zero
+	{true, deviceChar, 1, 7, accessAll},       // full
+	{true, deviceChar, 1, 8, accessAll},       // random
+	{true, deviceChar, 1, 9, accessAll},       // urandom
+	{true, deviceChar, 5, 0, accessAll},       // tty
+	{true, deviceChar, 5, 2, accessAll},       // ptmx
+	{true, deviceChar, 136, every, accessAll}, // pts
 }
 
 // deviceRules puts a spec's rules after ours. A spec that denies all, as most begin, thereby says no more than we do.
@@ -58,7 +58,7 @@ func deviceRules(r *specs.LinuxResources) ([]rule, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !d.Allow && parsed.kind == any && parsed.major == any && parsed.minor == any && parsed.access == accessAll {
+		if !d.Allow && parsed.kind == every && parsed.major == every && parsed.minor == every && parsed.access == accessAll {
 			continue
 		}
 		rules = append(rules, parsed)
@@ -70,7 +70,7 @@ func deviceRules(r *specs.LinuxResources) ([]rule, error) {
 }
 
 func parseRule(d specs.LinuxDeviceCgroup) (rule, error) {
-	parsed := rule{allow: d.Allow, kind: any, major: any, minor: any}
+	parsed := rule{allow: d.Allow, kind: every, major: every, minor: every}
 	switch d.Type {
 	case "b":
 		parsed.kind = deviceBlock
@@ -142,13 +142,13 @@ func program(rules []rule) []instruction {
 // check is the code of one rule. A rule that allows must cover all that is asked; one that denies, any of it.
 func check(r rule) []instruction {
 	var tests []instruction
-	if r.kind != any {
+	if r.kind != every {
 		tests = append(tests, instruction{notEqual, 2, 0, r.kind})
 	}
-	if r.major != any {
+	if r.major != every {
 		tests = append(tests, instruction{notEqual, 4, 0, int32(r.major)})
 	}
-	if r.minor != any {
+	if r.minor != every {
 		tests = append(tests, instruction{notEqual, 5, 0, int32(r.minor)})
 	}
 	if r.access != accessAll {

@@ -7,7 +7,7 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
-	"github.com/vzctl/vzctl/guest/vminitd/unenforced"
+	"github.com/vzctl/vzctl/guest/vminitd/failure"
 )
 
 // setting is a file of a cgroup and what is written to it.
@@ -18,11 +18,11 @@ func limits(r *specs.LinuxResources) ([]setting, error) {
 	if r == nil {
 		return nil, nil
 	}
-	err := unenforced.First(
-		unenforced.If(r.BlockIO != nil, "linux.resources.blockIO"),
-		unenforced.If(len(r.HugepageLimits) > 0, "linux.resources.hugepageLimits"),
-		unenforced.If(r.Network != nil, "linux.resources.network"),
-		unenforced.If(len(r.Rdma) > 0, "linux.resources.rdma"))
+	err := failure.First(
+		failure.Unenforced(r.BlockIO != nil, "linux.resources.blockIO"),
+		failure.Unenforced(len(r.HugepageLimits) > 0, "linux.resources.hugepageLimits"),
+		failure.Unenforced(r.Network != nil, "linux.resources.network"),
+		failure.Unenforced(len(r.Rdma) > 0, "linux.resources.rdma"))
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func cpuLimits(c *specs.LinuxCPU) (settings []setting, err error) {
 	if c == nil {
 		return nil, nil
 	}
-	if err := unenforced.First(unenforced.If(c.RealtimeRuntime != nil || c.RealtimePeriod != nil, "linux.resources.cpu.realtime")); err != nil {
+	if err := failure.First(failure.Unenforced(c.RealtimeRuntime != nil || c.RealtimePeriod != nil, "linux.resources.cpu.realtime")); err != nil {
 		return nil, err
 	}
 	if c.Shares != nil && *c.Shares != 0 {
@@ -88,12 +88,12 @@ func memoryLimits(m *specs.LinuxMemory) (settings []setting, err error) {
 	if m == nil {
 		return nil, nil
 	}
-	err = unenforced.First(
-		unenforced.If(m.Kernel != nil && *m.Kernel > 0, "linux.resources.memory.kernel"),
-		unenforced.If(m.KernelTCP != nil && *m.KernelTCP > 0, "linux.resources.memory.kernelTCP"),
-		unenforced.If(m.Swappiness != nil, "linux.resources.memory.swappiness"),
-		unenforced.If(m.DisableOOMKiller != nil && *m.DisableOOMKiller, "linux.resources.memory.disableOOMKiller"),
-		unenforced.If(m.CheckBeforeUpdate != nil && *m.CheckBeforeUpdate, "linux.resources.memory.checkBeforeUpdate"))
+	err = failure.First(
+		failure.Unenforced(m.Kernel != nil && *m.Kernel > 0, "linux.resources.memory.kernel"),
+		failure.Unenforced(m.KernelTCP != nil && *m.KernelTCP > 0, "linux.resources.memory.kernelTCP"),
+		failure.Unenforced(m.Swappiness != nil, "linux.resources.memory.swappiness"),
+		failure.Unenforced(m.DisableOOMKiller != nil && *m.DisableOOMKiller, "linux.resources.memory.disableOOMKiller"),
+		failure.Unenforced(m.CheckBeforeUpdate != nil && *m.CheckBeforeUpdate, "linux.resources.memory.checkBeforeUpdate"))
 	if err != nil {
 		return nil, err
 	}

@@ -12,7 +12,8 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/vzctl/vzctl/guest/vminitd/cgroup"
-	"github.com/vzctl/vzctl/guest/vminitd/launch"
+	"github.com/vzctl/vzctl/guest/vminitd/failure"
+	"github.com/vzctl/vzctl/guest/vminitd/helper"
 	"github.com/vzctl/vzctl/guest/vminitd/reap"
 	"github.com/vzctl/vzctl/guest/vminitd/rootfs"
 	"github.com/vzctl/vzctl/sdk/fault"
@@ -81,12 +82,12 @@ func (c *Container) build(ctx context.Context, r Request) error {
 	if init.Files, err = c.writeFiles(init.Hostname, r); err != nil {
 		return err
 	}
-	c.init, err = newProcess(c, InitProcess, launch.Config{Init: init, Process: spec.Process, User: r.User, Seccomp: spec.Linux.Seccomp})
+	c.init, err = newProcess(c, InitProcess, helper.Config{Init: init, Process: spec.Process, User: r.User, Seccomp: spec.Linux.Seccomp})
 	return err
 }
 
 func limitError(err error) error {
-	if fault.ReasonOf(err) != fault.Internal {
+	if failure.ReasonOf(err) != failure.Internal {
 		return err
 	}
 	return &fault.Error{Reason: fault.Invalid, Op: "limit the container", Cause: err}
@@ -113,7 +114,7 @@ func (c *Container) mount(ctx context.Context, r Request) (*rootfs.Root, error) 
 }
 
 // writeFiles makes the files that are put over the image's own.
-func (c *Container) writeFiles(hostname string, r Request) (files []launch.File, err error) {
+func (c *Container) writeFiles(hostname string, r Request) (files []helper.File, err error) {
 	for _, f := range []struct {
 		name string
 		data []byte
@@ -126,7 +127,7 @@ func (c *Container) writeFiles(hostname string, r Request) (files []launch.File,
 		if err := os.WriteFile(source, f.data, 0o644); err != nil {
 			return nil, err
 		}
-		files = append(files, launch.File{Source: source, Destination: destination})
+		files = append(files, helper.File{Source: source, Destination: destination})
 	}
 	return files, nil
 }

@@ -10,6 +10,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/vzctl/vzctl/guest/vminitd/helper"
 	"github.com/vzctl/vzctl/guest/vminitd/launch"
 	"github.com/vzctl/vzctl/guest/vminitd/reap"
 	"github.com/vzctl/vzctl/guest/vminitd/stdio"
@@ -29,7 +30,7 @@ type Exit struct {
 type Process struct {
 	id        string
 	container *Container
-	config    launch.Config
+	config    helper.Config
 	done      chan struct{} // closed when it has ended
 	exit      Exit          // valid then
 
@@ -42,7 +43,7 @@ type Process struct {
 	deleted  bool
 }
 
-func newProcess(c *Container, id string, config launch.Config) (*Process, error) {
+func newProcess(c *Container, id string, config helper.Config) (*Process, error) {
 	p := &Process{id: id, container: c, config: config, done: make(chan struct{})}
 	if config.Process.Terminal {
 		return p, nil

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vzctl/vzctl/guest/vminitd/disk"
-	"github.com/vzctl/vzctl/guest/vminitd/launch"
+	"github.com/vzctl/vzctl/guest/vminitd/helper"
 	"github.com/vzctl/vzctl/guest/vminitd/reap"
 	"github.com/vzctl/vzctl/sdk/fault"
 )
@@ -149,7 +149,7 @@ func (r *Runtime) CreateProcess(container, process string, spec []byte, user str
 	if parsed.Capabilities == nil {
 		parsed.Capabilities = c.spec.Process.Capabilities
 	}
-	p, err := newProcess(c, process, launch.Config{Process: parsed, User: user, Seccomp: c.spec.Linux.Seccomp})
+	p, err := newProcess(c, process, helper.Config{Process: parsed, User: user, Seccomp: c.spec.Linux.Seccomp})
 	if err != nil {
 		return err
 	}

@@ -11,8 +11,8 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"github.com/vzctl/vzctl/guest/vminitd/launch"
-	"github.com/vzctl/vzctl/guest/vminitd/unenforced"
+	"github.com/vzctl/vzctl/guest/vminitd/failure"
+	"github.com/vzctl/vzctl/guest/vminitd/helper"
 	"github.com/vzctl/vzctl/sdk/fault"
 )
 
@@ -37,16 +37,16 @@ func parseSpec(text []byte) (*specs.Spec, error) {
 		}
 	}
 	l := spec.Linux
-	return &spec, unenforced.First(
-		unenforced.If(hasHooks(spec.Hooks), "hooks"),
-		unenforced.If(spec.Solaris != nil || spec.Windows != nil || spec.VM != nil || spec.ZOS != nil || spec.FreeBSD != nil, "another platform's settings"),
-		unenforced.If(len(l.UIDMappings)+len(l.GIDMappings) > 0, "linux.uidMappings"),
-		unenforced.If(l.MountLabel != "", "linux.mountLabel"),
-		unenforced.If(l.IntelRdt != nil, "linux.intelRdt"),
-		unenforced.If(l.Personality != nil, "linux.personality"),
-		unenforced.If(len(l.TimeOffsets) > 0, "linux.timeOffsets"),
-		unenforced.If(l.MemoryPolicy != nil, "linux.memoryPolicy"),
-		unenforced.If(len(l.NetDevices) > 0, "linux.netDevices"))
+	return &spec, failure.First(
+		failure.Unenforced(hasHooks(spec.Hooks), "hooks"),
+		failure.Unenforced(spec.Solaris != nil || spec.Windows != nil || spec.VM != nil || spec.ZOS != nil || spec.FreeBSD != nil, "another platform's settings"),
+		failure.Unenforced(len(l.UIDMappings)+len(l.GIDMappings) > 0, "linux.uidMappings"),
+		failure.Unenforced(l.MountLabel != "", "linux.mountLabel"),
+		failure.Unenforced(l.IntelRdt != nil, "linux.intelRdt"),
+		failure.Unenforced(l.Personality != nil, "linux.personality"),
+		failure.Unenforced(len(l.TimeOffsets) > 0, "linux.timeOffsets"),
+		failure.Unenforced(l.MemoryPolicy != nil, "linux.memoryPolicy"),
+		failure.Unenforced(len(l.NetDevices) > 0, "linux.netDevices"))
 }
 
 func decode(text []byte, into any) error {
@@ -80,14 +80,14 @@ func checkProcess(p *specs.Process) error {
 	if !path.IsAbs(p.Cwd) {
 		return invalid("read the process", fmt.Errorf("working directory %.100q is not absolute", p.Cwd))
 	}
-	return unenforced.First(
-		unenforced.If(p.CommandLine != "", "process.commandLine"),
-		unenforced.If(p.User.Username != "", "process.user.username"),
-		unenforced.If(p.ApparmorProfile != "", "process.apparmorProfile"),
-		unenforced.If(p.SelinuxLabel != "", "process.selinuxLabel"),
-		unenforced.If(p.Scheduler != nil, "process.scheduler"),
-		unenforced.If(p.IOPriority != nil, "process.ioPriority"),
-		unenforced.If(p.ExecCPUAffinity != nil, "process.execCPUAffinity"))
+	return failure.First(
+		failure.Unenforced(p.CommandLine != "", "process.commandLine"),
+		failure.Unenforced(p.User.Username != "", "process.user.username"),
+		failure.Unenforced(p.ApparmorProfile != "", "process.apparmorProfile"),
+		failure.Unenforced(p.SelinuxLabel != "", "process.selinuxLabel"),
+		failure.Unenforced(p.Scheduler != nil, "process.scheduler"),
+		failure.Unenforced(p.IOPriority != nil, "process.ioPriority"),
+		failure.Unenforced(p.ExecCPUAffinity != nil, "process.execCPUAffinity"))
 }
 
 // namespaces returns the CLONE_NEW* flags of a spec. The cgroup namespace is not among them: it is made by the process itself.
@@ -97,7 +97,7 @@ func namespaces(list []specs.LinuxNamespace) (flags uintptr, cgroup bool, err er
 		specs.UTSNamespace: unix.CLONE_NEWUTS, specs.NetworkNamespace: unix.CLONE_NEWNET,
 	}
 	for _, n := range list {
-		if err := unenforced.If(n.Path != "", "path of the "+string(n.Type)+" namespace"); err != nil {
+		if err := failure.Unenforced(n.Path != "", "path of the "+string(n.Type)+" namespace"); err != nil {
 			return 0, false, err
 		}
 		if n.Type == specs.CgroupNamespace {
@@ -105,7 +105,7 @@ func namespaces(list []specs.LinuxNamespace) (flags uintptr, cgroup bool, err er
 			continue
 		}
 		flag, ok := known[n.Type]
-		if err := unenforced.If(!ok, "namespace "+string(n.Type)); err != nil {
+		if err := failure.Unenforced(!ok, "namespace "+string(n.Type)); err != nil {
 			return 0, false, err
 		}
 		flags |= flag
@@ -118,8 +118,8 @@ func namespaces(list []specs.LinuxNamespace) (flags uintptr, cgroup bool, err er
 }
 
 // initConfig is what the launch helper of a first process needs of a spec.
-func initConfig(spec *specs.Spec, flags uintptr, cgroupNamespace bool) *launch.Init {
-	i := &launch.Init{
+func initConfig(spec *specs.Spec, flags uintptr, cgroupNamespace bool) *helper.Init {
+	i := &helper.Init{
 		Domainname:       spec.Domainname,
 		CgroupNamespace:  cgroupNamespace,
 		NetworkNamespace: flags&unix.CLONE_NEWNET != 0,

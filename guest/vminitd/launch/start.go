@@ -1,3 +1,5 @@
+// Package launch starts processes of containers: it makes a process with its namespaces, which runs package helper, tells it what to become, and
+// listens until it has.
 package launch
 
 import (
@@ -13,16 +15,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vzctl/vzctl/guest/vminitd/failure"
+	"github.com/vzctl/vzctl/guest/vminitd/helper"
 	"github.com/vzctl/vzctl/guest/vminitd/reap"
-	"github.com/vzctl/vzctl/sdk/fault"
 )
-
-// maxConfig bounds a configuration; the kernel takes 2 MiB of arguments and environment.
-const maxConfig = 8 << 20
 
 // Request is a process to be started.
 type Request struct {
-	Config Config
+	Config helper.Config
 	// Namespaces are the CLONE_NEW* flags of a first process.
 	Namespaces uintptr
 	// Join is the process whose namespaces another one shares; nil for a first process.
@@ -81,7 +81,7 @@ func fork(reaper *reap.Reaper, r Request, socket int) (*reap.Child, error) {
 	defer func() { _ = null.Close() }()
 	// The helper's last words, if it panics, go to the console.
 	attr := &syscall.ProcAttr{Files: []uintptr{null.Fd(), null.Fd(), 2, uintptr(socket)}, Sys: &syscall.SysProcAttr{Cloneflags: r.Namespaces}}
-	start := func() (int, error) { return syscall.ForkExec("/proc/self/exe", []string{Name}, attr) }
+	start := func() (int, error) { return syscall.ForkExec("/proc/self/exe", []string{helper.Name}, attr) }
 	if r.Join == nil {
 		return reaper.Start(start)
 	}
@@ -113,8 +113,8 @@ func converse(socket *os.File, child *reap.Child, r Request) (terminal *os.File,
 	if err != nil {
 		return nil, err
 	}
-	if len(config) > maxConfig {
-		return nil, &fault.Error{Reason: fault.Invalid, Op: "start process", Cause: fmt.Errorf("arguments and environment of %d bytes are too long", len(config))}
+	if len(config) > helper.MaxConfig {
+		return nil, &failure.Error{Reason: failure.Invalid, Op: "start process", Cause: fmt.Errorf("arguments and environment of %d bytes are too long", len(config))}
 	}
 	if err := sendConfig(socket, config, r.Stdio); err != nil && !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNRESET) {
 		return nil, err // a helper that has gone may have said why
@@ -156,23 +156,23 @@ func readReply(socket *os.File, child *reap.Child) (terminal *os.File, err error
 			return terminal, nil
 		case errors.Is(err, io.EOF), errors.Is(err, unix.ECONNRESET):
 			<-child.Done()
-			return terminal, &fault.Error{Reason: fault.Internal, Op: "start process",
+			return terminal, &failure.Error{Reason: failure.Internal, Op: "start process",
 				Cause: fmt.Errorf("the launch helper ended early with code %d", child.Exit().Code),
 				Hint:  "the boot log may say more, and a small memory limit may be the cause"}
 		case err != nil:
 			return terminal, err
-		case kind == messageTerminal && fd >= 0 && terminal == nil:
+		case kind == helper.MessageTerminal && fd >= 0 && terminal == nil:
 			if terminal, err = pollable(fd, "terminal"); err != nil {
 				return nil, err
 			}
-		case kind == messageExecute:
+		case kind == helper.MessageExecute:
 			executing = true
-		case kind == messageError:
+		case kind == helper.MessageError:
 			text, err := io.ReadAll(io.LimitReader(socket, 64<<10))
 			if err != nil && !errors.Is(err, unix.ECONNRESET) {
 				return terminal, err
 			}
-			return terminal, decodeError(text)
+			return terminal, helper.DecodeError(text)
 		default:
 			return terminal, errors.New("the launch helper said something unknown")
 		}
@@ -198,27 +198,11 @@ func receive(socket *os.File) (kind byte, fd int, err error) {
 	if n == 0 {
 		return 0, -1, io.EOF
 	}
-	fds, err := descriptors(rights[:rightsLength])
+	fds, err := helper.Descriptors(rights[:rightsLength])
 	if err != nil || len(fds) == 0 {
 		return message[0], -1, err
 	}
 	return message[0], fds[0], nil
-}
-
-// descriptors returns the descriptors of a control message.
-func descriptors(rights []byte) (fds []int, err error) {
-	messages, err := unix.ParseSocketControlMessage(rights)
-	if err != nil {
-		return nil, err
-	}
-	for i := range messages {
-		some, err := unix.ParseUnixRights(&messages[i])
-		if err != nil {
-			return nil, err
-		}
-		fds = append(fds, some...)
-	}
-	return fds, nil
 }
 
 // pollable makes a file whose reads a deadline can end.

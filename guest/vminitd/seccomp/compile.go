@@ -10,7 +10,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"github.com/vzctl/vzctl/guest/vminitd/unenforced"
+	"github.com/vzctl/vzctl/guest/vminitd/failure"
 )
 
 var flags = map[specs.LinuxSeccompFlag]uintptr{
@@ -27,16 +27,16 @@ var operators = map[specs.LinuxSeccompOperator]operator{
 // Compile makes the filter of a spec. Names that the architecture does not know are passed over, as all runtimes do: profiles are written
 // for many architectures and kernels.
 func Compile(s *specs.LinuxSeccomp) (Filter, error) {
-	err := unenforced.First(
-		unenforced.If(s.ListenerPath != "", "linux.seccomp.listenerPath"),
-		unenforced.If(s.ListenerMetadata != "", "linux.seccomp.listenerMetadata"))
+	err := failure.First(
+		failure.Unenforced(s.ListenerPath != "", "linux.seccomp.listenerPath"),
+		failure.Unenforced(s.ListenerMetadata != "", "linux.seccomp.listenerMetadata"))
 	if err != nil {
 		return Filter{}, err
 	}
 	var f Filter
 	for _, name := range s.Flags {
 		bit, known := flags[name]
-		if err := unenforced.If(!known, "linux.seccomp.flags "+string(name)); err != nil {
+		if err := failure.Unenforced(!known, "linux.seccomp.flags "+string(name)); err != nil {
 			return Filter{}, err
 		}
 		f.flags |= bit
@@ -150,7 +150,7 @@ func action(a specs.LinuxSeccompAction, code *uint) (uint32, error) {
 	case specs.ActLog:
 		return unix.SECCOMP_RET_LOG, nil
 	}
-	return 0, unenforced.If(true, fmt.Sprintf("linux.seccomp action %.40q", a))
+	return 0, failure.Unenforced(true, fmt.Sprintf("linux.seccomp action %.40q", a))
 }
 
 // Number returns the number of a system call. The names are one string, searched as needed: a map would be filled at every start of vminitd.

@@ -1,4 +1,4 @@
-package launch
+package helper
 
 import (
 	"errors"
@@ -10,8 +10,8 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/vzctl/vzctl/guest/vminitd/failure"
 	"github.com/vzctl/vzctl/guest/vminitd/seccomp"
-	"github.com/vzctl/vzctl/sdk/fault"
 )
 
 // limit gives the thread the user's identity and takes away what the process shall not have. The order is that of need: each step still
@@ -41,7 +41,7 @@ func limit(p *specs.Process, a account, filter *specs.LinuxSeccomp) error {
 	if err := caps.Apply(capability.BOUNDS); err != nil {
 		return fmt.Errorf("drop capabilities: %w", err)
 	}
-	if err := become(a); err != nil {
+	if err := assume(a); err != nil {
 		return err
 	}
 	if err := caps.Apply(capability.CAPS | capability.AMBS); err != nil {
@@ -62,7 +62,7 @@ func compile(spec *specs.LinuxSeccomp) ([]seccomp.Filter, error) {
 	}
 	own, err := seccomp.Compile(spec)
 	if err != nil {
-		return nil, &fault.Error{Reason: fault.ReasonOf(err), Op: "make the system call filter", Cause: err}
+		return nil, &failure.Error{Reason: failure.ReasonOf(err), Op: "make the system call filter", Cause: err}
 	}
 	return []seccomp.Filter{seccomp.Always(), own}, nil
 }
@@ -76,8 +76,8 @@ func install(filters []seccomp.Filter) error {
 	return nil
 }
 
-// become changes the identity of this thread alone; package syscall's functions would change all threads'. Capabilities stay for the moment.
-func become(a account) error {
+// assume changes the identity of this thread alone; package syscall's functions would change all threads'. Capabilities stay for the moment.
+func assume(a account) error {
 	if err := unix.Prctl(unix.PR_SET_KEEPCAPS, 1, 0, 0, 0); err != nil {
 		return err
 	}
@@ -122,7 +122,7 @@ func parseCapabilities(c *specs.LinuxCapabilities) (capability.Capabilities, err
 		for _, name := range set.names {
 			value, ok := known[name]
 			if !ok {
-				return nil, &fault.Error{Reason: fault.Invalid, Op: "set capability", Subject: name, Cause: errors.New("there is none of that name")}
+				return nil, &failure.Error{Reason: failure.Invalid, Op: "set capability", Subject: name, Cause: errors.New("there is none of that name")}
 			}
 			sets.Set(set.kind, value)
 		}
@@ -141,10 +141,10 @@ func setRlimits(limits []specs.POSIXRlimit) error {
 	for _, l := range limits {
 		resource, known := rlimitNumber(l.Type)
 		if !known {
-			return &fault.Error{Reason: fault.Invalid, Op: "set limit", Subject: l.Type, Cause: errors.New("there is none of that name")}
+			return &failure.Error{Reason: failure.Invalid, Op: "set limit", Subject: l.Type, Cause: errors.New("there is none of that name")}
 		}
 		if err := unix.Setrlimit(resource, &unix.Rlimit{Cur: l.Soft, Max: l.Hard}); err != nil {
-			return &fault.Error{Reason: fault.Invalid, Op: "set limit", Subject: l.Type, Cause: err}
+			return &failure.Error{Reason: failure.Invalid, Op: "set limit", Subject: l.Type, Cause: err}
 		}
 	}
 	return nil

@@ -1,4 +1,4 @@
-package launch
+package helper
 
 import (
 	"errors"
@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/vzctl/vzctl/sdk/fault"
+	"github.com/vzctl/vzctl/guest/vminitd/failure"
 )
 
 // defaultPath is PATH where the environment has none.
@@ -49,7 +49,7 @@ func find(name string, env []string) (string, error) {
 	if denied != nil {
 		return "", executeError(name, denied)
 	}
-	return "", &fault.Error{Reason: fault.NotFound, Op: opExecute, Subject: name, Cause: errors.New("executable file not found in PATH")}
+	return "", &failure.Error{Reason: failure.NotFound, Op: opExecute, Subject: name, Cause: errors.New("executable file not found in PATH")}
 }
 
 func executable(path string) error {
@@ -65,12 +65,12 @@ func executable(path string) error {
 
 // executeError says why execve(2) refused a program.
 func executeError(name string, err error) error {
-	e := &fault.Error{Reason: fault.Invalid, Op: opExecute, Subject: name, Cause: err}
+	e := &failure.Error{Reason: failure.Invalid, Op: opExecute, Subject: name, Cause: err}
 	switch {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
-		e.Reason, e.Cause = fault.NotFound, errors.New("no such file, or its interpreter is missing")
+		e.Reason, e.Cause = failure.NotFound, errors.New("no such file, or its interpreter is missing")
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-		e.Reason = fault.PermissionDenied
+		e.Reason = failure.PermissionDenied
 	case errors.Is(err, unix.ENOEXEC):
 		e.Cause = errors.New("exec format error")
 		e.Hint = "is it a program of this architecture, or a script without its #! line?"

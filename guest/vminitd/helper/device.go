@@ -1,4 +1,4 @@
-package launch
+package helper
 
 import (
 	"errors"
@@ -9,7 +9,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"github.com/vzctl/vzctl/sdk/fault"
+	"github.com/vzctl/vzctl/guest/vminitd/failure"
 )
 
 var modeAll = fs.FileMode(0o666)
@@ -20,7 +20,7 @@ func makeDevices(devices []specs.LinuxDevice) error {
 	defer unix.Umask(old)
 	for _, d := range append(standardDevices(), devices...) {
 		if err := makeDevice(d); err != nil {
-			return &fault.Error{Reason: fault.Invalid, Op: "make device", Subject: d.Path, Cause: err}
+			return &failure.Error{Reason: failure.Invalid, Op: "make device", Subject: d.Path, Cause: err}
 		}
 	}
 	for _, link := range [][2]string{

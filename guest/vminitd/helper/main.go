@@ -1,4 +1,4 @@
-package launch
+package helper
 
 import (
 	"encoding/binary"
@@ -13,7 +13,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"github.com/vzctl/vzctl/sdk/fault"
+	"github.com/vzctl/vzctl/guest/vminitd/failure"
 )
 
 // Descriptors that Start leaves.
@@ -22,21 +22,28 @@ const (
 	joinFD   = 4 // the process whose namespaces are joined; not of a first process
 )
 
-// Main is the helper's program. It does not return.
-func Main() {
+// See the package comment for why this is an init function.
+func init() {
+	if len(os.Args) > 0 && os.Args[0] == Name {
+		run()
+	}
+}
+
+// run is the helper's program. It does not return.
+func run() {
 	// Namespaces, identity and privileges are a thread's own in Linux, and the thread that executes is the one that counts.
 	runtime.LockOSThread()
 	unix.CloseOnExec(socketFD)
 	socket := os.NewFile(socketFD, "launch")
-	err := run(socket)
+	err := become(socket)
 	if _, writeErr := socket.Write(encodeError(err)); writeErr != nil {
 		fmt.Fprintln(os.Stderr, Name+":", errors.Join(err, writeErr))
 	}
 	os.Exit(1)
 }
 
-// run becomes the container's process, or says why it cannot.
-func run(socket *os.File) error {
+// become makes the container's process of this one, or says why it cannot.
+func become(socket *os.File) error {
 	config, stdio, err := receiveConfig(socket)
 	if err != nil {
 		return fmt.Errorf("receive the configuration: %w", err)
@@ -96,10 +103,10 @@ func receiveConfig(socket *os.File) (*Config, []int, error) {
 		return nil, nil, err
 	}
 	size := binary.BigEndian.Uint32(length)
-	if n != len(length) || size > maxConfig {
+	if n != len(length) || size > MaxConfig {
 		return nil, nil, io.ErrUnexpectedEOF
 	}
-	fds, err := descriptors(rights[:rightsLength])
+	fds, err := Descriptors(rights[:rightsLength])
 	if err != nil {
 		return nil, nil, err
 	}
@@ -126,7 +133,7 @@ func join() error {
 	}
 	const all = unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWNET
 	if err := unix.Setns(joinFD, all); err != nil {
-		return &fault.Error{Reason: fault.FailedPrecondition, Op: "join the container", Cause: err}
+		return &failure.Error{Reason: failure.FailedPrecondition, Op: "join the container", Cause: err}
 	}
 	return nil
 }
@@ -148,7 +155,7 @@ func enter(cwd string) error {
 		err = errors.Join(unix.Fchdir(fd), unix.Close(fd))
 	}
 	if err != nil {
-		return &fault.Error{Reason: fault.Invalid, Op: "enter working directory", Subject: cwd, Cause: err}
+		return &failure.Error{Reason: failure.Invalid, Op: "enter working directory", Subject: cwd, Cause: err}
 	}
 	return nil
 }
@@ -159,7 +166,7 @@ func execute(socket io.Writer, args, env []string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := socket.Write([]byte{messageExecute}); err != nil {
+	if _, err := socket.Write([]byte{MessageExecute}); err != nil {
 		return err
 	}
 	return executeError(args[0], syscall.Exec(path, args, env))
@@ -178,4 +185,20 @@ func environment(p *specs.Process, home string) []string {
 		env = append(env, "TERM=xterm")
 	}
 	return env
+}
+
+// Descriptors returns the descriptors of a control message.
+func Descriptors(rights []byte) (fds []int, err error) {
+	messages, err := unix.ParseSocketControlMessage(rights)
+	if err != nil {
+		return nil, err
+	}
+	for i := range messages {
+		some, err := unix.ParseUnixRights(&messages[i])
+		if err != nil {
+			return nil, err
+		}
+		fds = append(fds, some...)
+	}
+	return fds, nil
 }

@@ -1,4 +1,4 @@
-package launch
+package helper
 
 import (
 	"errors"
@@ -8,8 +8,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"github.com/vzctl/vzctl/guest/vminitd/unenforced"
-	"github.com/vzctl/vzctl/sdk/fault"
+	"github.com/vzctl/vzctl/guest/vminitd/failure"
 )
 
 // Mounts are made with the new mount API: made first, with sources in vminitd's eyes, and put in place later, inside the container's root, by
@@ -96,17 +95,17 @@ type prepared struct {
 // prepare makes a mount of the spec. Runs while the machine's root is still the process's.
 func prepare(m specs.Mount) (p prepared, err error) {
 	defer func() {
-		if err != nil && fault.ReasonOf(err) == fault.Internal {
-			err = &fault.Error{Reason: fault.Invalid, Op: "mount", Subject: m.Destination, Cause: err}
+		if err != nil && failure.ReasonOf(err) == failure.Internal {
+			err = &failure.Error{Reason: failure.Invalid, Op: "mount", Subject: m.Destination, Cause: err}
 		}
 	}()
-	if err := unenforced.If(len(m.UIDMappings)+len(m.GIDMappings) > 0, "mounts.uidMappings"); err != nil {
+	if err := failure.Unenforced(len(m.UIDMappings)+len(m.GIDMappings) > 0, "mounts.uidMappings"); err != nil {
 		return p, err
 	}
 	o := parseOptions(m.Options)
 	p = prepared{destination: m.Destination, directory: true, strict: m.Type == "proc" || m.Type == "sysfs", propagation: o.propagation}
 	if o.bind || m.Type == "bind" {
-		if err := unenforced.If(len(o.data) > 0, "option "+strings.Join(o.data, ",")+" of a bind mount"); err != nil {
+		if err := failure.Unenforced(len(o.data) > 0, "option "+strings.Join(o.data, ",")+" of a bind mount"); err != nil {
 			return p, err
 		}
 		p.fd, p.directory, err = cloneTree(m.Source, o)
@@ -202,7 +201,7 @@ func (p prepared) place() error {
 }
 
 func (p prepared) failed(err error) error {
-	return &fault.Error{Reason: fault.Invalid, Op: "mount", Subject: p.destination, Cause: err}
+	return &failure.Error{Reason: failure.Invalid, Op: "mount", Subject: p.destination, Cause: err}
 }
 
 // moveTo attaches a mount at an open place.

@@ -1,4 +1,4 @@
-package launch
+package helper
 
 import (
 	"errors"
@@ -8,7 +8,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"github.com/vzctl/vzctl/sdk/fault"
+	"github.com/vzctl/vzctl/guest/vminitd/failure"
 )
 
 // buildRoot gives a first process its root and what is mounted in it. The process is alone in new namespaces. Masks, and what makes the root
@@ -50,7 +50,7 @@ func buildRoot(i *Init, cwd string) error {
 	}
 	fd, err := directory(cwd) // while the root can still be written
 	if err != nil {
-		return &fault.Error{Reason: fault.Invalid, Op: "make working directory", Subject: cwd, Cause: err}
+		return &failure.Error{Reason: failure.Invalid, Op: "make working directory", Subject: cwd, Cause: err}
 	}
 	return unix.Close(fd)
 }
@@ -58,12 +58,12 @@ func buildRoot(i *Init, cwd string) error {
 func names(i *Init) error {
 	if i.Hostname != "" {
 		if err := unix.Sethostname([]byte(i.Hostname)); err != nil {
-			return &fault.Error{Reason: fault.Invalid, Op: "set host name", Subject: i.Hostname, Cause: err}
+			return &failure.Error{Reason: failure.Invalid, Op: "set host name", Subject: i.Hostname, Cause: err}
 		}
 	}
 	if i.Domainname != "" {
 		if err := unix.Setdomainname([]byte(i.Domainname)); err != nil {
-			return &fault.Error{Reason: fault.Invalid, Op: "set domain name", Subject: i.Domainname, Cause: err}
+			return &failure.Error{Reason: failure.Invalid, Op: "set domain name", Subject: i.Domainname, Cause: err}
 		}
 	}
 	return nil
@@ -107,7 +107,7 @@ func setSysctls(sysctl map[string]string) error {
 			err = errors.Join(err, unix.Close(fd))
 		}
 		if err != nil {
-			return &fault.Error{Reason: fault.Invalid, Op: "set sysctl", Subject: name, Cause: err}
+			return &failure.Error{Reason: failure.Invalid, Op: "set sysctl", Subject: name, Cause: err}
 		}
 	}
 	return nil
@@ -139,12 +139,12 @@ func pivot(root string) error {
 func sealRoot(i *Init) error {
 	for _, path := range i.ReadonlyPaths {
 		if err := protect(path); err != nil {
-			return &fault.Error{Reason: fault.Internal, Op: "protect", Subject: path, Cause: err}
+			return &failure.Error{Reason: failure.Internal, Op: "protect", Subject: path, Cause: err}
 		}
 	}
 	for _, path := range i.MaskedPaths {
 		if err := mask(path); err != nil {
-			return &fault.Error{Reason: fault.Internal, Op: "mask", Subject: path, Cause: err}
+			return &failure.Error{Reason: failure.Internal, Op: "mask", Subject: path, Cause: err}
 		}
 	}
 	root := unix.MountAttr{}
@@ -152,7 +152,7 @@ func sealRoot(i *Init) error {
 	if i.Propagation != "" {
 		kind, recursive, known := propagation(i.Propagation)
 		if !known {
-			return &fault.Error{Reason: fault.Invalid, Op: "set propagation", Subject: i.Propagation, Cause: errors.New("there is none of that name")}
+			return &failure.Error{Reason: failure.Invalid, Op: "set propagation", Subject: i.Propagation, Cause: errors.New("there is none of that name")}
 		}
 		root.Propagation = kind
 		if recursive {

@@ -1,4 +1,4 @@
-package launch
+package helper
 
 import (
 	"errors"
@@ -31,7 +31,7 @@ func openTerminal(socket *os.File, size *specs.Box, uid int, console bool) (stdi
 			return nil, fmt.Errorf("make /dev/console: %w", err)
 		}
 	}
-	if err := unix.Sendmsg(int(socket.Fd()), []byte{messageTerminal}, unix.UnixRights(master), nil, unix.MSG_NOSIGNAL); err != nil {
+	if err := unix.Sendmsg(int(socket.Fd()), []byte{MessageTerminal}, unix.UnixRights(master), nil, unix.MSG_NOSIGNAL); err != nil {
 		return nil, err
 	}
 	return []int{slave, slave, slave}, unix.Close(master)

@@ -1,0 +1,91 @@
+// Package helper is what a new process runs, vminitd's own program again, until it becomes a process of a container. A helper is needed because much of
+// what a process is can only be set by itself, between fork and exec, where Go code cannot run. Package launch makes the process and speaks to it.
+//
+// It takes over in an init function (main.go), before the packages that serve the host have set themselves up, which would take several times as
+// long as all the helper does. Go initializes packages in the order of their import paths, as far as their imports allow; so this package must import
+// nothing that leads to google.golang.org or net. A test makes sure of it.
+//
+// The steps: root.go and mount.go build the root, terminal.go and user.go what their names say, privilege.go takes away what the process
+// shall not have, find.go finds the program.
+package helper
+
+import (
+	"encoding/json"
+	"errors"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/vzctl/vzctl/guest/vminitd/failure"
+)
+
+// Name is the zeroth argument of a helper.
+const Name = "vzctl-launch"
+
+// Config is what a helper is told.
+type Config struct {
+	// Init is set for a container's first process, which builds the root. Others join.
+	Init    *Init `json:",omitempty"`
+	Process *specs.Process
+	// User is in place of Process.User unless empty: "name", "uid", "name:group", ...
+	User    string              `json:",omitempty"`
+	Seccomp *specs.LinuxSeccomp `json:",omitempty"`
+}
+
+// Init is how the root is built.
+type Init struct {
+	Rootfs               string // where the root file system is mounted, in vminitd's eyes
+	ReadOnly             bool
+	Hostname, Domainname string // set if the container has its own UTS namespace
+	CgroupNamespace      bool
+	NetworkNamespace     bool
+	Mounts               []specs.Mount
+	Files                []File
+	Devices              []specs.LinuxDevice
+	Sysctl               map[string]string
+	MaskedPaths          []string
+	ReadonlyPaths        []string
+	Propagation          string
+}
+
+// File is put over a file of the container.
+type File struct{ Source, Destination string }
+
+// The messages of a helper: one byte, then what belongs to it.
+const (
+	MessageTerminal = 'T' // with the descriptor of the terminal's master
+	MessageExecute  = 'X' // all is done but execve(2)
+	MessageError    = 'E' // a failure, to the end of the stream
+)
+
+// MaxConfig bounds a configuration, in bytes; the kernel takes 2 MiB of arguments and environment.
+const MaxConfig = 8 << 20
+
+// wire is a failure on its way.
+type wire struct {
+	Reason                   failure.Reason
+	Op, Subject, Cause, Hint string
+}
+
+func encodeError(err error) []byte {
+	w := wire{Reason: failure.Internal, Op: "start process", Cause: err.Error()}
+	if e, ok := errors.AsType[*failure.Error](err); ok {
+		w = wire{Reason: e.Reason, Op: e.Op, Subject: e.Subject, Hint: e.Hint}
+		if e.Cause != nil {
+			w.Cause = e.Cause.Error()
+		}
+	}
+	text, err := json.Marshal(w)
+	if err != nil {
+		return nil
+	}
+	return append([]byte{MessageError}, text...)
+}
+
+// DecodeError returns the failure that follows MessageError.
+func DecodeError(text []byte) error {
+	var w wire
+	if err := json.Unmarshal(text, &w); err != nil {
+		return &failure.Error{Reason: failure.Internal, Op: "start process", Cause: errors.New("the launch helper's error is damaged")}
+	}
+	return &failure.Error{Reason: w.Reason, Op: w.Op, Subject: w.Subject, Cause: errors.New(w.Cause), Hint: w.Hint}
+}
