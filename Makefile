@@ -37,7 +37,7 @@ plugins:
 
 initrd:
 	@mkdir -p build libexec/vzctl
-	GOOS=linux GOARCH=$(OCIARCH) $(GOBUILD) -o build/vminitd ./guest/vminitd
+	GOOS=linux GOARCH=$(OCIARCH) $(GOBUILD) -tags grpcnotrace -o build/vminitd ./guest/vminitd
 	go run ./guest/initrd -o libexec/vzctl/initrd.cpio build/vminitd
 
 kernel:
