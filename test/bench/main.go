@@ -58,13 +58,14 @@ func run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
+	load := loadAverage() // before this program adds to it
 	s, err := newStage(ctx, max(1, *count))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	var failed []error
-	report := report{machine: s.describe(ctx)}
+	report := report{machine: s.describe(ctx), load: load}
 	for _, r := range chosen {
 		fmt.Fprintf(os.Stderr, "bench: %s: %s, against: %s\n", r.name, r.what, r.reference)
 		measured, err := r.measure(ctx, s)

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 )
@@ -42,6 +43,7 @@ func (u unit) name() string { return [...]string{"ms", "MB", "MB/s"}[u] }
 // report collects the rows as they are measured.
 type report struct {
 	machine  string
+	load     float64 // when the run began
 	lines    []string
 	notes    []string
 	timeline string
@@ -85,12 +87,26 @@ func spread(u unit, values []float64) string {
 	return fmt.Sprintf("%s %s (%s to %s)", u.format(median(values)), u.name(), u.format(slices.Min(values)), u.format(slices.Max(values)))
 }
 
+// quietLoad is what a machine may do besides without spoiling the ratios.
+const quietLoad = 0.5
+
+func loadAverage() (load float64) {
+	if text, err := os.ReadFile("/proc/loadavg"); err == nil {
+		_, _ = fmt.Sscan(string(text), &load) // 0 where there is none
+	}
+	return load
+}
+
 func (r *report) markdown() string {
 	var b strings.Builder
 	b.WriteString("# Benchmarks\n\n<!-- Written by \"make bench\". Change test/bench instead. -->\n\n")
 	b.WriteString("Each row compares vzctl with a reference measured in the same run, in turn with it. Figures are medians of the pairs (smallest to largest);\n" +
 		"the ratio is the median of the pairs' ratios. Only the ratios can be compared between machines.\n\n")
-	fmt.Fprintf(&b, "%s\n\n", r.machine)
+	fmt.Fprintf(&b, "%s Load average when the run began: %.1f.\n\n", r.machine, r.load)
+	if r.load > quietLoad {
+		b.WriteString("**The machine was busy with other things.** What has more threads than its reference then gets more of the CPUs than its reference does, so\n" +
+			"that its ratio looks better than it is; rows of many processes look worse.\n\n")
+	}
 	b.WriteString("| what | reference | vzctl | reference's | ratio | target | reached |\n|---|---|---|---|---|---|---|\n")
 	b.WriteString(strings.Join(r.lines, "\n") + "\n")
 	if len(r.notes) > 0 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -66,7 +67,7 @@ func decompressed(path string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	reader, err := gzip.NewReader(file)
+	reader, err := gzip.NewReader(bufio.NewReaderSize(file, 256<<10)) // as much at once as the plugin reads
 	if err != nil {
 		return err
 	}
