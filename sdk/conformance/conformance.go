@@ -220,10 +220,7 @@ func (e *Env) alive() bool {
 	}
 }
 
-// caches are where a program may keep, in its HOME, what it can make again; XDG_CACHE_HOME is not handed to plugins.
-var caches = map[string]bool{".cache": true, "Library": true}
-
-// nothingLeft: an ended plugin leaves no file in its TMPDIR, and none in its HOME but a cache.
+// nothingLeft: an ended plugin leaves no file in its TMPDIR, and none in its HOME.
 func (e *Env) nothingLeft() error {
 	for what, dir := range map[string]string{"HOME": e.Home, "TMPDIR": e.RuntimeDir} {
 		left, err := os.ReadDir(dir)
@@ -231,9 +228,7 @@ func (e *Env) nothingLeft() error {
 			return err
 		}
 		for _, entry := range left {
-			if what != "HOME" || !caches[entry.Name()] {
-				return fmt.Errorf("the ended plugin left %q in its %s", entry.Name(), what)
-			}
+			return fmt.Errorf("the ended plugin left %q in its %s", entry.Name(), what)
 		}
 	}
 	return nil
