@@ -39,13 +39,17 @@ func Start(t testing.TB, o Options) *Guest {
 	if _, err := g.Hello(t.Context(), &guestv1.HelloRequest{Version: "test", ProtocolMin: 1, ProtocolMax: 1}); err != nil {
 		t.Fatal(err)
 	}
-	entropy := make([]byte, 64)
-	_, _ = rand.Read(entropy) // never fails
-	_, err := g.Adopt(t.Context(), &guestv1.AdoptRequest{Entropy: entropy, Time: timestamppb.Now(), Hostname: "machine"})
-	if err != nil {
+	if err := g.adopt(); err != nil {
 		t.Fatal(err)
 	}
 	return g
+}
+
+func (g *Guest) adopt() error {
+	entropy := make([]byte, 64)
+	_, _ = rand.Read(entropy) // never fails
+	_, err := g.Adopt(g.t.Context(), &guestv1.AdoptRequest{Entropy: entropy, Time: timestamppb.Now(), Hostname: "machine"})
+	return err
 }
 
 // Connect makes a client of the VM's agent.

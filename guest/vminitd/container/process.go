@@ -72,6 +72,10 @@ func (p *Process) Start(ctx context.Context) (pid int, err error) {
 	if p.pipes != nil {
 		request.Stdio = p.pipes.Far()
 	}
+	if request.Cgroup, err = p.container.group.Open(); err != nil {
+		return 0, err
+	}
+	defer func() { _ = request.Cgroup.Close() }()
 	kills := p.container.group.OOMKills()
 	started, err := launch.Start(ctx, p.container.runtime.reaper, request)
 	if err != nil {
@@ -93,15 +97,13 @@ func (p *Process) Start(ctx context.Context) (pid int, err error) {
 	return started.Pid, nil
 }
 
-// prepare puts the new process where its container's limits hold, before it does anything.
+// prepare gives the new process its part in being killed for want of memory; it has inherited vminitd's, which is none.
 func (p *Process) prepare(pid int) error {
 	score := 0
 	if s := p.config.Process.OOMScoreAdj; s != nil {
 		score = *s
 	}
-	return errors.Join(
-		p.container.group.Add(pid),
-		os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte(strconv.Itoa(score)), 0))
+	return os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte(strconv.Itoa(score)), 0)
 }
 
 // reap waits for the end and tells those who wait.

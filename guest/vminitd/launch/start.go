@@ -29,6 +29,8 @@ type Request struct {
 	Join *reap.Child
 	// Stdio are the process's three streams; nil if it has a terminal.
 	Stdio []*os.File
+	// Cgroup is the directory of the cgroup that the process is born in; of the caller.
+	Cgroup *os.File
 	// Prepare is called with the new process, before it does anything.
 	Prepare func(pid int) error
 }
@@ -80,7 +82,8 @@ func fork(reaper *reap.Reaper, r Request, socket int) (*reap.Child, error) {
 	}
 	defer func() { _ = null.Close() }()
 	// The helper's last words, if it panics, go to the console.
-	attr := &syscall.ProcAttr{Files: []uintptr{null.Fd(), null.Fd(), 2, uintptr(socket)}, Sys: &syscall.SysProcAttr{Cloneflags: r.Namespaces}}
+	attr := &syscall.ProcAttr{Files: []uintptr{null.Fd(), null.Fd(), 2, uintptr(socket)},
+		Sys: &syscall.SysProcAttr{Cloneflags: r.Namespaces, UseCgroupFD: true, CgroupFD: int(r.Cgroup.Fd())}}
 	start := func() (int, error) { return syscall.ForkExec("/proc/self/exe", []string{helper.Name}, attr) }
 	if r.Join == nil {
 		return reaper.Start(start)
