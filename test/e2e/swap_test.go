@@ -85,11 +85,17 @@ func TestE2EAnOrdinaryUser(t *testing.T) {
 	}
 	const user = 65534
 	p := alone(t)
-	for _, dir := range []string{"run", "home"} {
-		if err := os.Mkdir(filepath.Join(p.root, dir), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chown(filepath.Join(p.root, dir), user, user); err != nil {
+	run, err := os.MkdirTemp("", "run-") // short, as sockets want it
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(run) })
+	home := filepath.Join(p.root, "home")
+	if err := os.Mkdir(home, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{run, home} {
+		if err := os.Chown(dir, user, user); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -104,8 +110,8 @@ func TestE2EAnOrdinaryUser(t *testing.T) {
 		}
 	}
 	rootless := *p
-	rootless.root = filepath.Join(p.root, "home", ".local", "share", "vzctl")
-	rootless.env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + filepath.Join(p.root, "home"), "XDG_RUNTIME_DIR=" + filepath.Join(p.root, "run")}
+	rootless.root = filepath.Join(home, ".local", "share", "vzctl")
+	rootless.env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "XDG_RUNTIME_DIR=" + run}
 	rootless.command = func(ctx context.Context, args ...string) *exec.Cmd {
 		cmd := exec.CommandContext(ctx, filepath.Join(installed, "bin", "vzctl"), args...)
 		cmd.Env, cmd.Dir = rootless.env, "/"
@@ -133,7 +139,7 @@ func TestE2EAnOrdinaryUser(t *testing.T) {
 	p.must("rm", "web")
 	p.nothingRuns()
 	// Nobody else reads it.
-	err := filepath.WalkDir(p.root, func(path string, _ os.DirEntry, err error) error {
+	err = filepath.WalkDir(p.root, func(path string, _ os.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
