@@ -99,6 +99,10 @@ func findAccount(name string, u specs.User, passwd, group io.Reader) (account, e
 	if err := a.findGroups(name, groupName, hasGroup, member, group); err != nil {
 		return a, err
 	}
+	if name != "" && !slices.Contains(a.groups, a.gid) {
+		// As login does: who gives up its group by setgid keeps what the group was denied (CVE-2022-2989).
+		a.groups = append([]int{a.gid}, a.groups...)
+	}
 	for _, g := range u.AdditionalGids {
 		a.groups = append(a.groups, int(g))
 	}
