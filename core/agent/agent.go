@@ -95,6 +95,12 @@ func (c *Client) hello(ctx context.Context, version string) error {
 	return nil
 }
 
+// Answers returns once the agent has answered. It changes nothing in the guest.
+func (c *Client) Answers(ctx context.Context) error {
+	_, err := c.AgentClient.Hello(ctx, &guestv1.HelloRequest{ProtocolMin: protocolMin, ProtocolMax: protocolMax})
+	return err
+}
+
 // Booted tells how long after the start of its kernel the guest's init ran, and when it answered the first call.
 func (c *Client) Booted() (initAt, answeredAt time.Duration) {
 	return time.Duration(c.Greeting.InitUptimeNanoseconds), time.Duration(c.Greeting.UptimeNanoseconds)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -16,64 +17,139 @@ import (
 )
 
 const (
-	// drainTimeout bounds how long output may follow the end of its process: a reader that is attached and does not read must not keep a VM for
-	// ever.
+	// drainTimeout bounds how long clients may take to read what was written before the end of the process: one who is attached and does not read must not keep a VM
+	// for ever. Once somebody asks for a stop, or the VM is gone, it is hurriedDrain.
 	drainTimeout = 30 * time.Second
+	hurriedDrain = 2 * time.Second
+	// logTimeout is how long output may take to the log alone.
+	logTimeout = 5 * time.Second
 	// teardownTimeout bounds the end of a sandbox as a whole.
 	teardownTimeout = time.Minute
-	// hungAfter is how long the agent's connection may be lost while the VM runs.
+	// hungAfter is how long the loss of the agent may be known before its reason is.
 	hungAfter = 5 * time.Second
+	// signalTimeout bounds the guest's answer to a signal of Stop, which has other means.
+	signalTimeout = 5 * time.Second
 )
 
 // run looks after the container until it has ended, takes everything down, and says how it was.
 func (s *Sandbox) run() {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	defer cancel(nil)
-	ended := make(chan Outcome, 3) // one for each that may say so first
-	go func() { ended <- s.awaitProcess(ctx) }()
-	go func() { ended <- s.awaitVM(ctx) }()
-	outcome := <-ended
-	if outcome.Reason == GuestHung {
-		// A VM that has just ended takes its agent with it; which of the two is told first is chance.
-		select {
-		case other := <-ended:
-			if other.Reason == VMCrashed {
-				outcome = other
-			}
-		case <-time.After(hungAfter):
-		}
+	var watching sync.WaitGroup
+	watches := []func(context.Context) Outcome{s.awaitProcess, s.awaitVM, s.awaitHang}
+	ended := make(chan Outcome, len(watches))
+	for _, watch := range watches {
+		watching.Go(func() { ended <- watch(ctx) })
 	}
+	s.outcome = reasonOf(<-ended, ended)
 	cancel(errGuestGone)
-	if outcome.Reason != VMCrashed && outcome.Reason != GuestHung {
-		s.drain()
-	} else {
+	close(s.ending)
+	if s.outcome.Reason == VMCrashed || s.outcome.Reason == GuestHung {
 		s.setGone()
+		s.hurried.Do(func() { close(s.hurry) }) // what has left the VM is on its way, and no more comes
 	}
+	s.drain()
 	bounded, stop := context.WithTimeout(context.Background(), teardownTimeout)
 	defer stop()
 	if err := s.done.Undo(bounded); err != nil {
 		s.env.Logger.Error("the sandbox did not end cleanly", "error", err)
 	}
-	s.outcome = outcome
+	s.forgetAll()
+	watching.Wait()
 	close(s.stopped)
 }
 
-// drain lets what the process wrote last reach the log and those attached.
+// reasonOf returns how the container ended. A VM that ends takes its agent with it; which of the two is told first is chance.
+func reasonOf(outcome Outcome, others <-chan Outcome) Outcome {
+	patience := time.NewTimer(hungAfter)
+	defer patience.Stop()
+	for outcome.Reason == GuestHung {
+		select {
+		case other := <-others:
+			if other.Reason != GuestHung {
+				return other
+			}
+		case <-patience.C:
+			return outcome
+		}
+	}
+	return outcome
+}
+
+// drain lets what the process wrote last reach those attached and the log, and at least the log.
 func (s *Sandbox) drain() {
 	drained := make(chan struct{})
-	go func() { s.pumps.Wait(); close(drained) }()
+	go func() { s.pumps.Wait(); close(drained) }() // the undo of the streams ends the pumps
+	late := time.NewTimer(drainTimeout)
+	defer late.Stop()
 	select {
 	case <-drained:
-	case <-time.After(drainTimeout):
-		s.env.Logger.Warn("whoever is attached does not read; output is lost to them")
+		return
+	case <-late.C:
+	case <-s.hurry:
+		select {
+		case <-drained:
+			return
+		case <-time.After(hurriedDrain):
+		}
 	}
+	s.Stdout.End()
+	s.Stderr.End()
+	if s.vmGone() {
+		return
+	}
+	select {
+	case <-drained:
+	case <-time.After(logTimeout):
+	}
+	s.env.Logger.Warn("output is lost to whoever is attached and does not read it")
+}
+
+// probing is how a guest that has stopped answering is told from one that is slow. An emulated machine under load takes seconds for what takes a
+// millisecond otherwise; a probe waits many times that, and one alone proves nothing: this very process may have been held up.
+type probing struct {
+	every    time.Duration
+	patience time.Duration // with each probe
+	misses   int           // in a row, that prove it
+}
+
+// With these a hung guest is found out 40 to 50 s after it has hung.
+var defaultProbing = probing{every: 10 * time.Second, patience: 20 * time.Second, misses: 2}
+
+// awaitHang returns when the agent does not answer although its connection stands, or at the end of ctx.
+func (s *Sandbox) awaitHang(ctx context.Context) Outcome {
+	for missed := 0; missed < s.probing.misses; {
+		if missed == 0 {
+			select {
+			case <-time.After(s.probing.every):
+			case <-ctx.Done():
+				return Outcome{}
+			}
+		}
+		probe, cancel := context.WithTimeout(ctx, s.probing.patience)
+		err := s.guest.Answers(probe)
+		late := probe.Err() != nil
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return Outcome{}
+		case err != nil && late:
+			missed++
+		default:
+			missed = 0 // it has answered; a lost connection is noticed by who waits for the process
+		}
+	}
+	return hung(fmt.Sprintf("the guest's agent has not answered for %s", time.Duration(s.probing.misses)*s.probing.patience))
+}
+
+func hung(message string) Outcome {
+	return Outcome{Code: codeOfCrash, Reason: GuestHung, Message: message, Time: time.Now()}
 }
 
 // awaitProcess returns how the init process ended.
 func (s *Sandbox) awaitProcess(ctx context.Context) Outcome {
-	answer, err := s.guest.WaitProcess(ctx, &guestv1.WaitProcessRequest{ContainerId: s.spec.ContainerID, ProcessId: agent.InitProcess})
+	answer, err := s.guest.WaitProcess(ctx, s.waitRequest(agent.InitProcess))
 	if err != nil {
-		return Outcome{Code: codeOfCrash, Reason: GuestHung, Message: fmt.Sprintf("the guest's agent stopped answering: %v", err), Time: time.Now()}
+		return hung(fmt.Sprintf("the guest's agent stopped answering: %v", err))
 	}
 	return s.processOutcome(answer.GetExit())
 }
@@ -133,26 +209,33 @@ const sigkill = 9
 // Stop sends a signal to the container's process, SIGKILL after the timeout, and returns when the sandbox is gone. If not even that ends the process the VM is
 // ended. Calls may overlap; the most impatient wins.
 func (s *Sandbox) Stop(ctx context.Context, signal int, timeout time.Duration) error {
-	if err := s.Signal(ctx, agent.InitProcess, signal); err != nil && !ended(err) {
-		s.env.Logger.Warn("cannot signal the container", "signal", signal, "error", err)
-	}
+	s.hurried.Do(func() { close(s.hurry) })
+	s.signalInit(ctx, signal)
 	for _, patience := range []time.Duration{timeout, agentShutdown} {
 		select {
-		case <-s.stopped:
-			return nil
+		case <-s.ending:
+			_, err := s.Wait(ctx)
+			return err
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(patience):
 		}
-		if err := s.Signal(ctx, agent.InitProcess, sigkill); err != nil && !ended(err) {
-			s.env.Logger.Warn("cannot kill the container", "error", err)
-		}
+		s.signalInit(ctx, sigkill)
 	}
-	if _, err := s.hypervisor.Stop(ctx, s.spec.VirtualMachineID, hypervisor.Kill); err != nil {
+	// A plugin that is dead has taken its VM with it.
+	if _, err := s.hypervisor.Stop(ctx, s.spec.VirtualMachineID, hypervisor.Kill); err != nil && !s.pluginGone() {
 		return err
 	}
 	_, err := s.Wait(ctx)
 	return err
+}
+
+func (s *Sandbox) signalInit(ctx context.Context, signal int) {
+	ctx, cancel := context.WithTimeout(ctx, signalTimeout)
+	defer cancel()
+	if err := s.Signal(ctx, agent.InitProcess, signal); err != nil && !ended(err) {
+		s.env.Logger.Warn("cannot signal the container", "signal", signal, "error", err)
+	}
 }
 
 // ended reports whether an error says that the process has ended already.

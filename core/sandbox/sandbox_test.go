@@ -27,7 +27,9 @@ func TestEachStepOfAStartFailingInTurnLeavesNothing(t *testing.T) {
 				t.Errorf("left: %q, after %q", left, w.calls)
 			}
 			near, far := pair(t)
-			s.Stdout.Attach(near)
+			if err := s.Stdout.Attach(near, nil); err != nil {
+				t.Fatal(err)
+			}
 			if _, err := io.ReadAll(far); err != nil {
 				t.Errorf("one attached is left waiting: %v", err)
 			}
@@ -53,7 +55,9 @@ func TestAContainerEndsWithItsExitCodeAllItsOutputAndNothingLeft(t *testing.T) {
 	w := newWorld(t)
 	s := w.start()
 	near, far := pair(t)
-	s.Stdout.Attach(near)
+	if err := s.Stdout.Attach(near, nil); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := io.WriteString(w.process[guestv1.StreamKind_STREAM_KIND_STDOUT], "last words"); err != nil {
 		t.Fatal(err)
 	}

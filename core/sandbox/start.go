@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -30,14 +31,19 @@ type Sandbox struct {
 
 	done    *steps.Done
 	pumps   sync.WaitGroup
-	stopped chan struct{} // closed once all is torn down
+	hurry   chan struct{} // closed by the first Stop
+	hurried sync.Once
+	ending  chan struct{} // closed once outcome is set
 	outcome Outcome
+	stopped chan struct{} // closed once all is torn down
+	probing probing
 
 	shutDown bool // the guest has said that it powers off
 
 	mu       sync.Mutex
-	gone     bool // the VM, or its agent, has ended by itself
-	procs    map[string]*execProcess
+	gone     bool                    // the VM, or its agent, has ended by itself
+	procs    map[string]*execProcess // nil once none can run any more
+	tending  sync.WaitGroup
 	nextProc int
 }
 
@@ -49,14 +55,14 @@ func (s *Sandbox) steps() []steps.Step {
 		s.createVMStep("hypervisor", "network"),
 		s.startVMStep("create vm"),
 		s.agentStep("start vm"),
-		s.adoptStep(agentStepName, "network"),
-		s.containerStep("adopt"),
+		answered(s.adoptStep(agentStepName, "network")),
+		answered(s.containerStep("adopt")),
 	}
 	if s.spec.Terminal {
 		// A terminal is made by the process itself, and holds what was written until somebody reads.
-		return append(list, s.releaseStep("container"), s.processStep("release"), s.streamsStep("process"))
+		return append(list, s.releaseStep("container"), answered(s.processStep("release")), answered(s.streamsStep("process")))
 	}
-	return append(list, s.streamsStep("container"), s.releaseStep("streams"), s.processStep("release"))
+	return append(list, answered(s.streamsStep("container")), s.releaseStep("streams"), answered(s.processStep("release")))
 }
 
 // New prepares a sandbox; nothing runs yet, but streams can be attached.
@@ -65,7 +71,8 @@ func New(spec Spec, env Environment) *Sandbox {
 		spec.VirtualMachineID = spec.ID
 	}
 	return &Sandbox{spec: spec, env: env, Stdin: stdio.NewInput(), Stdout: &stdio.Output{}, Stderr: &stdio.Output{},
-		stopped: make(chan struct{}), procs: map[string]*execProcess{}}
+		hurry: make(chan struct{}), ending: make(chan struct{}), stopped: make(chan struct{}), probing: defaultProbing,
+		procs: map[string]*execProcess{}}
 }
 
 // Start returns when the container's process runs. After an error nothing is left of the sandbox.
@@ -123,6 +130,31 @@ func (s *Sandbox) Wait(ctx context.Context) (Outcome, error) {
 
 // Stopped is closed when Wait would return.
 func (s *Sandbox) Stopped() <-chan struct{} { return s.stopped }
+
+// answered bounds a step that waits for the guest.
+func answered(step steps.Step) steps.Step {
+	do := step.Do
+	step.Do = func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeoutCause(ctx, guestAnswer, errors.New("the guest does not answer; vzctl logs --boot shows its console"))
+		defer cancel()
+		if err := do(ctx); err != nil {
+			return explained(ctx, err)
+		}
+		return nil
+	}
+	return step
+}
+
+// explained puts the reason for which ctx ended in the place of an error that only says that it did.
+func explained(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// guestAnswer is how long a guest that has booted may take for one request.
+const guestAnswer = 2 * time.Minute
 
 // guestBoot is how long a VM may take from its start to the agent's answer. Emulation on a loaded machine is slow.
 const guestBoot = 2 * time.Minute

@@ -5,12 +5,14 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/vzctl/vzctl/core/steps"
 	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
+	"github.com/vzctl/vzctl/sdk/hostpath"
 	"github.com/vzctl/vzctl/sdk/hypervisor"
 	"github.com/vzctl/vzctl/sdk/network"
 )
@@ -25,10 +27,12 @@ func (s *Sandbox) agentStep(needs ...string) steps.Step {
 	return steps.Step{Name: agentStepName, Needs: needs,
 		Do: func(ctx context.Context) error {
 			ctx, cancel := context.WithCancelCause(ctx)
-			defer cancel(nil)
 			ctx, stop := context.WithTimeoutCause(ctx, guestBoot, errors.New("the guest did not boot in time; vzctl logs --boot shows its console"))
 			defer stop()
-			go func() {
+			var watching sync.WaitGroup
+			defer watching.Wait()
+			defer cancel(nil)
+			watching.Go(func() {
 				err := s.hypervisor.Watch(ctx, s.spec.VirtualMachineID, func(vm hypervisor.VM) {
 					if vm.State == hypervisor.Stopped {
 						cancel(vmEnded("while booting", vm.Exit))
@@ -37,7 +41,11 @@ func (s *Sandbox) agentStep(needs ...string) steps.Step {
 				if err != nil && ctx.Err() == nil {
 					cancel(err)
 				}
-			}()
+			})
+			// The plugin says where the socket is; nothing but a socket of this sandbox is spoken to.
+			if err := hostpath.Socket(s.spec.RuntimeDir, s.vm.VsockPath); err != nil {
+				return err
+			}
 			guest, err := s.env.Dial(ctx, s.vm.VsockPath)
 			if err != nil {
 				if cause := context.Cause(ctx); cause != nil {

@@ -2,15 +2,18 @@ package sandbox
 
 import (
 	"context"
+	"errors"
 
 	"github.com/vzctl/vzctl/core/steps"
+	"github.com/vzctl/vzctl/sdk/hostpath"
 	"github.com/vzctl/vzctl/sdk/hypervisor"
+	"github.com/vzctl/vzctl/sdk/network"
 )
 
 // networkStep gets the sandbox a place on its network, over a kind of link that the hypervisor takes.
 func (s *Sandbox) networkStep(needs ...string) steps.Step {
 	return steps.Step{Name: "network", Needs: needs,
-		Do: func(ctx context.Context) (err error) {
+		Do: func(ctx context.Context) error {
 			if s.spec.Network == "" {
 				return nil
 			}
@@ -20,8 +23,16 @@ func (s *Sandbox) networkStep(needs ...string) steps.Step {
 			request.EndpointID = s.spec.ID
 			request.LinkTypes = s.hypervisor.Info().Capabilities[hypervisor.CapabilityLink]
 			request.LinkDir = s.spec.RuntimeDir
-			s.lease, err = s.env.Attach(ctx, request)
-			return err
+			lease, err := s.env.Attach(ctx, request)
+			if err != nil {
+				return err
+			}
+			// The hypervisor will open these paths for whoever named them.
+			if err := checkLink(s.spec.RuntimeDir, lease.Endpoint().Link); err != nil {
+				return errors.Join(err, lease.Close(context.WithoutCancel(ctx)))
+			}
+			s.lease = lease
+			return nil
 		},
 		Undo: func(ctx context.Context) error {
 			if s.lease == nil {
@@ -30,4 +41,15 @@ func (s *Sandbox) networkStep(needs ...string) steps.Step {
 			return s.lease.Close(ctx)
 		},
 	}
+}
+
+// checkLink refuses a link whose sockets lie elsewhere than where they were asked for.
+func checkLink(dir string, link network.Link) error {
+	if link.UnixDatagram != nil {
+		return errors.Join(hostpath.Within(dir, link.UnixDatagram.VMPath), hostpath.Within(dir, link.UnixDatagram.NetworkPath))
+	}
+	if link.UnixStream != nil {
+		return hostpath.Within(dir, link.UnixStream.NetworkPath)
+	}
+	return nil
 }

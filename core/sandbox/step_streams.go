@@ -103,8 +103,10 @@ func (s *Sandbox) streamsStep(needs ...string) steps.Step {
 			return nil
 		},
 		Undo: func(context.Context) error {
-			// Readers that have not seen the end by now never will.
 			err := s.streams.close()
+			// A client that does not read holds its pump until it is let go.
+			s.Stdout.End()
+			s.Stderr.End()
 			s.pumps.Wait()
 			return err
 		},

@@ -18,6 +18,7 @@ import (
 	"github.com/vzctl/vzctl/sdk"
 	"github.com/vzctl/vzctl/sdk/hypervisor"
 	"github.com/vzctl/vzctl/sdk/network"
+	"github.com/vzctl/vzctl/sdk/plugintest"
 	"github.com/vzctl/vzctl/sdk/rootfs"
 )
 
@@ -34,11 +35,26 @@ type world struct {
 	log     []byte
 	process map[guestv1.StreamKind]net.Conn // the guest's ends
 	shut    chan struct{}
+	dir     string // with the VM's socket
+	vsock   string // as the plugin tells it
+	answers func(ctx context.Context) error
+	link    network.Link
+	probing probing
+	exec    map[string]*execution
 }
 
 func newWorld(t *testing.T) *world {
-	return &world{t: t, fail: map[string]error{}, ended: make(chan *guestv1.Exit, 1), vmEnds: make(chan *hypervisor.Exit, 1),
-		process: map[guestv1.StreamKind]net.Conn{}, shut: make(chan struct{})}
+	dir := plugintest.RuntimeDir(t)
+	w := &world{t: t, fail: map[string]error{}, ended: make(chan *guestv1.Exit, 1), vmEnds: make(chan *hypervisor.Exit, 1),
+		process: map[guestv1.StreamKind]net.Conn{}, shut: make(chan struct{}), dir: dir, vsock: filepath.Join(dir, "vsock"),
+		answers: func(context.Context) error { return nil }, probing: defaultProbing, exec: map[string]*execution{},
+		link: network.Link{UnixDatagram: &network.UnixDatagram{VMPath: filepath.Join(dir, "vm"), NetworkPath: filepath.Join(dir, "net")}}}
+	listener, err := net.Listen("unix", w.vsock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	return w
 }
 
 func (w *world) do(call string) error {
@@ -103,13 +119,14 @@ func (w *world) environment() Environment {
 }
 
 func (w *world) spec() Spec {
-	return Spec{ID: "box", ContainerID: "web", Network: "net", Hostname: "web", StdinOpen: true,
+	return Spec{ID: "box", ContainerID: "web", Network: "net", Hostname: "web", StdinOpen: true, RuntimeDir: w.dir,
 		Lower: []rootfs.Disk{{Path: "/base", FileSystem: "ext4", ReadOnly: true}}, Layer: &rootfs.Disk{Path: "/layer", FileSystem: "ext4"}}
 }
 
 // start brings a sandbox up, or fails the test.
 func (w *world) start() *Sandbox {
 	s := New(w.spec(), w.environment())
+	s.probing = w.probing
 	if err := s.Start(w.t.Context()); err != nil {
 		w.t.Fatal(err)
 	}
@@ -128,8 +145,8 @@ func (w *world) wait(s *Sandbox) Outcome {
 
 type lease struct{ *world }
 
-func (lease) Endpoint() network.Endpoint {
-	return network.Endpoint{MAC: "02:00:00:00:00:01", MTU: 1500, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.2/24")}}
+func (l lease) Endpoint() network.Endpoint {
+	return network.Endpoint{Link: l.link, MAC: "02:00:00:00:00:01", MTU: 1500, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.2/24")}}
 }
 
 func (l lease) Close(context.Context) error { l.gone("lease"); return l.do("detach") }
@@ -153,7 +170,7 @@ func (m *machine) Create(_ context.Context, _ string, spec hypervisor.Spec) (hyp
 		return hypervisor.VM{}, err
 	}
 	m.made("vm")
-	return hypervisor.VM{ID: spec.ID, State: hypervisor.Created, VsockPath: "/vsock"}, nil
+	return hypervisor.VM{ID: spec.ID, State: hypervisor.Created, VsockPath: m.vsock}, nil
 }
 
 func (m *machine) Start(context.Context, string) (hypervisor.VM, error) {
@@ -161,7 +178,7 @@ func (m *machine) Start(context.Context, string) (hypervisor.VM, error) {
 		return hypervisor.VM{}, err
 	}
 	m.made("running")
-	return hypervisor.VM{State: hypervisor.Running, VsockPath: "/vsock"}, nil
+	return hypervisor.VM{State: hypervisor.Running, VsockPath: m.vsock}, nil
 }
 
 func (m *machine) Stop(_ context.Context, _ string, mode hypervisor.StopMode) (hypervisor.VM, error) {
@@ -193,6 +210,7 @@ type guest struct {
 }
 
 func (g *guest) Booted() (initAt, answeredAt time.Duration) { return time.Second, 2 * time.Second }
+func (g *guest) Answers(ctx context.Context) error          { return g.answers(ctx) }
 func (g *guest) Close() error                               { g.gone("agent"); return nil }
 
 func (g *guest) Adopt(_ context.Context, r *guestv1.AdoptRequest, _ ...grpc.CallOption) (*guestv1.AdoptResponse, error) {
@@ -209,11 +227,17 @@ func (g *guest) CreateContainer(_ context.Context, r *guestv1.CreateContainerReq
 	return &guestv1.CreateContainerResponse{}, g.do("create container")
 }
 
-func (g *guest) StartProcess(context.Context, *guestv1.StartProcessRequest, ...grpc.CallOption) (*guestv1.StartProcessResponse, error) {
+func (g *guest) StartProcess(_ context.Context, r *guestv1.StartProcessRequest, _ ...grpc.CallOption) (*guestv1.StartProcessResponse, error) {
+	if r.ProcessId != "init" {
+		return &guestv1.StartProcessResponse{}, g.do("start exec")
+	}
 	return &guestv1.StartProcessResponse{}, g.do("start process")
 }
 
-func (g *guest) WaitProcess(ctx context.Context, _ *guestv1.WaitProcessRequest, _ ...grpc.CallOption) (*guestv1.WaitProcessResponse, error) {
+func (g *guest) WaitProcess(ctx context.Context, r *guestv1.WaitProcessRequest, _ ...grpc.CallOption) (*guestv1.WaitProcessResponse, error) {
+	if r.ProcessId != "init" {
+		return g.execution(r.ProcessId).wait(ctx)
+	}
 	if err := g.do("wait"); err != nil {
 		return nil, err
 	}
@@ -240,7 +264,10 @@ func (w *world) end(exit *guestv1.Exit) {
 	for _, conn := range w.process {
 		_ = conn.Close()
 	}
-	w.ended <- exit
+	select {
+	case w.ended <- exit:
+	default: // it has ended already
+	}
 }
 
 func (w *world) exits(exit *guestv1.Exit) {
@@ -260,7 +287,11 @@ func (g *guest) OpenStream(_ context.Context, r *guestv1.StreamRequest) (net.Con
 	near, far := pair(g.t)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.process[r.Kind] = far
+	if r.ProcessId != "init" {
+		g.exec[r.ProcessId].streams[r.Kind] = far
+	} else {
+		g.process[r.Kind] = far
+	}
 	return near, nil
 }
 
@@ -278,4 +309,46 @@ func pair(t *testing.T) (near, far net.Conn) {
 		t.Fatal(err)
 	}
 	return near, far
+}
+
+// execution is a further process in the guest.
+type execution struct {
+	streams map[guestv1.StreamKind]net.Conn // the guest's ends
+	ended   chan struct{}
+	deleted chan struct{}
+}
+
+func (e *execution) wait(ctx context.Context) (*guestv1.WaitProcessResponse, error) {
+	select {
+	case <-e.ended:
+		return &guestv1.WaitProcessResponse{Exit: &guestv1.Exit{Code: 7}}, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// exits ends the process and its output.
+func (e *execution) exits() {
+	for _, conn := range e.streams {
+		_ = conn.Close()
+	}
+	close(e.ended)
+}
+
+func (w *world) execution(id string) *execution {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.exec[id]
+}
+
+func (g *guest) CreateProcess(_ context.Context, r *guestv1.CreateProcessRequest, _ ...grpc.CallOption) (*guestv1.CreateProcessResponse, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.exec[r.ProcessId] = &execution{streams: map[guestv1.StreamKind]net.Conn{}, ended: make(chan struct{}), deleted: make(chan struct{})}
+	return &guestv1.CreateProcessResponse{}, nil
+}
+
+func (g *guest) DeleteProcess(_ context.Context, r *guestv1.DeleteProcessRequest, _ ...grpc.CallOption) (*guestv1.DeleteProcessResponse, error) {
+	close(g.execution(r.ProcessId).deleted)
+	return &guestv1.DeleteProcessResponse{}, nil
 }

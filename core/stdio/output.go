@@ -22,15 +22,21 @@ type Output struct {
 	ended   bool
 }
 
-// Attach adds a client, which Output closes at the end of the stream; after it, at once.
-func (o *Output) Attach(client net.Conn) {
+// Attach adds a client, which Output closes at the end of the stream; after it, at once. Before the first byte of the stream greet, if there is one, tells the client
+// that it is attached: whoever has heard it misses nothing. A client that cannot be greeted is closed and not attached.
+func (o *Output) Attach(client net.Conn, greet func() error) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if greet != nil {
+		if err := greet(); err != nil {
+			return errors.Join(err, client.Close())
+		}
+	}
 	if o.ended {
-		_ = client.Close() // the client has its end of file either way
-		return
+		return client.Close()
 	}
 	o.clients = append(o.clients, client)
+	return nil
 }
 
 // Copy reads the stream until its end. Each piece goes to the log first and then to the clients; one that fails is dropped. An error of the log is returned at the

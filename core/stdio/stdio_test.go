@@ -20,7 +20,9 @@ func TestEveryClientAndTheLogGetAllBytesInOrder(t *testing.T) {
 	var readers sync.WaitGroup
 	for range 3 {
 		near, far := net.Pipe()
-		o.Attach(near)
+		if err := o.Attach(near, nil); err != nil {
+			t.Fatal(err)
+		}
 		readers.Go(func() {
 			got, err := io.ReadAll(far)
 			if err != nil || !bytes.Equal(got, want) {
@@ -43,9 +45,13 @@ func TestAClientThatLeavesHurtsNobody(t *testing.T) {
 	if err := far.Close(); err != nil {
 		t.Fatal(err)
 	}
-	o.Attach(gone)
+	if err := o.Attach(gone, nil); err != nil {
+		t.Fatal(err)
+	}
 	near, stays := net.Pipe()
-	o.Attach(near)
+	if err := o.Attach(near, nil); err != nil {
+		t.Fatal(err)
+	}
 	got := make(chan []byte)
 	go func() { all, _ := io.ReadAll(stays); got <- all }()
 	if err := o.Copy(bytes.NewReader([]byte("all of it")), noLog); err != nil {
@@ -60,7 +66,9 @@ func TestALogThatFailsDoesNotStopTheStream(t *testing.T) {
 	var o Output
 	full := errors.New("no space left on device")
 	near, far := net.Pipe()
-	o.Attach(near)
+	if err := o.Attach(near, nil); err != nil {
+		t.Fatal(err)
+	}
 	got := make(chan []byte)
 	go func() { all, _ := io.ReadAll(far); got <- all }()
 	err := o.Copy(bytes.NewReader([]byte("output")), func([]byte) error { return full })
@@ -78,7 +86,9 @@ func TestAttachAfterTheEndEndsAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	near, far := net.Pipe()
-	o.Attach(near)
+	if err := o.Attach(near, nil); err != nil {
+		t.Fatal(err)
+	}
 	if all, err := io.ReadAll(far); err != nil || len(all) != 0 {
 		t.Errorf("read %q, %v", all, err)
 	}
@@ -132,5 +142,61 @@ func TestInputWithoutAStreamEndsWithItsContext(t *testing.T) {
 	defer cancel()
 	if err := NewInput().Copy(ctx, bytes.NewReader([]byte("x")), true); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v", err)
+	}
+}
+
+func TestWhoHasHeardThatItIsAttachedMissesNothing(t *testing.T) {
+	var o Output
+	near, far := net.Pipe()
+	src, process := io.Pipe()
+	copied := make(chan error)
+	go func() { copied <- o.Copy(src, noLog) }()
+	attached := make(chan error)
+	go func() {
+		attached <- o.Attach(near, func() error { _, err := near.Write([]byte("welcome ")); return err })
+	}()
+	greeting := make([]byte, len("welcome "))
+	if _, err := io.ReadFull(far, greeting); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _, _ = process.Write([]byte("at once")); process.Close() }()
+	if got, err := io.ReadAll(far); string(greeting)+string(got) != "welcome at once" || err != nil {
+		t.Errorf("got %q and %q, %v", greeting, got, err)
+	}
+	if err := errors.Join(<-attached, <-copied); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAClientThatCannotBeGreetedIsNotAttached(t *testing.T) {
+	var o Output
+	near, far := net.Pipe()
+	deaf := errors.New("it is gone")
+	if err := o.Attach(near, func() error { return deaf }); !errors.Is(err, deaf) {
+		t.Errorf("error %v", err)
+	}
+	if _, err := far.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("its connection: %v", err)
+	}
+	if err := o.Copy(bytes.NewReader([]byte("output")), noLog); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTheEndLetsGoOfOneWhoDoesNotRead(t *testing.T) {
+	var o Output
+	near, _ := net.Pipe()
+	if err := o.Attach(near, nil); err != nil {
+		t.Fatal(err)
+	}
+	logged := make(chan struct{})
+	copied := make(chan error)
+	go func() {
+		copied <- o.Copy(bytes.NewReader([]byte("output")), func([]byte) error { close(logged); return nil })
+	}()
+	<-logged
+	o.End()
+	if err := <-copied; err != nil {
+		t.Error(err)
 	}
 }

@@ -38,8 +38,8 @@ type Done struct {
 const undoTimeout = 20 * time.Second
 
 // Run does all steps. After an error everything done has been undone, whatever became of ctx.
-func Run(ctx context.Context, list []Step) (*Done, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
+func Run(parent context.Context, list []Step) (*Done, error) {
+	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	finished := make(map[string]chan struct{}, len(list))
 	for i, s := range list {
@@ -74,6 +74,9 @@ func Run(ctx context.Context, list []Step) (*Done, error) {
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
+				if len(errs) == 0 && parent.Err() != nil && errors.Is(err, context.Canceled) {
+					err = context.Cause(parent) // why, rather than that
+				}
 				// What another's failure cancelled is no failure of its own.
 				if len(errs) == 0 || !errors.Is(err, context.Canceled) {
 					errs = append(errs, err)

@@ -144,3 +144,12 @@ func TestANeedThatIsNotEarlierIsRefused(t *testing.T) {
 		t.Error("no error")
 	}
 }
+
+func TestACancelledRunSaysWhyRatherThanThatItWasCancelled(t *testing.T) {
+	why := errors.New("the user changed their mind")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	_, err := Run(ctx, []Step{{Name: "wait", Do: func(ctx context.Context) error { cancel(why); <-ctx.Done(); return ctx.Err() }}})
+	if !errors.Is(err, why) || errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+}

@@ -1,0 +1,136 @@
+package sandbox
+
+import (
+	"context"
+	"net"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
+	"github.com/vzctl/vzctl/sdk/hypervisor"
+	"github.com/vzctl/vzctl/sdk/network"
+)
+
+// impatient finds out quickly; what is tested is the order of things.
+var impatient = probing{every: time.Millisecond, patience: 20 * time.Millisecond, misses: 2}
+
+func silent(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+
+func TestAGuestThatStopsAnsweringIsHungAndItsVMIsEnded(t *testing.T) {
+	w := newWorld(t)
+	w.probing, w.answers = impatient, silent
+	outcome := w.wait(w.start())
+	if outcome.Reason != GuestHung || outcome.Code != 137 {
+		t.Errorf("outcome %+v", outcome)
+	}
+	if left := w.remains(); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
+	for _, call := range w.calls {
+		if call == "shutdown" {
+			t.Error("a hung guest was asked to shut down")
+		}
+	}
+}
+
+func TestOneProbeLateProvesNothing(t *testing.T) {
+	w := newWorld(t)
+	w.probing = impatient
+	var probes atomic.Int32
+	enough := make(chan struct{})
+	w.answers = func(ctx context.Context) error {
+		switch n := probes.Add(1); {
+		case n == 40:
+			close(enough)
+		case n%2 == 1:
+			return silent(ctx)
+		}
+		return nil
+	}
+	s := w.start()
+	soon(t, "40 probes", enough)
+	select {
+	case <-s.ending:
+		t.Errorf("a slow guest was ended: %+v", s.outcome)
+	default:
+	}
+	w.exits(&guestv1.Exit{Code: 3})
+	if outcome := w.wait(s); outcome.Reason != Exited || outcome.Code != 3 {
+		t.Errorf("outcome %+v", outcome)
+	}
+}
+
+func TestAVMThatEndsIsNotTakenForAHungGuest(t *testing.T) {
+	w := newWorld(t)
+	w.probing = impatient
+	w.answers = func(ctx context.Context) error {
+		err := silent(ctx)
+		select {
+		case w.vmEnds <- &hypervisor.Exit{Reason: hypervisor.Crashed, Message: "QEMU was killed"}:
+		default:
+		}
+		return err
+	}
+	if outcome := w.wait(w.start()); outcome.Reason != VMCrashed {
+		t.Errorf("outcome %+v", outcome)
+	}
+}
+
+func TestOneWhoIsAttachedAndDoesNotReadKeepsNoVM(t *testing.T) {
+	w := newWorld(t)
+	s := w.start()
+	near, _ := net.Pipe() // nobody reads the other end
+	if err := s.Stdout.Attach(near, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.process[guestv1.StreamKind_STREAM_KIND_STDOUT].Write([]byte("more than is read")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Stop(t.Context(), sigkill, 0); err != nil {
+		t.Fatal(err)
+	}
+	if string(w.log) != "more than is read" {
+		t.Errorf("logged %q", w.log)
+	}
+	if left := w.remains(); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
+}
+
+func TestWhatAVMWroteBeforeItCrashedIsNotLost(t *testing.T) {
+	w := newWorld(t)
+	s := w.start()
+	if _, err := w.process[guestv1.StreamKind_STREAM_KIND_STDOUT].Write([]byte("last words")); err != nil {
+		t.Fatal(err)
+	}
+	w.vmEnds <- &hypervisor.Exit{Reason: hypervisor.Crashed}
+	w.wait(s)
+	if string(w.log) != "last words" {
+		t.Errorf("logged %q", w.log)
+	}
+}
+
+func TestPathsOfAPluginThatLieElsewhereAreRefused(t *testing.T) {
+	elsewhere := newWorld(t).vsock // a socket, of another sandbox
+	tests := map[string]func(w *world){
+		"the VM's socket":             func(w *world) { w.vsock = elsewhere },
+		"a socket that is not there":  func(w *world) { w.vsock = filepath.Join(w.dir, "missing") },
+		"the VM's end of a link":      func(w *world) { w.link.UnixDatagram.VMPath = "/tmp/elsewhere" },
+		"the network's end of a link": func(w *world) { w.link.UnixDatagram.NetworkPath = "/tmp/elsewhere" },
+		"a stream link":               func(w *world) { w.link = network.Link{UnixStream: &network.UnixStream{NetworkPath: "/tmp/elsewhere"}} },
+	}
+	for name, lie := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			lie(w)
+			if err := New(w.spec(), w.environment()).Start(t.Context()); err == nil {
+				t.Fatal("it was used")
+			}
+			if left := w.remains(); len(left) > 0 {
+				t.Errorf("left: %q", left)
+			}
+		})
+	}
+}
