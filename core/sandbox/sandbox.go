@@ -35,6 +35,8 @@ type Spec struct {
 	Lower    []rootfs.Disk
 	Layer    *rootfs.Disk
 	ReadOnly bool
+	// Discarded says that the layer is removed with the sandbox, so that its guest need not write it out in the end.
+	Discarded bool
 
 	Hostname string
 	// OCISpec is the runtime spec as JSON, User whom the process runs as, "" for root.

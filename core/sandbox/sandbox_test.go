@@ -81,6 +81,24 @@ func TestAContainerEndsWithItsExitCodeAllItsOutputAndNothingLeft(t *testing.T) {
 	}
 }
 
+func TestADiscardedSandboxIsNotShutDownButUnplugged(t *testing.T) {
+	w := newWorld(t)
+	spec := w.spec()
+	spec.Discarded = true
+	s := New(spec, w.environment())
+	if err := s.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.exits(&guestv1.Exit{})
+	w.wait(s)
+	if slices.Contains(w.calls, "shutdown") || !slices.Contains(w.calls, "stop vm kill") {
+		t.Errorf("taken down by %q", w.calls)
+	}
+	if left := w.remains(); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
+}
+
 func TestInputReachesTheProcess(t *testing.T) {
 	w := newWorld(t)
 	s := w.start()

@@ -59,7 +59,8 @@ func (s *Sandbox) agentStep(needs ...string) steps.Step {
 		Undo: func(ctx context.Context) error {
 			patience, cancel := context.WithTimeout(ctx, agentShutdown)
 			defer cancel()
-			if !s.vmGone() {
+			// Nothing of a discarded sandbox is read again: pulling the plug loses nothing, and is quick.
+			if !s.vmGone() && !s.spec.Discarded {
 				if _, err := s.guest.Shutdown(patience, &guestv1.ShutdownRequest{}); err != nil {
 					s.env.Logger.Warn("the guest does not shut down", "error", err)
 				} else {
