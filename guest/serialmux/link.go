@@ -80,7 +80,6 @@ type link struct {
 	partial  int      // bytes still to come of that frame; its bytes are at the end of the queue
 	whole    int      // bytes of the queue that are whole frames
 	resets   []uint32 // to queue after that frame
-	closed   bool
 	err      error
 	changed  *sync.Cond
 	finished chan struct{} // closed when the writer has ended

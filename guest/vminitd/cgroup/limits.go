@@ -88,8 +88,10 @@ func memoryLimits(m *specs.LinuxMemory) (settings []setting, err error) {
 	if m == nil {
 		return nil, nil
 	}
+	//lint:ignore SA1019 a deprecated limit that is asked for must be refused, not dropped
+	kernel := m.Kernel
 	err = failure.First(
-		failure.Unenforced(m.Kernel != nil && *m.Kernel > 0, "linux.resources.memory.kernel"),
+		failure.Unenforced(kernel != nil && *kernel > 0, "linux.resources.memory.kernel"),
 		failure.Unenforced(m.KernelTCP != nil && *m.KernelTCP > 0, "linux.resources.memory.kernelTCP"),
 		failure.Unenforced(m.Swappiness != nil, "linux.resources.memory.swappiness"),
 		failure.Unenforced(m.DisableOOMKiller != nil && *m.DisableOOMKiller, "linux.resources.memory.disableOOMKiller"),

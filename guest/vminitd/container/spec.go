@@ -56,6 +56,7 @@ func decode(text []byte, into any) error {
 }
 
 func hasHooks(h *specs.Hooks) bool {
+	//lint:ignore SA1019 deprecated hooks are hooks: a spec that has them is refused
 	return h != nil && len(h.Prestart)+len(h.CreateRuntime)+len(h.CreateContainer)+len(h.StartContainer)+len(h.Poststart)+len(h.Poststop) > 0
 }
 
