@@ -78,7 +78,8 @@ func makeRun(ctx context.Context, st *store.Store, sandboxID string) (string, er
 		return "", err
 	}
 	for _, old := range []string{b.RuntimeDir, st.Paths().SandboxRun(sandboxID)} {
-		if old == "" {
+		// The record may be damaged, and this removes all that is there.
+		if !filepath.IsAbs(old) || filepath.Base(old) != filepath.Base(st.Paths().SandboxRun(sandboxID)) {
 			continue
 		}
 		if err := os.RemoveAll(old); err != nil {
@@ -128,17 +129,19 @@ func (c *Client) Close() error { return c.conn.Close() }
 // Start lets the process run, and returns once it does. If ctx ends before that, the start is taken back.
 func (c *Client) Start(ctx context.Context) error {
 	_, err := c.rpc.Start(ctx, &supervisorv1.StartRequest{})
-	if err == nil || c.daemon == nil {
-		return err
+	if err == nil {
+		return nil
 	}
 	// What failed has been undone, and recorded, when the supervisor is gone.
 	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
-	if waitErr := c.daemon.Wait(patience); errors.Is(waitErr, context.DeadlineExceeded) {
-		err = errors.Join(err, errors.New("its supervisor does not end"))
-	}
 	if ctx.Err() != nil {
+		// It may have succeeded at that very moment. A supervisor that is gone has no use for this.
+		_, _ = c.rpc.Stop(patience, &supervisorv1.StopRequest{Signal: sigkill})
 		return errors.Join(ctx.Err(), lock.AwaitFree(patience, c.store.Paths().SandboxLife(c.SandboxID)))
+	}
+	if c.daemon != nil && errors.Is(c.daemon.Wait(patience), context.DeadlineExceeded) {
+		err = errors.Join(err, errors.New("its supervisor does not end"))
 	}
 	return err
 }
@@ -146,8 +149,12 @@ func (c *Client) Start(ctx context.Context) error {
 // endTimeout bounds the wait for a supervisor that takes a start back.
 const endTimeout = 2 * time.Minute
 
-// Abandon takes a launched supervisor back before Start.
+const sigkill = 9
+
+// Abandon takes a launched supervisor back before Start, whatever has become of ctx.
 func (c *Client) Abandon(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
+	defer cancel()
 	_, err := c.rpc.Stop(ctx, &supervisorv1.StopRequest{})
 	return err
 }
@@ -235,7 +242,6 @@ func (c *Client) OpenStream(ctx context.Context, process string, kind Stream, cl
 		return nil, &fault.Error{Reason: fault.FailedPrecondition, Op: lifecycleAttach, Cause: err}
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
 	var answer supervisorv1.StreamResponse
 	err = agent.WriteHeader(conn, &supervisorv1.StreamRequest{ProcessId: process, Kind: kind, CloseStdin: closeStdin})
 	if err == nil {
@@ -243,6 +249,9 @@ func (c *Client) OpenStream(ctx context.Context, process string, kind Stream, cl
 	}
 	if err == nil && answer.Error != "" {
 		err = errors.New(answer.Error)
+	}
+	if !stop() && err == nil {
+		err = ctx.Err()
 	}
 	if err != nil {
 		return nil, errors.Join(&fault.Error{Reason: fault.FailedPrecondition, Op: lifecycleAttach, Cause: err}, conn.Close())

@@ -10,8 +10,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -22,7 +24,6 @@ import (
 	"github.com/vzctl/vzctl/core/config"
 	"github.com/vzctl/vzctl/core/containerlog"
 	"github.com/vzctl/vzctl/core/daemon"
-	"github.com/vzctl/vzctl/core/events"
 	"github.com/vzctl/vzctl/core/netd"
 	"github.com/vzctl/vzctl/core/pluginhost"
 	supervisorv1 "github.com/vzctl/vzctl/core/proto/vzctl/supervisor/v1"
@@ -73,48 +74,66 @@ func supervise(root, run, sandboxID string, log hclog.Logger) error {
 	if err != nil {
 		return err
 	}
-	spec, err := s.spec()
-	if err != nil {
-		return err
-	}
-	s.box = sandbox.New(spec, s.environment())
-
-	serving, stopServing := context.WithCancel(context.Background())
-	control, streams := inherited.Listeners[0], inherited.Listeners[1]
-	grpcServer := grpc.NewServer(rpc.ServerOptions(log)...)
-	supervisorv1.RegisterSupervisorServer(grpcServer, &server{supervision: s})
-	go func() {
-		if err := grpcServer.Serve(control); err != nil {
-			log.Error("the control socket is broken", "error", err)
-		}
-	}()
-	go s.serveStreams(serving, streams)
-
 	asked := make(chan os.Signal, 1)
 	signal.Notify(asked, syscall.SIGTERM, syscall.SIGINT)
-	go func() {
-		for range asked {
-			go func() {
-				if err := s.stop(context.Background(), int(syscall.SIGTERM), stopTimeout); err != nil {
-					log.Error("cannot stop the container", "error", err)
-				}
-			}()
-		}
-	}()
+	return s.serve(s.environment(), inherited.Listeners[0], inherited.Listeners[1], asked)
+}
 
-	err = s.start(context.Background())
+// serve runs the sandbox, answers on both sockets until it has ended, and takes the runtime directory away. A signal asks it to end.
+func (s *supervision) serve(env sandbox.Environment, control, streams net.Listener, asked <-chan os.Signal) error {
+	spec, err := s.spec()
+	if err != nil {
+		return errors.Join(err, s.recordFailed(context.Background(), err))
+	}
+	s.box = sandbox.New(spec, env)
+
+	serving, stopServing := context.WithCancel(context.Background())
+	defer stopServing()
+	grpcServer := grpc.NewServer(rpc.ServerOptions(s.log)...)
+	supervisorv1.RegisterSupervisorServer(grpcServer, &server{supervision: s})
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := grpcServer.Serve(control); err != nil {
+			s.log.Error("the control socket is broken", "error", err)
+		}
+	})
+	running.Go(func() { s.serveStreams(serving, streams) })
+	running.Go(func() { s.heed(serving, asked) })
+
+	err = s.start()
 	if err == nil {
 		err = s.attend(context.Background())
 	}
 	stopServing()
-	// Answers on their way are given; no new questions are taken.
-	grpcServer.GracefulStop()
+	endServer(grpcServer)
 	err = errors.Join(err, streams.Close())
+	running.Wait()
 	s.clients.Wait()
 	if errors.Is(err, errStopped) {
 		err = nil
 	}
-	return errors.Join(err, os.RemoveAll(run))
+	return errors.Join(err, os.RemoveAll(s.run))
+}
+
+// answerTimeout bounds how long clients may take to get the answers that are on their way to them.
+const answerTimeout = 10 * time.Second
+
+// endServer lets answers on their way be given; no new questions are taken.
+func endServer(s *grpc.Server) {
+	late := time.AfterFunc(answerTimeout, s.Stop)
+	defer late.Stop()
+	s.GracefulStop()
+}
+
+// heed stops the container when the process is asked to end.
+func (s *supervision) heed(ctx context.Context, asked <-chan os.Signal) {
+	select {
+	case <-asked:
+		if err := s.stop(context.Background(), int(syscall.SIGTERM), stopTimeout); err != nil {
+			s.log.Error("cannot stop the container", "error", err)
+		}
+	case <-ctx.Done():
+	}
 }
 
 // load reads the records.
@@ -130,15 +149,13 @@ func load(st *store.Store, run, sandboxID string, log hclog.Logger) (*supervisio
 	if err != nil {
 		return nil, err
 	}
-	s := &supervision{store: st, run: run, sandbox: b, container: c, log: log, events: events.Log{Path: st.Paths().Events()},
-		released: make(chan struct{}), started: make(chan struct{}), recorded: make(chan struct{}), asked: time.Now(), cancelStart: func(error) {}}
-	if c.Run != nil {
-		s.asked = c.Run.Asked
-	}
+	s := newSupervision(st, run, b, c, log)
 	opening, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
-	s.output, err = containerlog.Create(opening, st.Paths().ContainerLog(c.ID))
-	return s, err
+	if s.output, err = containerlog.Create(opening, st.Paths().ContainerLog(c.ID)); err != nil {
+		return nil, errors.Join(err, s.recordFailed(context.Background(), err))
+	}
+	return s, nil
 }
 
 func (s *supervision) environment() sandbox.Environment {
@@ -150,18 +167,29 @@ func (s *supervision) environment() sandbox.Environment {
 				return nil, err
 			}
 			client := &netd.Client{Store: s.store, Program: []string{program}, Log: s.log.Named("network")}
-			return client.Attach(ctx, request)
+			lease, err := client.Attach(ctx, request)
+			if err != nil {
+				return nil, err
+			}
+			return lease, nil
 		},
 		Dial: func(ctx context.Context, vsockPath string) (sandbox.Guest, error) {
-			return agent.Dial(ctx, vsockPath, "vzctl")
+			client, err := agent.Dial(ctx, vsockPath, "vzctl")
+			if err != nil {
+				return nil, err
+			}
+			return client, nil
 		},
-		Log: func(stream int, p []byte) error {
-			_, err := s.output.Write(containerlog.Stream(stream), p)
-			return err
-		},
+		Log:      s.logOutput,
 		Released: s.awaitRelease,
 		Logger:   s.log,
 	}
+}
+
+// logOutput keeps what the process writes.
+func (s *supervision) logOutput(stream int, p []byte) error {
+	_, err := s.output.Write(containerlog.Stream(stream), p)
+	return err
 }
 
 // hypervisorProcess is a hypervisor plugin in its process.
@@ -199,7 +227,7 @@ func (s *supervision) spec() (sandbox.Spec, error) {
 		ID: s.sandbox.ID, ContainerID: s.container.ID,
 		Arch: s.sandbox.Arch, CPUs: s.sandbox.CPUs, MemoryBytes: s.sandbox.MemoryBytes,
 		Kernel: s.sandbox.Kernel, InitrdPath: s.sandbox.InitrdPath,
-		Lower: s.container.Disks, ReadOnly: s.container.ReadOnly,
+		Lower: s.container.Disks, ReadOnly: s.container.ReadOnly, Discarded: s.container.AutoRemove,
 		Hostname: s.sandbox.Hostname, OCISpec: ociSpec, User: s.container.Process.User,
 		Terminal: s.container.Process.Terminal, StdinOpen: s.container.Process.StdinOpen,
 		Network: s.sandbox.Network, ConsolePath: paths.SandboxConsole(s.sandbox.ID),

@@ -32,12 +32,21 @@ func (s *server) Start(ctx context.Context, _ *supervisorv1.StartRequest) (*supe
 	return &supervisorv1.StartResponse{}, nil
 }
 
-// Stop ends the container.
+// Stop ends the container. Once asked for it happens, whether or not the caller stays to see it.
 func (s *server) Stop(ctx context.Context, request *supervisorv1.StopRequest) (*supervisorv1.StopResponse, error) {
-	if err := s.stop(ctx, int(request.Signal), time.Duration(request.TimeoutMilliseconds)*time.Millisecond); err != nil {
-		return nil, err
+	stopped := make(chan error, 1)
+	s.clients.Go(func() {
+		stopped <- s.stop(context.WithoutCancel(ctx), int(request.Signal), time.Duration(request.TimeoutMilliseconds)*time.Millisecond)
+	})
+	select {
+	case err := <-stopped:
+		if err != nil {
+			return nil, err
+		}
+		return &supervisorv1.StopResponse{}, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
-	return &supervisorv1.StopResponse{}, nil
 }
 
 // Signal sends a signal.

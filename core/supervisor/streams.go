@@ -39,25 +39,49 @@ func (s *supervision) serveStream(ctx context.Context, conn net.Conn) error {
 	if err := agent.ReadHeader(conn, &request); err != nil {
 		return errors.Join(err, conn.Close())
 	}
-	if err := errors.Join(agent.WriteHeader(conn, &supervisorv1.StreamResponse{}), conn.SetDeadline(time.Time{})); err != nil {
-		return errors.Join(err, conn.Close())
+	join, err := s.joinStream(ctx, &request, conn)
+	if err != nil {
+		refusal := &supervisorv1.StreamResponse{Error: err.Error()}
+		return errors.Join(err, agent.WriteHeader(conn, refusal), conn.Close())
 	}
-	number := int(request.Kind) - int(supervisorv1.StreamKind_STREAM_KIND_STDIN)
+	return join()
+}
+
+// joinStream finds the stream that a client wants. Join tells the client that it has it, and passes bytes until either ends, or hands the connection over to who
+// does.
+func (s *supervision) joinStream(ctx context.Context, request *supervisorv1.StreamRequest, conn net.Conn) (join func() error, err error) {
+	greet := func() error {
+		return errors.Join(agent.WriteHeader(conn, &supervisorv1.StreamResponse{}), conn.SetDeadline(time.Time{}))
+	}
 	if request.ProcessId != "" {
-		return errors.Join(s.box.AttachProcess(request.ProcessId, number, conn), conn.Close())
+		number := int(request.Kind) - int(supervisorv1.StreamKind_STREAM_KIND_STDIN)
+		attached, err := s.box.AttachProcess(request.ProcessId, number, conn)
+		if err != nil {
+			return nil, err
+		}
+		return func() error {
+			err := greet()
+			if err != nil {
+				err = errors.Join(err, conn.Close()) // attached all the same, so that its end is noticed
+			}
+			return errors.Join(err, attached(), conn.Close())
+		}, nil
 	}
 	switch request.Kind {
 	case supervisorv1.StreamKind_STREAM_KIND_STDIN:
-		// A client that is not reading its end would keep this goroutine; the end of the sandbox closes it.
-		stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-		defer stop()
-		return errors.Join(s.box.Stdin.Copy(ctx, conn, request.CloseStdin), conn.Close())
-	case supervisorv1.StreamKind_STREAM_KIND_STDOUT:
-		s.box.Stdout.Attach(conn) // which closes it
-		return nil
+		return func() error {
+			// A client that sends nothing would keep this goroutine; the end of the sandbox closes its connection.
+			stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+			defer stop()
+			if err := greet(); err != nil {
+				return errors.Join(err, conn.Close())
+			}
+			return errors.Join(s.box.Stdin.Copy(ctx, conn, request.CloseStdin), conn.Close())
+		}, nil
+	case supervisorv1.StreamKind_STREAM_KIND_STDOUT: // which closes the connection
+		return func() error { return s.box.Stdout.Attach(conn, greet) }, nil
 	case supervisorv1.StreamKind_STREAM_KIND_STDERR:
-		s.box.Stderr.Attach(conn)
-		return nil
+		return func() error { return s.box.Stderr.Attach(conn, greet) }, nil
 	}
-	return errors.Join(errors.New("a client asked for an unknown stream"), conn.Close())
+	return nil, errors.New("there is no such stream")
 }

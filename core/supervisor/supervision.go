@@ -36,10 +36,23 @@ type supervision struct {
 	releaseOnce sync.Once
 	started     chan struct{} // closed when the start has succeeded or failed; startErr is set then
 	startErr    error
+	starting    context.Context // of the start
 	cancelStart context.CancelCauseFunc
 	recorded    chan struct{} // closed when the end is on record; outcome is set then
 	outcome     sandbox.Outcome
 	clients     sync.WaitGroup
+}
+
+// newSupervision of records that were just read. Nothing runs yet.
+func newSupervision(st *store.Store, run string, b store.Sandbox, c store.Container, log hclog.Logger) *supervision {
+	s := &supervision{store: st, run: run, sandbox: b, container: c, log: log, events: events.Log{Path: st.Paths().Events()},
+		released: make(chan struct{}), started: make(chan struct{}), recorded: make(chan struct{}), asked: time.Now()}
+	if c.Run != nil {
+		s.asked = c.Run.Asked
+	}
+	// Made now: somebody may ask for the end before the beginning.
+	s.starting, s.cancelStart = context.WithCancelCause(context.Background())
+	return s
 }
 
 // release lets the process run as soon as it is ready.
@@ -69,8 +82,8 @@ func (s *supervision) awaitStart(ctx context.Context) error {
 }
 
 // start brings the sandbox up and records it.
-func (s *supervision) start(ctx context.Context) error {
-	ctx, s.cancelStart = context.WithCancelCause(ctx)
+func (s *supervision) start() error {
+	ctx := s.starting
 	defer s.cancelStart(nil)
 	err := s.box.Start(ctx)
 	if err == nil {
@@ -132,6 +145,10 @@ func (s *supervision) recordFailed(ctx context.Context, cause error) error {
 		c.Exit = &store.Exit{Code: 125, Reason: lifecycle.ReasonFailedToStart, Message: cause.Error(), Time: time.Now()}
 		return nil
 	})
+	if err != nil {
+		err = errors.Join(err, s.store.WriteLastWords(s.sandbox.ID, store.Exit{Code: 125, Reason: lifecycle.ReasonFailedToStart,
+			Message: cause.Error(), Time: time.Now()}))
+	}
 	s.tell(ctx, "fail", map[string]string{"error": cause.Error()})
 	return err
 }

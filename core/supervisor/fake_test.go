@@ -1,0 +1,310 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"google.golang.org/grpc"
+
+	"github.com/vzctl/vzctl/core/lifecycle"
+	"github.com/vzctl/vzctl/core/lock"
+	"github.com/vzctl/vzctl/core/sandbox"
+	"github.com/vzctl/vzctl/core/store"
+	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
+	"github.com/vzctl/vzctl/sdk"
+	"github.com/vzctl/vzctl/sdk/fault"
+	"github.com/vzctl/vzctl/sdk/hypervisor"
+	"github.com/vzctl/vzctl/sdk/plugintest"
+)
+
+// rig is a supervisor inside the test, over a VM that is none.
+type rig struct {
+	t      *testing.T
+	store  *store.Store
+	id     string // of the container
+	box    string
+	s      *supervision
+	vm     *fakeVM
+	client *Client
+	asked  chan os.Signal
+	done   chan error
+}
+
+// newRig makes a container that is starting, as the engine would leave it, and its supervisor. change may alter its record; nil: as it is.
+func newRig(t *testing.T, change func(*store.Container)) *rig {
+	t.Helper()
+	t.Setenv("XDG_RUNTIME_DIR", plugintest.RuntimeDir(t))
+	st, err := store.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{t: t, store: st, id: store.NewID(), box: store.NewID(), asked: make(chan os.Signal, 1), done: make(chan error, 1)}
+	ctx := t.Context()
+	c := store.Container{ID: r.id, Name: "web", Sandbox: r.box, Created: time.Now(), Process: store.Process{Args: []string{"sh"}, WorkingDir: "/"}}
+	if change != nil {
+		change(&c)
+	}
+	held, err := st.Create(ctx, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run, err := st.MakeSandboxRun(r.box)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := st.CreateSandbox(ctx, store.Sandbox{ID: r.box, Containers: []string{r.id}, Arch: "amd64", RuntimeDir: run}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(st.Paths().ContainerSpec(r.id), []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err = st.Update(ctx, r.id, func(c *store.Container) error {
+		c.Run = &store.Run{Asked: time.Now()}
+		return errors.Join(c.Advance(lifecycle.Made), c.Advance(lifecycle.Start))
+	})
+	if err = errors.Join(err, held.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if r.s, err = load(st, run, r.box, hclog.NewNullLogger()); err != nil {
+		t.Fatal(err)
+	}
+	r.vm = newFakeVM(t, run)
+	if r.client, err = Connect(st, r.box, r.id); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.client.Close() })
+	return r
+}
+
+// serve runs the supervisor until it ends by itself.
+func (r *rig) serve() {
+	life, err := lock.Try(r.store.Paths().SandboxLife(r.box))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	var listeners [2]net.Listener
+	for i, name := range []string{controlSocket, streamSocket} {
+		if listeners[i], err = net.Listen("unix", filepath.Join(r.s.run, name)); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	env := r.vm.environment()
+	env.Log, env.Released = r.s.logOutput, r.s.awaitRelease
+	go func() { r.done <- errors.Join(r.s.serve(env, listeners[0], listeners[1], r.asked), life.Close()) }()
+}
+
+// start lets the process run, or fails the test.
+func (r *rig) start() {
+	r.t.Helper()
+	r.serve()
+	if err := r.client.Start(r.context()); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *rig) context() context.Context {
+	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
+	r.t.Cleanup(cancel)
+	return ctx
+}
+
+// ended waits for the supervisor, and checks that it has left nothing that only it would take away.
+func (r *rig) ended() error {
+	r.t.Helper()
+	select {
+	case err := <-r.done:
+		if _, statErr := os.Stat(r.s.run); !errors.Is(statErr, os.ErrNotExist) {
+			r.t.Errorf("the runtime directory is left: %v", statErr)
+		}
+		if left := r.vm.left(); len(left) > 0 {
+			r.t.Errorf("left: %v", left)
+		}
+		return err
+	case <-time.After(30 * time.Second):
+		r.t.Fatal("the supervisor does not end")
+		return nil
+	}
+}
+
+func (r *rig) record() store.Container {
+	r.t.Helper()
+	c, err := r.store.Get(r.id)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return c
+}
+
+// fakeVM is a hypervisor plugin, its VM and the guest in it.
+type fakeVM struct {
+	t     *testing.T
+	vsock string
+
+	mu      sync.Mutex
+	alive   map[string]bool
+	fail    map[string]error
+	streams map[guestv1.StreamKind]net.Conn // the guest's ends
+	ignores map[int32]bool                  // signals
+	onAdopt func()                          // called before the answer; nil: nothing
+	exit    chan *guestv1.Exit
+	exited  sync.Once
+}
+
+func newFakeVM(t *testing.T, run string) *fakeVM {
+	vm := &fakeVM{t: t, vsock: filepath.Join(run, "vsock"), alive: map[string]bool{}, fail: map[string]error{},
+		streams: map[guestv1.StreamKind]net.Conn{}, ignores: map[int32]bool{}, exit: make(chan *guestv1.Exit, 1)}
+	listener, err := net.Listen("unix", vm.vsock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	return vm
+}
+
+func (vm *fakeVM) environment() sandbox.Environment {
+	return sandbox.Environment{
+		StartHypervisor: func(context.Context) (sandbox.Hypervisor, error) {
+			return fakePlugin{fakeVM: vm}, vm.set("plugin", true)
+		},
+		Dial:   func(context.Context, string) (sandbox.Guest, error) { return fakeGuest{fakeVM: vm}, vm.failure("dial") },
+		Logger: hclog.NewNullLogger(),
+	}
+}
+
+func (vm *fakeVM) failure(call string) error {
+	vm.mu.Lock()
+	defer vm.mu.Unlock()
+	return vm.fail[call]
+}
+
+func (vm *fakeVM) set(thing string, alive bool) error {
+	vm.mu.Lock()
+	defer vm.mu.Unlock()
+	if err := vm.fail[thing]; err != nil {
+		return err
+	}
+	delete(vm.alive, thing)
+	if alive {
+		vm.alive[thing] = true
+	}
+	return nil
+}
+
+func (vm *fakeVM) left() map[string]bool {
+	vm.mu.Lock()
+	defer vm.mu.Unlock()
+	return vm.alive
+}
+
+// exits ends the process and its output.
+func (vm *fakeVM) exits(exit *guestv1.Exit) {
+	vm.exited.Do(func() {
+		vm.mu.Lock()
+		defer vm.mu.Unlock()
+		for _, conn := range vm.streams {
+			_ = conn.Close()
+		}
+		vm.exit <- exit
+	})
+}
+
+func (vm *fakeVM) stream(kind guestv1.StreamKind) net.Conn {
+	vm.mu.Lock()
+	defer vm.mu.Unlock()
+	return vm.streams[kind]
+}
+
+type fakePlugin struct {
+	hypervisor.Hypervisor
+	*fakeVM
+}
+
+func (p fakePlugin) Info() sdk.Info                  { return sdk.Info{} }
+func (p fakePlugin) Done() <-chan struct{}           { return nil }
+func (p fakePlugin) LastWords() string               { return "" }
+func (p fakePlugin) Close(ctx context.Context) error { return p.set("plugin", false) }
+func (p fakePlugin) Create(_ context.Context, _ string, s hypervisor.Spec) (hypervisor.VM, error) {
+	return hypervisor.VM{ID: s.ID, VsockPath: p.vsock}, p.set("vm", true)
+}
+func (p fakePlugin) Start(context.Context, string) (hypervisor.VM, error) {
+	return hypervisor.VM{VsockPath: p.vsock, Accelerator: "tcg"}, p.set("running vm", true)
+}
+func (p fakePlugin) Stop(context.Context, string, hypervisor.StopMode) (hypervisor.VM, error) {
+	return hypervisor.VM{}, p.set("running vm", false)
+}
+func (p fakePlugin) Delete(context.Context, string, string) error { return p.set("vm", false) }
+func (p fakePlugin) Watch(ctx context.Context, _ string, _ func(hypervisor.VM)) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+type fakeGuest struct {
+	guestv1.AgentClient
+	*fakeVM
+}
+
+func (g fakeGuest) Booted() (initAt, readyAt time.Duration) { return 1, 2 }
+func (g fakeGuest) Answers(context.Context) error           { return nil }
+func (g fakeGuest) Close() error                            { return nil }
+
+func (g fakeGuest) Adopt(context.Context, *guestv1.AdoptRequest, ...grpc.CallOption) (*guestv1.AdoptResponse, error) {
+	if g.onAdopt != nil {
+		g.onAdopt()
+	}
+	return &guestv1.AdoptResponse{}, g.failure("adopt")
+}
+
+func (g fakeGuest) CreateContainer(context.Context, *guestv1.CreateContainerRequest, ...grpc.CallOption) (*guestv1.CreateContainerResponse, error) {
+	return &guestv1.CreateContainerResponse{}, nil
+}
+
+func (g fakeGuest) StartProcess(context.Context, *guestv1.StartProcessRequest, ...grpc.CallOption) (*guestv1.StartProcessResponse, error) {
+	return &guestv1.StartProcessResponse{}, nil
+}
+
+func (g fakeGuest) WaitProcess(ctx context.Context, r *guestv1.WaitProcessRequest, _ ...grpc.CallOption) (*guestv1.WaitProcessResponse, error) {
+	if r.ProcessId != "init" {
+		return nil, &fault.Error{Reason: fault.NotFound, Op: "find process", Subject: r.ProcessId}
+	}
+	select {
+	case exit := <-g.exit:
+		return &guestv1.WaitProcessResponse{Exit: exit}, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (g fakeGuest) SignalProcess(_ context.Context, r *guestv1.SignalProcessRequest, _ ...grpc.CallOption) (*guestv1.SignalProcessResponse, error) {
+	if !g.ignores[r.Signal] {
+		g.exits(&guestv1.Exit{Code: 128 + r.Signal, Signal: r.Signal})
+	}
+	return &guestv1.SignalProcessResponse{}, nil
+}
+
+func (g fakeGuest) Shutdown(context.Context, *guestv1.ShutdownRequest, ...grpc.CallOption) (*guestv1.ShutdownResponse, error) {
+	return &guestv1.ShutdownResponse{}, nil
+}
+
+func (g fakeGuest) OpenStream(_ context.Context, r *guestv1.StreamRequest) (net.Conn, error) {
+	listener, err := net.Listen("unix", filepath.Join(plugintest.RuntimeDir(g.t), "s"))
+	if err != nil {
+		return nil, err
+	}
+	defer listener.Close()
+	near, err := net.Dial("unix", listener.Addr().String())
+	if err != nil {
+		return nil, err
+	}
+	far, err := listener.Accept()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.streams[r.Kind] = far
+	return near, err
+}
