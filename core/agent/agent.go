@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
+	"unicode"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
@@ -36,6 +38,9 @@ const InitProcess = "init"
 
 // maxMessage bounds a message of the guest, in bytes. Control messages are small; bytes go over streams.
 const maxMessage = 1 << 20
+
+// maxHeaders bounds the headers of an answer, which errors travel in.
+const maxHeaders = 64 << 10
 
 // Client speaks to one guest. It is safe for use by several goroutines.
 type Client struct {
@@ -68,7 +73,7 @@ func Dial(ctx context.Context, vsockPath, version string) (*Client, error) {
 	conn, err := grpc.NewClient("passthrough:///guest",
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(dialer),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)), grpc.WithMaxHeaderListSize(maxHeaders),
 		grpc.WithNoProxy(), grpc.WithDisableServiceConfig(), grpc.WithIdleTimeout(0),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: time.Minute}))
 	if err != nil {
@@ -103,15 +108,23 @@ func (c *Client) Answers(ctx context.Context) error {
 
 // Booted tells how long after the start of its kernel the guest's init ran, and when it answered the first call.
 func (c *Client) Booted() (initAt, answeredAt time.Duration) {
-	return time.Duration(c.Greeting.InitUptimeNanoseconds), time.Duration(c.Greeting.UptimeNanoseconds)
+	const longest = uint64(24 * time.Hour) // a restored guest may be older; it is for people only
+	answered := min(c.Greeting.UptimeNanoseconds, longest)
+	return time.Duration(min(c.Greeting.InitUptimeNanoseconds, answered)), time.Duration(answered)
 }
 
 // Close ends the connection to the agent. Streams go on.
 func (c *Client) Close() error { return c.conn.Close() }
 
+// bounded makes a text of the guest fit to be shown: it may be long, and steer terminals.
 func bounded(s string, limit int) string {
 	if len(s) > limit {
-		return s[:limit] + "..."
+		s = s[:limit] + "..."
 	}
-	return s
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?"))
 }

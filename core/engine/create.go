@@ -40,8 +40,7 @@ func (e *Engine) Create(ctx context.Context, request CreateRequest, report progr
 	defer held.Close()
 	if err := e.make(ctx, request, &c, &b, spec, report); err != nil {
 		undo := context.WithoutCancel(ctx)
-		_, failErr := e.store.Update(undo, c.ID, func(c *store.Container) error { return c.Advance(lifecycle.Fail) })
-		return Container{}, errors.Join(err, failErr, e.store.RemoveSandbox(undo, b.ID), e.store.Remove(undo, c.ID))
+		return Container{}, errors.Join(err, e.store.RemoveSandbox(undo, b.ID), e.store.Remove(undo, c.ID))
 	}
 	e.tell(ctx, "container", "create", c.ID, c.Name)
 	return e.view(c), nil
@@ -77,6 +76,9 @@ func (e *Engine) check(r *CreateRequest) error {
 		return &fault.Error{Reason: fault.Invalid, Op: "set memory", Cause: fmt.Errorf("%d bytes are too little for a container", r.MemoryBytes),
 			Hint: fmt.Sprintf("give at least %dm", MinMemoryBytes>>20)}
 	}
+	if r.MemoryBytes > MaxMemoryBytes {
+		return &fault.Error{Reason: fault.Invalid, Op: "set memory", Cause: fmt.Errorf("%d bytes are more than any host has", r.MemoryBytes)}
+	}
 	r.Network = firstNonEmpty(r.Network, d.Network, DefaultNetwork)
 	if r.Network == NoNetwork {
 		r.Network = ""
@@ -91,8 +93,11 @@ func (e *Engine) check(r *CreateRequest) error {
 	return e.checkInitrd()
 }
 
-// MinMemoryBytes is the least a container may be given.
-const MinMemoryBytes = 32 << 20
+// MinMemoryBytes and MaxMemoryBytes are the least and the most a container may be given.
+const (
+	MinMemoryBytes = 32 << 20
+	MaxMemoryBytes = 1 << 50
+)
 
 // plan makes the records.
 func (e *Engine) plan(r CreateRequest, image images.Image) (store.Container, store.Sandbox, []byte, error) {

@@ -2,12 +2,11 @@ package engine
 
 import (
 	"errors"
-	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/vzctl/vzctl/sdk/fault"
+	"github.com/vzctl/vzctl/sdk/hostpath"
 	"github.com/vzctl/vzctl/sdk/rootfs"
 )
 
@@ -30,19 +29,8 @@ func absolute(word string) string {
 // checkDisks refuses disks that a plugin says it made and that are not files below the directory it was given.
 func checkDisks(disks []rootfs.Disk, dir string) error {
 	for _, d := range disks {
-		refuse := func(cause error) error {
-			return &fault.Error{Reason: fault.Internal, Op: "use disk", Subject: d.Path, Cause: cause}
-		}
-		relative, err := filepath.Rel(dir, d.Path)
-		if err != nil || !filepath.IsLocal(relative) {
-			return refuse(fmt.Errorf("the rootfs builder plugin put it outside of %q", dir))
-		}
-		info, err := os.Lstat(d.Path)
-		if err != nil {
-			return refuse(err)
-		}
-		if !info.Mode().IsRegular() {
-			return refuse(errors.New("it is not a regular file"))
+		if err := hostpath.File(dir, d.Path); err != nil {
+			return &fault.Error{Reason: fault.Internal, Op: "use disk of the rootfs builder plugin", Subject: d.Path, Cause: err}
 		}
 	}
 	if len(disks) == 0 {

@@ -44,6 +44,8 @@ func (e *Engine) AttachStart(ctx context.Context, ref string, streams Streams, s
 	before, err := e.Inspect(ctx, s.ContainerID)
 	if err == nil {
 		err = s.Start(ctx)
+	} else {
+		err = errors.Join(err, s.Abandon(ctx))
 	}
 	if closeErr := held.Close(); err == nil {
 		err = closeErr
@@ -83,13 +85,30 @@ func (e *Engine) Attach(ctx context.Context, ref string, streams Streams) (Exit,
 
 // follow waits until all output is written and the container is on record as stopped.
 func (e *Engine) follow(ctx context.Context, s *supervisor.Client, attached *attachment, streams Streams) (Exit, error) {
-	resizing, cancel := context.WithCancel(ctx)
+	return outlast(ctx, s, "", attached, streams, func(ctx context.Context) (Exit, error) { return e.ended(ctx, s) })
+}
+
+// outlast waits until all output of a process is written, and returns how it ended. That is asked from the beginning: whoever writes slowly may
+// be done long after the supervisor has gone, and a container that is removed at its end is on no record then.
+func outlast(ctx context.Context, s *supervisor.Client, process string, attached *attachment, streams Streams,
+	end func(context.Context) (Exit, error)) (exit Exit, err error) {
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go forwardSizes(resizing, s, "", streams.Resize)
+	beside.Go(func() { forwardSizes(waiting, s, process, streams.Resize) })
+	known := make(chan struct{})
+	beside.Go(func() {
+		defer close(known)
+		exit, err = end(waiting)
+	})
 	if err := attached.wait(ctx); err != nil {
+		cancel()
+		<-known
 		return Exit{}, err
 	}
-	return e.ended(ctx, s)
+	<-known
+	return exit, err
 }
 
 // ended asks for the end of a container; if its supervisor is gone the record tells.
@@ -145,32 +164,64 @@ func (e *Engine) Stop(ctx context.Context, ref string, options StopOptions) erro
 	if options.Timeout != nil {
 		timeout = *options.Timeout
 	}
-	return e.stop(ctx, c, number, timeout)
+	return e.stop(ctx, c.ID, number, timeout)
 }
 
 // defaultStopTimeout is how long a process may take to end after the stop signal.
 const defaultStopTimeout = 10 * time.Second
 
-func (e *Engine) stop(ctx context.Context, c store.Container, signal int, timeout time.Duration) error {
-	if !c.State.Active() {
-		return refuse(c, lifecycle.Stop)
+// stop returns when the container is not running, or is gone. Another verb may be starting it at this moment.
+func (e *Engine) stop(ctx context.Context, id string, signal int, timeout time.Duration) error {
+	for {
+		c, err := e.store.Get(id)
+		if err != nil {
+			return err
+		}
+		if !c.State.Active() {
+			return refuse(c, lifecycle.Stop)
+		}
+		supervised, err := e.stopSupervised(ctx, c, signal, timeout)
+		if err != nil {
+			return err
+		}
+		if supervised {
+			// The next verb finds nobody in its way.
+			return lock.AwaitFree(ctx, e.store.Paths().SandboxLife(c.Sandbox))
+		}
+		// Nobody looks after it: its supervisor has died, or whoever holds its lock is about to start one.
+		held, err := e.store.LockContainer(ctx, id)
+		if errors.Is(err, fault.NotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := held.Close(); err != nil {
+			return err
+		}
 	}
+}
+
+// stopSupervised has the supervisor of a container stop it. It reports whether there was one to ask.
+func (e *Engine) stopSupervised(ctx context.Context, c store.Container, signal int, timeout time.Duration) (bool, error) {
 	s, err := supervisor.Connect(e.store, c.Sandbox, c.ID)
+	if errors.Is(err, fault.NotFound) {
+		return false, nil
+	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer s.Close()
-	if err := s.Stop(ctx, signal, timeout); err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		// A supervisor that died of it, or meanwhile, has stopped the container too.
-		if alive, aliveErr := e.store.Alive(c.Sandbox); aliveErr != nil || alive {
-			return errors.Join(err, aliveErr)
-		}
+	err = s.Stop(ctx, signal, timeout)
+	if err == nil || ctx.Err() != nil {
+		return true, ctx.Err()
 	}
-	// The next verb finds nobody in its way.
-	return lock.AwaitFree(ctx, e.store.Paths().SandboxLife(c.Sandbox))
+	// A supervisor that died of it, or meanwhile, has stopped the container too.
+	alive, aliveErr := e.store.Alive(c.Sandbox)
+	if aliveErr != nil || alive {
+		return true, errors.Join(err, aliveErr)
+	}
+	return false, nil
 }
 
 // Kill sends a signal to a container's process.
@@ -187,24 +238,39 @@ func (e *Engine) Kill(ctx context.Context, ref, signal string) error {
 	return s.Signal(ctx, "", number)
 }
 
-// Remove removes a container and all that is its own.
+// Remove removes a container and all that is its own. With force it is stopped first, and a container that removes itself meanwhile is as good.
 func (e *Engine) Remove(ctx context.Context, ref string, force bool) error {
 	id, err := e.store.Resolve(ref)
 	if err != nil {
 		return err
 	}
-	c, err := e.store.Get(id)
-	if err == nil && c.State.Active() && force {
-		if err := e.stop(ctx, c, sigkill, 0); err != nil {
+	for {
+		removed, err := e.tryRemove(ctx, id, force)
+		if force && errors.Is(err, fault.NotFound) {
+			return nil
+		}
+		if removed || err != nil {
 			return err
+		}
+	}
+}
+
+// tryRemove is one attempt: it reports false if another verb has started the container meanwhile.
+func (e *Engine) tryRemove(ctx context.Context, id string, force bool) (removed bool, err error) {
+	if c, err := e.store.Get(id); err == nil && c.State.Active() && force {
+		if err := e.stop(ctx, id, sigkill, 0); err != nil {
+			return false, err
 		}
 	}
 	held, err := e.store.LockContainer(ctx, id)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer held.Close()
-	return e.discard(ctx, id, force)
+	if c, err := e.store.Get(id); err == nil && c.State.Active() && force {
+		return false, nil
+	}
+	return true, e.discard(ctx, id, force)
 }
 
 const sigkill = 9
@@ -243,15 +309,19 @@ func (e *Engine) Exec(ctx context.Context, ref string, request ExecRequest, stre
 	}
 	exit, err := execute(ctx, s, process, streams)
 	// What the caller no longer waits for ends.
-	after := context.WithoutCancel(ctx)
+	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpTimeout)
+	defer cancel()
 	if ctx.Err() != nil {
 		err = errors.Join(ctx.Err(), s.Signal(after, process, sigkill))
 	}
-	if deleteErr := s.DeleteProcess(after, process); err == nil {
-		err = deleteErr
+	if deleteErr := s.DeleteProcess(after, process); deleteErr != nil {
+		e.log.Debug("cannot forget a process", "process", process, "error", deleteErr) // the container has ended, or soon forgets it itself
 	}
 	return exit, err
 }
+
+// cleanUpTimeout bounds what is done for a caller who is leaving.
+const cleanUpTimeout = 10 * time.Second
 
 // execute runs a created process with its streams connected.
 func execute(ctx context.Context, s *supervisor.Client, process string, streams Streams) (Exit, error) {
@@ -264,14 +334,10 @@ func execute(ctx context.Context, s *supervisor.Client, process string, streams 
 		return Exit{}, err
 	}
 	attached.begin(streams)
-	resizing, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go forwardSizes(resizing, s, process, streams.Resize)
-	if err := attached.wait(ctx); err != nil {
-		return Exit{}, err
-	}
-	outcome, err := s.Wait(ctx, process)
-	return Exit(outcome), err
+	return outlast(ctx, s, process, attached, streams, func(ctx context.Context) (Exit, error) {
+		outcome, err := s.Wait(ctx, process)
+		return Exit(outcome), err
+	})
 }
 
 // connect reaches the supervisor of a container in whose state event is allowed.
