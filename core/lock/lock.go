@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -63,7 +64,7 @@ func Try(path string) (*Lock, error) {
 
 // try tells who asks from who holds: beside one who asks, and has the lock shared for an instant, a shared lock is to be had.
 func try(fd int) error {
-	for range maxAskers {
+	for begun := time.Now(); ; {
 		err := flock(fd, unix.LOCK_EX|unix.LOCK_NB)
 		if !errors.Is(err, unix.EWOULDBLOCK) {
 			return err
@@ -77,12 +78,19 @@ func try(fd int) error {
 		if err := flock(fd, unix.LOCK_UN); err != nil {
 			return err
 		}
+		if time.Since(begun) > askingPatience {
+			return ErrHeld
+		}
+		// One who asks may have lost its processor while it has the lock. Waiting for it in flock could end up waiting for one who holds.
+		time.Sleep(askingPause)
 	}
-	return ErrHeld
 }
 
-// maxAskers bounds how often Try meets one who asks. One or two in a row are likely at most.
-const maxAskers = 10_000
+// An asker has the lock for some microseconds.
+const (
+	askingPause    = 50 * time.Microsecond
+	askingPatience = 10 * time.Second
+)
 
 // Held reports whether a process, this one included, holds the exclusive lock of the file at path. It neither waits nor makes the file.
 func Held(path string) (held bool, err error) {
