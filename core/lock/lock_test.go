@@ -88,7 +88,7 @@ func TestTryIsNotRefusedBecauseOthersAsk(t *testing.T) {
 			}
 		})
 	}
-	for range 500 {
+	for range 50 {
 		l, err := Try(path)
 		if err != nil {
 			t.Error(err)
