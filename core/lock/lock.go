@@ -86,10 +86,10 @@ func try(fd int) error {
 	}
 }
 
-// An asker has the lock for some microseconds.
+// An asker has the lock for some microseconds; one who has it longer shares it for real, and is in the way.
 const (
-	askingPause    = 50 * time.Microsecond
-	askingPatience = 10 * time.Second
+	askingPause    = 20 * time.Microsecond
+	askingPatience = 200 * time.Millisecond
 )
 
 // Held reports whether a process, this one included, holds the exclusive lock of the file at path. It neither waits nor makes the file.
