@@ -69,7 +69,7 @@ func (u *Uplink) set(session *serialmux.Session, ended bool) {
 	u.changed = make(chan struct{})
 }
 
-// Dial connects to a port of the guest. Before there is a guest it waits.
+// Dial connects to a port of the guest. Before there is a guest, or between two sessions with it, it waits.
 func (u *Uplink) Dial(ctx context.Context, port uint32) (*serialmux.Conn, error) {
 	for {
 		u.mu.Lock()
@@ -79,7 +79,11 @@ func (u *Uplink) Dial(ctx context.Context, port uint32) (*serialmux.Conn, error)
 		case ended:
 			return nil, ErrEnded
 		case session != nil:
-			return session.Dial(ctx, port)
+			conn, err := session.Dial(ctx, port)
+			if !errors.Is(err, serialmux.ErrSessionLost) {
+				return conn, err
+			}
+			// Run has yet to notice; then there is another session, or the end.
 		}
 		select {
 		case <-changed:
