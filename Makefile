@@ -18,7 +18,7 @@ GOBUILD := CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
 SOURCES := ./cmd/... ./core/... ./guest/... ./kernel/... ./plugins/... ./sdk/... ./test/...
 
 # Packages whose tests boot machines run one after the other: two machines on two cores only measure each other.
-VM_PACKAGES   = $(sort $(dir $(shell grep -rlE --include='*_test.go' '^func Test(VM|E2E)|^package boottest' cmd core guest kernel plugins sdk test)))
+VM_PACKAGES   = $(sort $(dir $(shell grep -rlE --include='*_test.go' '^func Test(VM|E2E)' cmd core guest kernel plugins sdk test)))
 UNIT_PACKAGES = $(filter-out $(patsubst %/,github.com/vzctl/vzctl/%,$(VM_PACKAGES)),$(shell PATH="$(PATH)" go list $(SOURCES)))
 
 .PHONY: all deps cli plugins initrd kernel fetch-default-kernel demo test integration lint protos bench docs install clean
@@ -60,8 +60,7 @@ test: all kernel
 	go run ./test/count -- -count=1 -p 2 -timeout 20m $(UNIT_PACKAGES) -- -count=1 -p 1 -timeout 40m $(addprefix ./,$(VM_PACKAGES))
 
 integration: all kernel
-	go run ./test/count -- -count=1 -p 1 -timeout 40m -run '^Test(VM|E2E)' $(filter-out %/boottest/,$(addprefix ./,$(VM_PACKAGES))) -- \
-		-count=1 -timeout 20m ./guest/vminitd/boottest
+	go run ./test/count -- -count=1 -p 1 -timeout 40m -run '^Test(VM|E2E)' $(addprefix ./,$(VM_PACKAGES))
 
 lint:
 	.ci/lint

@@ -1,4 +1,4 @@
-package boottest
+package guest
 
 import (
 	"strings"
@@ -10,7 +10,7 @@ import (
 	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
 )
 
-func TestAdoptConfiguresTheNetworkAndCanBeRepeated(t *testing.T) {
+func TestVMAdoptConfiguresTheNetworkAndCanBeRepeated(t *testing.T) {
 	g := Start(t, Options{Disks: []Disk{Image(t).Named("rootfs0"), Layer(t).Named("layer")},
 		Arguments: []string{"-netdev", "hubport,id=n0,hubid=0", "-device", "virtio-net-device,netdev=n0"}})
 	for i, test := range []struct {

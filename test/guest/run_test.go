@@ -1,4 +1,4 @@
-package boottest
+package guest
 
 import (
 	"os"
@@ -16,7 +16,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-func TestEchoFromBootToPowerOff(t *testing.T) {
+func TestVMEchoFromBootToPowerOff(t *testing.T) {
 	begun := time.Now()
 	step := func(name string) {
 		t.Logf("%-16s %7.1f ms", name, float64(time.Since(begun).Microseconds())/1000)

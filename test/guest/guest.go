@@ -1,4 +1,4 @@
-package boottest
+package guest
 
 import (
 	"bytes"

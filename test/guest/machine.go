@@ -1,6 +1,6 @@
-// Package boottest boots vminitd in QEMU, without plugins, for the tests of the guest: the machine of the QEMU plugin's fast profile, its transport, and
+// Package guest boots vminitd in QEMU, without plugins, for the tests of the guest: the machine of the QEMU plugin's fast profile, its transport, and
 // root file systems made of Debian's static busybox. machine.go is the VM, guest.go the agent's client, disks.go the disks.
-package boottest
+package guest
 
 import (
 	"bytes"
@@ -57,7 +57,7 @@ func kernel(t testing.TB) string {
 	t.Helper()
 	path := filepath.Join(repository(t), "build/kernels/x86_64/vmlinux")
 	if _, err := os.Stat(path); err != nil {
-		t.Skipf("needs a guest kernel, see `make kernel`: %v", err)
+		t.Fatalf("needs a guest kernel, see `make kernel`: %v", err)
 	}
 	return path
 }
@@ -82,7 +82,7 @@ func Initrd(t testing.TB) string {
 	t.Helper()
 	root := repository(t)
 	built.once.Do(func() {
-		if built.dir, built.err = os.MkdirTemp("", "vzctl-boottest-"); built.err != nil {
+		if built.dir, built.err = os.MkdirTemp("", "vzctl-guest-"); built.err != nil {
 			return
 		}
 		built.err = command(root, "go", "build", "-trimpath", "-tags", "grpcnotrace", "-ldflags", "-s -w", "-o", built.dir+"/vminitd", "./guest/vminitd")
@@ -121,7 +121,7 @@ const bootPatience = 2 * time.Minute
 func Boot(t testing.TB, o Options) *VM {
 	t.Helper()
 	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil {
-		t.Skipf("needs QEMU: %v", err)
+		t.Fatalf("needs QEMU: %v", err)
 	}
 	dir := t.TempDir()
 	path := filepath.Join(dir, "mux")

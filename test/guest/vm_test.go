@@ -1,4 +1,4 @@
-package boottest
+package guest
 
 import (
 	"bytes"
@@ -30,7 +30,7 @@ func start(t *testing.T, entries ...Entry) *Guest {
 // script is a shell command in a container of its own.
 func script(text string) Container { return Container{Args: []string{"sh", "-c", text}} }
 
-func TestContainers(t *testing.T) {
+func TestVMContainers(t *testing.T) {
 	g := start(t,
 		Entry{Path: "/plain", Body: "#!/bin/sh\n"},
 		Entry{Path: "/garbage", Mode: 0o755, Body: "\x00\x01\x02\x03"},
@@ -53,7 +53,7 @@ func TestContainers(t *testing.T) {
 		{"a child killed by a signal is the shell's to report", script("sh -c 'kill -9 $$'; echo $?"), "137\n", 0},
 		{"the first process is number 1 of its namespace", script("echo $$"), "1\n", 0},
 		{"a named user has its groups and home", user("alice", script("id; echo $HOME")),
-			"uid=1000(alice) gid=100(users) groups=10(wheel)\n/home/alice\n", 0},
+			"uid=1000(alice) gid=100(users) groups=10(wheel),100(users)\n/home/alice\n", 0},
 		{"user and group by name", user("alice:wheel", script("id -u; id -g; id -G")), "1000\n10\n10\n", 0},
 		{"user by number, not in passwd", user("4711:12", script("id -u; id -g; echo $HOME")), "4711\n12\n/\n", 0},
 		{"a missing working directory is made", Container{Args: []string{"pwd"}, Cwd: "/new/deep/dir"}, "/new/deep/dir\n", 0},
@@ -167,7 +167,7 @@ func TestContainers(t *testing.T) {
 	}
 }
 
-func TestStdinOfTenMiBComesBack(t *testing.T) {
+func TestVMStdinOfTenMiBComesBack(t *testing.T) {
 	g := start(t)
 	input := make([]byte, 10<<20)
 	for i := range input {
@@ -186,7 +186,7 @@ func TestStdinOfTenMiBComesBack(t *testing.T) {
 	}
 }
 
-func TestSignalsEndProcesses(t *testing.T) {
+func TestVMSignalsEndProcesses(t *testing.T) {
 	g := start(t)
 	for i, test := range []struct{ signal, code int32 }{{15, 143}, {9, 137}} {
 		c := Container{ID: fmt.Sprintf("c%d", i), Args: []string{"sh", "-c", "trap 'exit 143' TERM; echo up; while :; do sleep 1; done"}}
@@ -232,7 +232,7 @@ func sleeper(t *testing.T, g *Guest) {
 	}
 }
 
-func TestExec(t *testing.T) {
+func TestVMExec(t *testing.T) {
 	g := start(t)
 	sleeper(t, g)
 	env := []string{"PATH=/bin"}
@@ -292,7 +292,7 @@ func TestExec(t *testing.T) {
 	})
 }
 
-func TestTerminal(t *testing.T) {
+func TestVMTerminal(t *testing.T) {
 	g := start(t)
 	c := Container{ID: "c", Args: []string{"sh", "-c", "tty; stty size; test -c /dev/console && echo $TERM; read x; stty size; echo got $x"}, Terminal: true,
 		Env: []string{"PATH=/bin"}, User: "alice",
@@ -325,7 +325,7 @@ func TestTerminal(t *testing.T) {
 	}
 }
 
-func TestAStalledStreamHoldsUpNobodyElse(t *testing.T) {
+func TestVMAStalledStreamHoldsUpNobodyElse(t *testing.T) {
 	g := start(t)
 	sleeper(t, g)
 	text := `{"args":["sh","-c","yes 2>/dev/null || while :; do echo yyyyyyyyyyyyyyyyyyyyyyyyyyy; done"],"cwd":"/","env":["PATH=/bin"],"user":{"uid":0,"gid":0}}`
@@ -369,7 +369,7 @@ func TestAStalledStreamHoldsUpNobodyElse(t *testing.T) {
 	}
 }
 
-func TestMemoryLimit(t *testing.T) {
+func TestVMMemoryLimit(t *testing.T) {
 	g := start(t)
 	c := Container{ID: "c", Args: []string{"dd", "if=/dev/zero", "of=/dev/null", "bs=100M", "count=1"}, Env: []string{"PATH=/bin"}}
 	c.Edit = func(s *specs.Spec) {
@@ -390,7 +390,7 @@ func TestMemoryLimit(t *testing.T) {
 	}
 }
 
-func TestShutdownLeavesALayerThatNeedsNoRepair(t *testing.T) {
+func TestVMShutdownLeavesALayerThatNeedsNoRepair(t *testing.T) {
 	layer := Layer(t).Named("layer")
 	g := Start(t, Options{Disks: []Disk{Image(t).Named("rootfs0"), layer}})
 	c := Container{ID: "c", Args: []string{"sh", "-c", "echo kept > /data; while :; do echo more >> /more; echo up; sleep 0.01; done"}, Env: []string{"PATH=/bin"}}

@@ -1,4 +1,4 @@
-package boottest
+package guest
 
 import (
 	"testing"
@@ -9,7 +9,7 @@ import (
 
 // TestTimeline prints where the time of a cold start goes: by the clock, and by the guest's own, which under -icount counts its instructions (a
 // nanosecond each) and does not depend on the load of the host.
-func TestTimeline(t *testing.T) {
+func TestVMTimeline(t *testing.T) {
 	image, layer := Image(t).Named("rootfs0"), Layer(t).Named("layer")
 	Initrd(t)
 	for _, mode := range []struct {

@@ -1,4 +1,4 @@
-package boottest
+package guest
 
 import (
 	"bytes"
@@ -30,7 +30,7 @@ func Image(t testing.TB, entries ...Entry) Disk {
 	t.Helper()
 	program, err := os.ReadFile(busybox)
 	if err != nil {
-		t.Skipf("needs Debian's busybox-static: %v", err)
+		t.Fatalf("needs Debian's busybox-static: %v", err)
 	}
 	all := []Entry{
 		{Path: "/bin/busybox", Mode: 0o755, Body: string(program)},
