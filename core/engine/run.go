@@ -262,7 +262,7 @@ func (e *Engine) tryRemove(ctx context.Context, id string, force bool) (removed 
 			return false, err
 		}
 	}
-	held, err := e.store.LockContainer(ctx, id)
+	held, err := e.lockSettled(ctx, id)
 	if err != nil {
 		return false, err
 	}

@@ -23,7 +23,7 @@ func (e *Engine) supervise(ctx context.Context, ref string) (*supervisor.Client,
 	if err != nil {
 		return nil, nil, err
 	}
-	held, err := e.store.LockContainer(ctx, id)
+	held, err := e.lockSettled(ctx, id)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -35,6 +35,30 @@ func (e *Engine) supervise(ctx context.Context, ref string) (*supervisor.Client,
 		return nil, nil, err
 	}
 	return s, held, nil
+}
+
+// lockSettled takes a container's lock. A verb that was killed may have left the record in a state of which only the lock's holder is the keeper; as that is the caller
+// now, nobody else could tell any more that it was abandoned.
+func (e *Engine) lockSettled(ctx context.Context, id string) (*lock.Lock, error) {
+	held, err := e.store.LockContainer(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	c, err := e.store.Get(id)
+	if err != nil || c.State != lifecycle.Starting && c.State != lifecycle.Creating {
+		return held, nil // what is wrong with the record the verb will say
+	}
+	if alive, err := e.store.Alive(c.Sandbox); err != nil || alive {
+		return held, nil // it has a supervisor
+	}
+	_, err = e.store.Update(ctx, id, func(c *store.Container) error {
+		c.Exit = &store.Exit{Code: 137, Reason: lifecycle.ReasonLost, Message: "the command that was at work on it was killed", Time: time.Now()}
+		return c.Advance(lifecycle.Lose)
+	})
+	if err != nil {
+		return nil, errors.Join(err, held.Close())
+	}
+	return held, nil
 }
 
 func (e *Engine) superviseLocked(ctx context.Context, id string) (*supervisor.Client, error) {

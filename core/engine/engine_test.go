@@ -1,0 +1,325 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vzctl/vzctl/core/lifecycle"
+	"github.com/vzctl/vzctl/core/store"
+	"github.com/vzctl/vzctl/sdk"
+	"github.com/vzctl/vzctl/sdk/fault"
+)
+
+func create(t *testing.T, e *Engine, name string) Container {
+	t.Helper()
+	c, err := e.Create(t.Context(), request(name), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// nothingLeft checks that no container, sandbox or name is on the disk.
+func nothingLeft(t *testing.T, e *Engine) {
+	t.Helper()
+	for _, dir := range []string{e.store.Paths().Containers(), e.store.Paths().Sandboxes(), e.store.Paths().Names()} {
+		entries, err := os.ReadDir(dir)
+		if err != nil || len(entries) > 0 {
+			t.Errorf("in %s: %v, %v", dir, entries, err)
+		}
+	}
+}
+
+func TestACreatedContainerHasAllThatAStartNeeds(t *testing.T) {
+	e := newEngine(t)
+	c := create(t, e, "web")
+	if c.Name != "web" || c.State != "created" || c.ExitCode != nil || strings.Join(c.Args, " ") != "sh" {
+		t.Errorf("container %+v", c)
+	}
+	record, err := e.store.Find("web")
+	if err != nil || len(record.Disks) != 1 || record.Layer.Path == "" {
+		t.Errorf("record %+v, %v", record, err)
+	}
+	b, err := e.store.GetSandbox(record.Sandbox)
+	if err != nil || b.Kernel.Path != "/boot/vmlinux" || !strings.HasSuffix(b.Hypervisor, "qemu-hypervisor") || b.MemoryBytes <= record.Resources.MemoryBytes {
+		t.Errorf("sandbox %+v, %v", b, err)
+	}
+	if err := e.Remove(t.Context(), "web", false); err != nil {
+		t.Fatal(err)
+	}
+	nothingLeft(t, e)
+}
+
+func TestACreateThatFailsLeavesNothing(t *testing.T) {
+	for word, says := range map[string]string{
+		"pull-fails":     "told to fail",
+		"build-fails":    "told to fail",
+		"build-crashes":  "ended before it answered",
+		"layer-fails":    "told to fail",
+		"kernel-fails":   "told to fail",
+		"disk-elsewhere": "does not lie under",
+		"disk-is-a-link": "",
+		"foreign-arch":   "amd64",
+	} {
+		t.Run(word, func(t *testing.T) {
+			e := newEngine(t)
+			t.Setenv(script, word)
+			_, err := e.Create(t.Context(), request("web"), nil)
+			if err == nil || !strings.Contains(err.Error(), says) {
+				t.Errorf("error %v, should say %q", err, says)
+			}
+			nothingLeft(t, e)
+			if err := os.Unsetenv(script); err != nil {
+				t.Fatal(err)
+			}
+			if word != "disk-is-a-link" { // which stays in the builder's cache
+				create(t, e, "web")
+			}
+		})
+	}
+}
+
+func TestARequestThatMakesNoSenseIsRefusedBeforeAnyPluginRuns(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*CreateRequest)
+		reason fault.Reason
+	}{
+		"a name with bad characters": {func(r *CreateRequest) { r.Name = "../x" }, fault.Invalid},
+		"too little memory":          {func(r *CreateRequest) { r.MemoryBytes = 1 << 20 }, fault.Invalid},
+		"memory beyond any host":     {func(r *CreateRequest) { r.MemoryBytes = 1<<64 - 1 }, fault.Invalid},
+		"an unknown network":         {func(r *CreateRequest) { r.Network = "moon" }, fault.NotFound},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEngine(t)
+			e.host = nil // would panic
+			r := request("web")
+			test.change(&r)
+			if _, err := e.Create(t.Context(), r, nil); !errors.Is(err, test.reason) {
+				t.Errorf("error %v", err)
+			}
+			nothingLeft(t, e)
+		})
+	}
+}
+
+func TestANameIsTakenOnce(t *testing.T) {
+	e := newEngine(t)
+	create(t, e, "web")
+	if _, err := e.Create(t.Context(), request("web"), nil); !errors.Is(err, fault.AlreadyExists) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestAnUnknownHypervisorIsNamedAndLeavesNothing(t *testing.T) {
+	e := newEngine(t)
+	r := request("web")
+	r.Plugins = map[sdk.Kind]string{sdk.Hypervisor: "bochs"}
+	if _, err := e.Create(t.Context(), r, nil); !errors.Is(err, fault.NotFound) || !strings.Contains(err.Error(), "bochs") {
+		t.Errorf("error %v", err)
+	}
+	nothingLeft(t, e)
+}
+
+func TestACancelledCreateLeavesNothing(t *testing.T) {
+	e := newEngine(t)
+	create(t, e, "first") // so that the image is there
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := e.Create(ctx, request("web"), nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	if err := e.Remove(t.Context(), "first", false); err != nil {
+		t.Fatal(err)
+	}
+	nothingLeft(t, e)
+}
+
+func TestAStartWhoseSupervisorCannotRunFailsAndMayBeTriedAgain(t *testing.T) {
+	e := newEngine(t)
+	create(t, e, "web")
+	for range 2 {
+		if _, err := e.Start(t.Context(), "web"); err == nil || !strings.Contains(err.Error(), "no-vzctl") {
+			t.Errorf("error %v", err)
+		}
+		if c, err := e.Inspect(t.Context(), "web"); err != nil || c.State != "failed" || *c.ExitCode != 125 {
+			t.Errorf("container %+v, %v", c, err)
+		}
+	}
+}
+
+// abandoned makes a container that its record says runs, and that nobody looks after.
+func abandoned(t *testing.T, e *Engine, state lifecycle.State) {
+	t.Helper()
+	c := create(t, e, "web")
+	if _, err := e.store.Update(t.Context(), c.ID, func(c *store.Container) error { c.State = state; return nil }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestVerbsOnAContainerWhoseSupervisorWasKilled(t *testing.T) {
+	for _, state := range []lifecycle.State{lifecycle.Creating, lifecycle.Starting, lifecycle.Running, lifecycle.Stopping} {
+		t.Run(string(state), func(t *testing.T) {
+			e := newEngine(t)
+			abandoned(t, e, state)
+			if state == lifecycle.Creating {
+				if err := e.Remove(t.Context(), "web", false); err != nil {
+					t.Errorf("remove: %v", err)
+				}
+				nothingLeft(t, e)
+				return
+			}
+			if exit, err := e.Wait(t.Context(), "web"); err != nil || exit.Reason != "lost" {
+				t.Errorf("wait: %+v, %v", exit, err)
+			}
+			if err := e.Stop(t.Context(), "web", StopOptions{}); err != nil {
+				t.Errorf("stop: %v", err)
+			}
+			if err := e.Kill(t.Context(), "web", "TERM"); !errors.Is(err, fault.FailedPrecondition) {
+				t.Errorf("kill: %v", err)
+			}
+			if err := e.Remove(t.Context(), "web", false); err != nil {
+				t.Errorf("remove: %v", err)
+			}
+			nothingLeft(t, e)
+		})
+	}
+}
+
+// begun makes a container that another command is about to start: it holds the lock, and there is no supervisor yet.
+func begun(t *testing.T, e *Engine) (id string, giveUp func()) {
+	t.Helper()
+	c := create(t, e, "web")
+	held, err := e.store.LockContainer(t.Context(), c.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.store.Update(t.Context(), c.ID, func(c *store.Container) error { return c.Advance(lifecycle.Start) }); err != nil {
+		t.Fatal(err)
+	}
+	return c.ID, func() {
+		if err := held.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestStopAndForcedRemoveWaitForAStartThatHasNoSupervisorYet(t *testing.T) {
+	for name, verb := range map[string]func(e *Engine, ctx context.Context) error{
+		"stop":          func(e *Engine, ctx context.Context) error { return e.Stop(ctx, "web", StopOptions{}) },
+		"forced remove": func(e *Engine, ctx context.Context) error { return e.Remove(ctx, "web", true) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEngine(t)
+			_, giveUp := begun(t, e)
+			short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			if err := verb(e, short); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("while it is being started: %v", err)
+			}
+			giveUp()
+			if err := verb(e, t.Context()); err != nil {
+				t.Errorf("afterwards: %v", err)
+			}
+		})
+	}
+}
+
+func TestAContainerThatRemovesItselfWhileItIsRemovedByForceIsNoError(t *testing.T) {
+	e := newEngine(t)
+	c := create(t, e, "web")
+	held, err := e.store.LockContainer(t.Context(), c.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	removed := make(chan error, 1)
+	go func() { removed <- e.Remove(t.Context(), c.ID, true) }()
+	if err := errors.Join(e.store.RemoveSandbox(t.Context(), c.Sandbox), e.store.Remove(t.Context(), c.ID), held.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-removed; err != nil && !errors.Is(err, fault.NotFound) { // not found, if it was gone before it was looked for
+		t.Error(err)
+	}
+	nothingLeft(t, e)
+}
+
+func TestADamagedRecordIsRemovedByForceOnly(t *testing.T) {
+	e := newEngine(t)
+	c := create(t, e, "web")
+	if err := os.WriteFile(e.store.Paths().ContainerRecord(c.ID), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := e.List(t.Context()); err != nil || len(all) != 1 || all[0].State != "broken" {
+		t.Errorf("listed %+v, %v", all, err)
+	}
+	if err := e.Remove(t.Context(), c.ID, false); err == nil {
+		t.Error("removed without force")
+	}
+	if err := e.Remove(t.Context(), c.ID, true); err != nil {
+		t.Errorf("by force: %v", err)
+	}
+	if all, err := e.List(t.Context()); err != nil || len(all) != 0 {
+		t.Errorf("left %+v, %v", all, err)
+	}
+}
+
+func TestSignalsAsPeopleWriteThem(t *testing.T) {
+	for text, want := range map[string]int{"TERM": 15, "sigterm": 15, "SIGKILL": 9, "9": 9, "RTMIN": 34, "RTMIN+3": 37, "SIGRTMAX-1": 63, "64": 64, "POLL": 29,
+		"": 0, "0": 0, "65": 0, "-1": 0, "RTMIN-1": 0, "RTMAX+1": 0, "RTMIN+": 0, "SIGSIGTERM": 0, "STOPP": 0} {
+		got, err := signalNumber(text)
+		if got != want || (err == nil) != (want != 0) || err != nil && !errors.Is(err, fault.Invalid) {
+			t.Errorf("%q: %d, %v; want %d", text, got, err, want)
+		}
+	}
+}
+
+func TestWhatIsShownOfARecord(t *testing.T) {
+	e := newEngine(t)
+	exit := &store.Exit{Code: 143, Signal: 15, Reason: lifecycle.ReasonKilled, Time: time.Unix(1, 0)}
+	run := &store.Run{Asked: time.Unix(0, 0), Started: time.Unix(1, 0), PID: 7}
+	for name, test := range map[string]struct {
+		record store.Container
+		code   bool
+		pid    int
+	}{
+		"one that never ran has no code":             {store.Container{State: lifecycle.Created}, false, 0},
+		"one that runs has a supervisor, no code":    {store.Container{State: lifecycle.Running, Run: run}, false, 7},
+		"one that runs again has not its old code":   {store.Container{State: lifecycle.Running, Run: run, Exit: exit}, false, 7},
+		"one that has ended has a code, and no more": {store.Container{State: lifecycle.Stopped, Run: run, Exit: exit}, true, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := e.view(test.record)
+			if (v.ExitCode != nil) != test.code || v.PID != test.pid {
+				t.Errorf("code %v, pid %d", v.ExitCode, v.PID)
+			}
+			if test.code && (*v.ExitCode != 143 || v.Reason != "killed" || v.Finished == nil || exitOf(test.record) != (Exit{Code: 143, Signal: 15, Reason: "killed"})) {
+				t.Errorf("shown as %+v", v)
+			}
+		})
+	}
+}
+
+func TestTheLastLinesOfAConsole(t *testing.T) {
+	for _, test := range []struct {
+		text  string
+		lines int
+		want  string
+	}{
+		{"a\nb\nc\n", 2, "b\nc\n"}, {"a\nb\nc", 2, "b\nc"}, {"a\nb\n", 9, "a\nb\n"}, {"a\n", 0, ""}, {"", 3, ""}, {"\n\n", 1, "\n"}, {"a", 1, "a"},
+	} {
+		if got := string(lastLines([]byte(test.text), test.lines)); got != test.want {
+			t.Errorf("%d of %q: %q, want %q", test.lines, test.text, got, test.want)
+		}
+	}
+}
+
+func TestAStartThatWasKilledBeforeItHadASupervisorMayBeTriedAgain(t *testing.T) {
+	e := newEngine(t)
+	abandoned(t, e, lifecycle.Starting)
+	if _, err := e.Start(t.Context(), "web"); err == nil || !strings.Contains(err.Error(), "no-vzctl") {
+		t.Errorf("error %v, want that of the supervisor", err)
+	}
+}

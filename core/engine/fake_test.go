@@ -1,0 +1,155 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/vzctl/vzctl/core/config"
+	"github.com/vzctl/vzctl/sdk"
+	"github.com/vzctl/vzctl/sdk/fault"
+	"github.com/vzctl/vzctl/sdk/hypervisor"
+	"github.com/vzctl/vzctl/sdk/imagesource"
+	"github.com/vzctl/vzctl/sdk/kernel"
+	"github.com/vzctl/vzctl/sdk/network"
+	"github.com/vzctl/vzctl/sdk/plugintest"
+	"github.com/vzctl/vzctl/sdk/progress"
+	"github.com/vzctl/vzctl/sdk/rootfs"
+)
+
+// script is the variable that tells the fake plugins what to do wrong: words, separated by spaces.
+const script = "VZCTL_ENGINE_TEST"
+
+func told(word string) bool { return slices.Contains(strings.Fields(os.Getenv(script)), word) }
+
+// TestMain is a plugin when the test starts itself by the name of one.
+func TestMain(m *testing.M) {
+	name := filepath.Base(os.Args[0])
+	info := sdk.Info{Name: name, Version: "1.0"}
+	switch name {
+	case "oci-registry":
+		sdk.Serve(imagesource.Plugin(info, source{}))
+	case "ext4-builder":
+		sdk.Serve(rootfs.Plugin(info, builder{}))
+	case "kernel-local":
+		sdk.Serve(kernel.Plugin(info, provider{}))
+	case "qemu-hypervisor":
+		arch := "amd64"
+		if told("foreign-arch") {
+			arch = "riscv64"
+		}
+		info.Capabilities = map[string][]string{hypervisor.CapabilityArch: {arch}, hypervisor.CapabilityLink: {network.LinkUnixDatagram},
+			hypervisor.CapabilityDisk: {hypervisor.DiskFile}, hypervisor.CapabilityKernel: {kernel.FormatRaw}}
+		sdk.Serve(hypervisor.Plugin(info, nil))
+	default:
+		os.Exit(m.Run())
+	}
+}
+
+var errTold = &fault.Error{Reason: fault.Unavailable, Op: "work", Cause: errors.New("it was told to fail")}
+
+type source struct{ imagesource.Source }
+
+// Pull puts an image without layers into the layout.
+func (source) Pull(_ context.Context, r imagesource.PullRequest, _ progress.Func) (imagesource.Pulled, error) {
+	if told("pull-fails") {
+		return imagesource.Pulled{}, errTold
+	}
+	put := func(mediaType string, value any) (ocispec.Descriptor, error) {
+		body, err := json.Marshal(value)
+		d := ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(body), Size: int64(len(body))}
+		dir := filepath.Join(r.LayoutPath, "blobs", "sha256")
+		return d, errors.Join(err, os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, d.Digest.Encoded()), body, 0o600))
+	}
+	platform := ocispec.Platform{OS: "linux", Architecture: "amd64"}
+	image := ocispec.Image{Platform: platform, Config: ocispec.ImageConfig{Cmd: []string{"sh"}, Env: []string{"PATH=/bin"}}}
+	image.RootFS.Type = "layers"
+	configured, err := put(ocispec.MediaTypeImageConfig, image)
+	if err != nil {
+		return imagesource.Pulled{}, err
+	}
+	root, err := put(ocispec.MediaTypeImageManifest, ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2},
+		MediaType: ocispec.MediaTypeImageManifest, Config: configured, Layers: []ocispec.Descriptor{}})
+	root.Platform = &platform
+	return imagesource.Pulled{Resolved: imagesource.Resolved{CanonicalReference: r.Reference, Root: root, Manifests: []ocispec.Descriptor{root}}}, err
+}
+
+type builder struct{ rootfs.Builder }
+
+func (builder) Build(_ context.Context, r rootfs.BuildRequest, _ progress.Func) (rootfs.Built, error) {
+	switch {
+	case told("build-fails"):
+		return rootfs.Built{}, errTold
+	case told("build-crashes"):
+		os.Exit(3)
+	}
+	path := filepath.Join(r.CacheDir, "base.img")
+	if told("disk-elsewhere") {
+		path = filepath.Join(filepath.Dir(r.CacheDir), "elsewhere.img")
+	}
+	if told("disk-is-a-link") {
+		return rootfs.Built{Disks: []rootfs.Disk{{Path: path, FileSystem: "ext4", ReadOnly: true}}}, os.Symlink("/etc/passwd", path)
+	}
+	return rootfs.Built{Disks: []rootfs.Disk{{Path: path, FileSystem: "ext4", Digest: digest.FromString("base"), ReadOnly: true}}},
+		errors.Join(os.MkdirAll(r.CacheDir, 0o700), os.WriteFile(path, nil, 0o600))
+}
+
+func (builder) CreateWritable(_ context.Context, r rootfs.WritableRequest) (rootfs.Disk, error) {
+	if told("layer-fails") {
+		return rootfs.Disk{}, errTold
+	}
+	return rootfs.Disk{Path: r.Path, FileSystem: "ext4", SizeBytes: r.SizeBytes}, os.WriteFile(r.Path, nil, 0o600)
+}
+
+type provider struct{ kernel.Provider }
+
+func (provider) Ensure(_ context.Context, r kernel.EnsureRequest, _ progress.Func) (kernel.Kernel, error) {
+	if told("kernel-fails") {
+		return kernel.Kernel{}, errTold
+	}
+	return kernel.Kernel{Name: "test", Path: "/boot/vmlinux", Format: kernel.FormatRaw, Arch: r.Arch}, nil
+}
+
+// newEngine returns an engine on a root of its own, whose plugins are those above.
+func newEngine(t *testing.T) *Engine {
+	t.Helper()
+	t.Setenv("XDG_RUNTIME_DIR", plugintest.RuntimeDir(t))
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	plugins := filepath.Join(dir, "plugins")
+	if err := os.Mkdir(plugins, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"oci-registry", "ext4-builder", "kernel-local", "qemu-hypervisor"} {
+		if err := os.Symlink(self, filepath.Join(plugins, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	initrd := filepath.Join(dir, "initrd.cpio")
+	if err := os.WriteFile(initrd, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e, err := Open(t.Context(), Options{Root: filepath.Join(dir, "root"), Config: &config.Config{}, PluginsDir: plugins, InitrdPath: initrd,
+		Program: []string{filepath.Join(dir, "no-vzctl")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// request of a container without a network.
+func request(name string) CreateRequest {
+	return CreateRequest{Name: name, Image: "example.com/app:1", Platform: "linux/amd64", Network: NoNetwork}
+}
