@@ -200,14 +200,28 @@ func (k *keeper) Attach(ctx context.Context, request network.AttachRequest) (net
 	if request.Network != k.config.Name {
 		return network.Endpoint{}, notThis(request.Network)
 	}
-	endpoint, err := call(k, func(p Plugin) (network.Endpoint, error) { return p.Attach(ctx, request) })
-	if err != nil {
-		return network.Endpoint{}, err
+	for {
+		var by Plugin
+		endpoint, err := call(k, func(p Plugin) (network.Endpoint, error) { by = p; return p.Attach(ctx, request) })
+		if err != nil {
+			return network.Endpoint{}, err
+		}
+		if k.remember(by, request, endpoint) {
+			return endpoint, nil
+		}
+		request = settled(request, endpoint)
 	}
+}
+
+// remember keeps an endpoint, unless the plugin that made it has been replaced by one that was not told of it.
+func (k *keeper) remember(by Plugin, request network.AttachRequest, endpoint network.Endpoint) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.plugin != by {
+		return false
+	}
 	k.endpoints[request.EndpointID] = attachment{settled(request, endpoint), endpoint}
-	return endpoint, nil
+	return true
 }
 
 // Wanted returns the wishes that give an endpoint its address and MAC again.

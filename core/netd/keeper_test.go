@@ -238,3 +238,20 @@ func TestAnotherNetworkIsNotFound(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+func TestAnEndpointOfAPluginThatDiesBeforeItIsRememberedIsNotForgotten(t *testing.T) {
+	var ps plugins
+	k := newTestKeeper(t, &ps)
+	first := ps.last()
+	first.kill()
+	if err := k.restart(first); err != nil {
+		t.Fatal(err)
+	}
+	if k.remember(first, network.AttachRequest{Network: "net", EndpointID: "web"}, network.Endpoint{}) {
+		t.Error("what a dead plugin has attached passes for attached")
+	}
+	attachTo(t, k, "web")
+	if _, ok := ps.last().has("web"); !ok {
+		t.Error("the new plugin does not know it")
+	}
+}

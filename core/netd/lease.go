@@ -165,12 +165,18 @@ func (c *Client) take(ctx context.Context, request network.AttachRequest) (*held
 
 func (c *Client) hold(ctx context.Context, conn *grpc.ClientConn, request network.AttachRequest) (*held, network.Endpoint, error) {
 	wrapped := rpc.Wrap(conn, rpc.Peer{Name: "the daemon of network " + strconv.Quote(request.Network), Timeout: callTimeout})
-	// The stream lives as long as the lease, not as this call.
-	stream, err := netdv1.NewLeasesClient(wrapped).Hold(context.WithoutCancel(ctx), &netdv1.HoldRequest{EndpointId: request.EndpointID})
-	if err != nil {
-		return nil, network.Endpoint{}, err
+	// The stream lives as long as the lease, not as this call; but a caller who leaves before there is a lease ends it. The end of the connection ends it later.
+	lasting, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
+	stream, err := netdv1.NewLeasesClient(wrapped).Hold(lasting, &netdv1.HoldRequest{EndpointId: request.EndpointID})
+	if err == nil {
+		_, err = stream.Recv()
 	}
-	if _, err := stream.Recv(); err != nil {
+	if !stop() {
+		err = errors.Join(context.Cause(ctx), err)
+	}
+	if err != nil {
+		cancel(err)
 		return nil, network.Endpoint{}, err
 	}
 	endpoint, err := network.NewClient(wrapped, sdk.Info{}).Attach(ctx, request)

@@ -20,22 +20,28 @@ type leases struct {
 
 	mu    sync.Mutex
 	held  int
-	idle  time.Time     // since when nobody holds; zero while somebody does
-	moved chan struct{} // receives, without blocking, when held changes
+	by    map[string]int // how many hold an endpoint
+	idle  time.Time      // since when nobody holds; zero while somebody does
+	moved chan struct{}  // receives, without blocking, when held changes
 }
 
 func newLeases(name string, k *keeper, log hclog.Logger) *leases {
-	return &leases{network: name, keeper: k, log: log, idle: time.Now(), moved: make(chan struct{}, 1)}
+	return &leases{network: name, keeper: k, log: log, idle: time.Now(), by: map[string]int{}, moved: make(chan struct{}, 1)}
 }
 
 // Hold keeps the caller's endpoint attached until the stream ends.
 func (l *leases) Hold(request *netdv1.HoldRequest, stream grpc.ServerStreamingServer[netdv1.HoldResponse]) error {
 	l.change(+1)
 	defer l.change(-1)
+	l.holders(request.EndpointId, +1)
 	if err := stream.Send(&netdv1.HoldResponse{}); err != nil {
+		l.holders(request.EndpointId, -1)
 		return err
 	}
 	<-stream.Context().Done()
+	if l.holders(request.EndpointId, -1) > 0 {
+		return nil // it has been started again already, and holds it anew
+	}
 	// Its holder may be dead; nobody but this daemon frees the endpoint.
 	ctx, cancel := context.WithTimeout(context.Background(), replayTimeout)
 	defer cancel()
@@ -43,6 +49,18 @@ func (l *leases) Hold(request *netdv1.HoldRequest, stream grpc.ServerStreamingSe
 		l.log.Error("cannot detach an endpoint", "endpoint", request.EndpointId, "error", err)
 	}
 	return nil
+}
+
+// holders changes the number of an endpoint's holders, and returns it.
+func (l *leases) holders(endpoint string, by int) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.by[endpoint] += by
+	n := l.by[endpoint]
+	if n == 0 {
+		delete(l.by, endpoint)
+	}
+	return n
 }
 
 func (l *leases) change(by int) {

@@ -60,3 +60,33 @@ func TestIdleBeginsAgainWithEachHolder(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestTheEndOfAnOldHoldLeavesAnEndpointThatIsHeldAnew(t *testing.T) {
+	var ps plugins
+	k := newTestKeeper(t, &ps)
+	l := newLeases("net", k, hclog.NewNullLogger())
+	hold := func() (end func()) {
+		ctx, cancel := context.WithCancel(t.Context())
+		h := holder{ctx: ctx, sent: make(chan struct{})}
+		done := make(chan error)
+		go func() { done <- l.Hold(&netdv1.HoldRequest{EndpointId: "web"}, h) }()
+		<-h.sent
+		attachTo(t, k, "web")
+		return func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	endOld := hold()
+	endNew := hold() // the container was started again before the daemon saw its supervisor's death
+	endOld()
+	if _, ok := ps.last().has("web"); !ok {
+		t.Error("the new container has lost its network")
+	}
+	endNew()
+	if _, ok := ps.last().has("web"); ok {
+		t.Error("the endpoint is still attached")
+	}
+}
