@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vzctl/vzctl/guest/nonblock"
 )
 
 // PortName is the name of the virtio-serial port that carries the sessions.
@@ -33,8 +35,14 @@ func OpenPort(name string) Opener {
 			_ = file.Close()
 			return nil, err
 		}
-		return file, nil
+		return port{nonblock.Of(file), file}, nil
 	}
+}
+
+// port is the open device.
+type port struct {
+	io.ReadWriter
+	io.Closer
 }
 
 // findPort returns the device of the port. The kernel learns of ports and their names from the host a moment after it has found the card they are

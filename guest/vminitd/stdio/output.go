@@ -6,6 +6,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"github.com/vzctl/vzctl/guest/nonblock"
 )
 
 // Output is what a process writes.
@@ -41,10 +43,11 @@ func (o *Output) Serve(conn Conn) {
 
 // copy reports whether the stream has ended.
 func (o *Output) copy(conn io.Writer) (ended bool) {
+	from := nonblock.Of(o.file)
 	buffer := make([]byte, bufferSize)
 	for {
 		if len(o.left) == 0 {
-			n, err := o.file.Read(buffer)
+			n, err := from.Read(buffer)
 			o.left = buffer[:n]
 			if n == 0 && err != nil {
 				return !errors.Is(err, os.ErrDeadlineExceeded)

@@ -132,11 +132,11 @@ func TestClosingWakesAStalledStream(t *testing.T) {
 	p := pipes(t)
 	guest, _ := connection(t)
 	done := serve(t, p.Stdout, guest)
-	writing := make(chan struct{})
+	writing, far := make(chan struct{}), p.Far()[1]
 	go func() {
 		defer close(writing)
 		for {
-			if _, err := p.Far()[1].Write(make([]byte, 64<<10)); err != nil {
+			if _, err := far.Write(make([]byte, 64<<10)); err != nil {
 				return
 			}
 		}
