@@ -21,10 +21,20 @@ import (
 )
 
 // Create makes a container: all that a start will need is resolved now. After an error nothing is left of it but what is cached.
-func (e *Engine) Create(ctx context.Context, request CreateRequest, report progress.Func) (Container, error) {
+func (e *Engine) Create(ctx context.Context, request CreateRequest, report progress.Func) (_ Container, err error) {
 	if err := e.check(&request); err != nil {
 		return Container{}, err
 	}
+	// The image's name may be removed meanwhile; its layers and disks stay until the container's record says that they are used.
+	release, err := e.images.Hold(ctx)
+	if err != nil {
+		return Container{}, err
+	}
+	defer func() {
+		if releaseErr := release(); err == nil {
+			err = releaseErr
+		}
+	}()
 	image, err := e.image(ctx, request, report)
 	if err != nil {
 		return Container{}, err
@@ -200,13 +210,7 @@ func (e *Engine) make(ctx context.Context, r CreateRequest, c *store.Container, 
 }
 
 // rootfs gets the image's disks, from the cache if they were built before, and an empty layer.
-func (e *Engine) rootfs(ctx context.Context, r CreateRequest, c *store.Container, report progress.Func) (_ []rootfs.Disk, _ rootfs.Disk, err error) {
-	// The image's name may be removed meanwhile; its layers stay until they have been read.
-	release, err := e.images.Hold(ctx)
-	if err != nil {
-		return nil, rootfs.Disk{}, err
-	}
-	defer func() { err = errors.Join(err, release()) }()
+func (e *Engine) rootfs(ctx context.Context, r CreateRequest, c *store.Container, report progress.Func) ([]rootfs.Disk, rootfs.Disk, error) {
 	running, err := e.host.Start(ctx, sdk.RootfsBuilder, r.Plugins[sdk.RootfsBuilder])
 	if err != nil {
 		return nil, rootfs.Disk{}, err

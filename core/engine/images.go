@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/vzctl/vzctl/core/images"
@@ -131,76 +132,72 @@ func imageView(i images.Image) Image {
 }
 
 // RemoveImage removes a reference, and with the last one of an image its layers and the root file system made of them, unless a container uses it.
+// While somebody creates a container or pulls, only the reference goes; the next removal frees the rest.
 func (e *Engine) RemoveImage(ctx context.Context, ref string) (freedBytes int64, err error) {
-	all, err := e.images.List()
-	if err != nil {
-		return 0, err
-	}
 	freedBytes, err = e.images.Remove(ctx, ref)
 	if err != nil {
 		return 0, err
 	}
 	e.tell(ctx, "image", "remove", "", ref)
-	freed, err := e.dropRootfs(ctx, all)
+	release, alone, err := e.images.TryAlone()
+	if err != nil || !alone {
+		return freedBytes, err
+	}
+	freed, err := e.dropRootfs(ctx)
+	if releaseErr := release(); err == nil {
+		err = releaseErr
+	}
 	return freedBytes + freed, err
 }
 
-// dropRootfs removes the built disks of images that were in the store before and are no longer, and that no container uses.
-func (e *Engine) dropRootfs(ctx context.Context, before []images.Image) (freedBytes int64, err error) {
+// dropRootfs removes the built disks of images that are not in the store and that no container uses. Nobody holds the store.
+func (e *Engine) dropRootfs(ctx context.Context) (freedBytes int64, err error) {
 	leases, err := e.store.Leases()
 	if err != nil {
 		return 0, err
 	}
-	now, err := e.images.List()
+	all, err := e.images.List()
 	if err != nil {
 		return 0, err
 	}
-	kept := map[string]bool{}
-	for _, image := range now {
-		kept[image.Manifest.Digest.String()] = true
+	used := map[digest.Digest]bool{}
+	for _, image := range all {
+		used[image.Manifest.Digest] = true
 	}
-	var running rootfs.Builder
-	for _, image := range before {
-		manifest := image.Manifest.Digest
-		if manifest == "" || kept[manifest.String()] || len(leases.Manifests[manifest]) > 0 {
-			continue
-		}
-		kept[manifest.String()] = true // once
-		if running == nil {
-			started, err := e.host.Start(ctx, sdk.RootfsBuilder, "")
-			if err != nil {
-				return freedBytes, err
-			}
-			defer e.closePlugin(started)
-			running = rootfs.NewClient(started.Conn(), started.Info())
-		}
-		size, err := e.dropDisks(ctx, running, image)
-		if err != nil {
-			return freedBytes, err
-		}
-		freedBytes += size
+	for manifest := range leases.Manifests {
+		used[manifest] = true
 	}
-	return freedBytes, nil
-}
-
-func (e *Engine) dropDisks(ctx context.Context, builder rootfs.Builder, image images.Image) (freedBytes int64, err error) {
-	cache := e.store.Paths().Rootfs()
+	running, err := e.host.Start(ctx, sdk.RootfsBuilder, "")
+	if err != nil {
+		return 0, err
+	}
+	defer e.closePlugin(running)
+	builder, cache := rootfs.NewClient(running.Conn(), running.Info()), e.store.Paths().Rootfs()
 	entries, err := builder.List(ctx, cache)
 	if err != nil {
 		return 0, err
 	}
 	for _, entry := range entries {
-		if entry.Manifest == image.Manifest.Digest {
-			for _, d := range entry.Disks {
-				freedBytes += d.AllocatedBytes
-			}
+		if used[entry.Manifest] {
+			continue
+		}
+		if err := builder.Delete(ctx, "delete "+store.NewID(), cache, entry.Manifest); err != nil {
+			return freedBytes, err
+		}
+		for _, d := range entry.Disks {
+			freedBytes += d.AllocatedBytes
 		}
 	}
-	return freedBytes, builder.Delete(ctx, "delete "+store.NewID(), cache, image.Manifest.Digest)
+	return freedBytes, nil
 }
 
 // BuildRootfs writes an image's root file system to a new file.
 func (e *Engine) BuildRootfs(ctx context.Context, reference, platform, output string, report progress.Func) (err error) {
+	release, err := e.images.Hold(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
 	request := CreateRequest{Image: reference, Platform: firstNonEmpty(platform, e.hostPlatform())}
 	image, err := e.image(ctx, request, report)
 	if err != nil {

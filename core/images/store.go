@@ -75,6 +75,18 @@ func (s *Store) Hold(ctx context.Context) (release func() error, err error) {
 	return l.Close, nil
 }
 
+// TryAlone keeps everybody who would hold the store out until release is called; ok is false, at once, if somebody holds it.
+func (s *Store) TryAlone() (release func() error, ok bool, err error) {
+	l, err := lock.Try(s.file(useLock))
+	if errors.Is(err, lock.ErrHeld) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, s.failed("hold", err)
+	}
+	return l.Close, true, nil
+}
+
 // Add gives the image with this root the reference, in canonical form as an image source returns it, and takes it from the image that had it. The root must be in the
 // layout. Source is the name of the plugin it came from.
 func (s *Store) Add(ctx context.Context, reference string, root ocispec.Descriptor, source string) (err error) {

@@ -142,3 +142,29 @@ func TestE2EWhatOneContainerWritesNoOtherSees(t *testing.T) {
 		t.Errorf("another sees %q", r.stdout)
 	}
 }
+
+func TestE2EAnImageThatIsRemovedStaysForItsContainers(t *testing.T) {
+	p := alone(t)
+	name := p.name()
+	p.must("create", "--name", name, p.desk.busybox, "echo", "still here")
+	p.must("image", "rm", p.desk.busybox)
+	if got := p.must("image", "ls", "-q"); got != "" {
+		t.Errorf("image ls shows %q", got)
+	}
+	if got := p.must("start", "-a", name); got != "still here\n" {
+		t.Errorf("the container printed %q", got)
+	}
+	p.must("rm", name)
+	// The last one of all takes along what nobody uses any more.
+	p.must("image", "pull", p.desk.busybox)
+	p.must("image", "rm", p.desk.busybox)
+	for _, dir := range []string{"rootfs", "images/blobs/sha256"} {
+		left, err := os.ReadDir(filepath.Join(p.root, dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(left) > 0 {
+			t.Errorf("%s still has %v", dir, left)
+		}
+	}
+}
