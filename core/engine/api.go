@@ -25,7 +25,8 @@ type Options struct {
 	// Program is the command that supervisors and network daemons are started with, to which "supervise" or "netd" and arguments are added; empty: this
 	// executable. A program that embeds the engine gives the path of a vzctl.
 	Program []string
-	// PluginsDir holds the built-in plugins, InitrdPath the guest's init image; empty: beside Program, or above it in libexec/vzctl.
+	// PluginsDir holds the built-in plugins, InitrdPath is the guest's init image for the host's architecture, beside which those for others are, see
+	// Engine.Initrd; empty: beside Program, or above it in libexec/vzctl.
 	PluginsDir string
 	InitrdPath string
 	Version    string

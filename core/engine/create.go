@@ -25,6 +25,9 @@ func (e *Engine) Create(ctx context.Context, request CreateRequest, report progr
 	if err := e.check(&request); err != nil {
 		return Container{}, err
 	}
+	if err := e.checkGuest(ctx, request); err != nil {
+		return Container{}, err
+	}
 	// The image's name may be removed meanwhile; its layers and disks stay until the container's record says that they are used.
 	release, err := e.images.Hold(ctx)
 	if err != nil {
@@ -100,7 +103,7 @@ func (e *Engine) check(r *CreateRequest) error {
 	if r.HypervisorOptions == nil {
 		r.HypervisorOptions = d.HypervisorOptions
 	}
-	return e.checkInitrd()
+	return nil
 }
 
 // MinMemoryBytes and MaxMemoryBytes are the least and the most a container may be given.
@@ -127,6 +130,10 @@ func (e *Engine) plan(r CreateRequest, image images.Image) (store.Container, sto
 	if err != nil {
 		return store.Container{}, store.Sandbox{}, nil, err
 	}
+	initrd, err := e.Initrd(image.Manifest.Platform.Architecture)
+	if err != nil {
+		return store.Container{}, store.Sandbox{}, nil, err
+	}
 	now := time.Now()
 	c := store.Container{
 		ID: id, Name: firstNonEmpty(r.Name, store.ShortID(id)), Created: now,
@@ -142,7 +149,7 @@ func (e *Engine) plan(r CreateRequest, image images.Image) (store.Container, sto
 	b := store.Sandbox{
 		ID: c.Sandbox, Created: now, Containers: []string{id},
 		Arch: image.Manifest.Platform.Architecture, CPUs: r.CPUs, MemoryBytes: r.MemoryBytes + vmOverheadBytes,
-		InitrdPath: e.options.InitrdPath, HypervisorOptions: r.HypervisorOptions, Network: r.Network, Hostname: hostname,
+		InitrdPath: initrd, HypervisorOptions: r.HypervisorOptions, Network: r.Network, Hostname: hostname,
 	}
 	return c, b, body, nil
 }

@@ -42,11 +42,11 @@ func (e *Engine) checkRoot() Check {
 }
 
 func (e *Engine) checkInit() Check {
-	c := Check{Name: "init image", Detail: e.options.InitrdPath, OK: true}
-	if err := e.checkInitrd(); err != nil {
-		c.OK, c.Detail, c.Fix = false, err.Error(), "make all"
+	path, err := e.Initrd(runtime.GOARCH)
+	if err != nil {
+		return Check{Name: "init image", Detail: err.Error(), Fix: "make all"}
 	}
-	return c
+	return Check{Name: "init image", Detail: path, OK: true}
 }
 
 // checkPlugin starts the plugin that serves a kind. What it misses on this host it says in its capabilities.

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -130,17 +129,4 @@ func firstNonEmpty(values ...string) string {
 		}
 	}
 	return ""
-}
-
-// checkInitrd refuses early what would fail late.
-func (e *Engine) checkInitrd() error {
-	info, err := os.Stat(e.options.InitrdPath)
-	if err == nil && info.Mode().IsRegular() {
-		return nil
-	}
-	if err == nil {
-		err = errors.New("it is not a file")
-	}
-	return &fault.Error{Reason: fault.NotFound, Op: "use the guest's init image", Subject: e.options.InitrdPath, Cause: err,
-		Hint: "make all builds it"}
 }

@@ -59,6 +59,16 @@ var errTold = &fault.Error{Reason: fault.Unavailable, Op: "work", Cause: errors.
 
 type source struct{ imagesource.Source }
 
+// Resolve knows one image, which is for one platform.
+func (source) Resolve(_ context.Context, r imagesource.ResolveRequest) (imagesource.Resolved, error) {
+	if r.Reference != "example.com/multi:1" && r.Platforms[0].Architecture != "amd64" {
+		return imagesource.Resolved{}, &fault.Error{Reason: fault.NotFound, Op: "resolve", Subject: r.Reference,
+			Cause: errors.New("it has no manifest for " + r.Platforms[0].Architecture + ", only for linux/amd64")}
+	}
+	return imagesource.Resolved{CanonicalReference: r.Reference, Root: ocispec.Descriptor{
+		MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromString("root"), Size: 4}}, nil
+}
+
 // Pull puts an image without layers into the layout.
 func (source) Pull(_ context.Context, r imagesource.PullRequest, _ progress.Func) (imagesource.Pulled, error) {
 	if told("pull-fails") {
@@ -137,11 +147,11 @@ func newEngine(t *testing.T) *Engine {
 			t.Fatal(err)
 		}
 	}
-	initrd := filepath.Join(dir, "initrd.cpio")
-	if err := os.WriteFile(initrd, nil, 0o600); err != nil {
+	// Named after the guests' architecture, so that the tests are the same on every host.
+	if err := os.WriteFile(filepath.Join(dir, "initrd-amd64.cpio"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	e, err := Open(t.Context(), Options{Root: filepath.Join(dir, "root"), Config: &config.Config{}, PluginsDir: plugins, InitrdPath: initrd,
+	e, err := Open(t.Context(), Options{Root: filepath.Join(dir, "root"), Config: &config.Config{}, PluginsDir: plugins,
 		Program: []string{filepath.Join(dir, "no-vzctl")}})
 	if err != nil {
 		t.Fatal(err)
