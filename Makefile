@@ -12,6 +12,8 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 KARCH   := $(patsubst aarch64,arm64,$(patsubst amd64,x86_64,$(ARCH)))
 OCIARCH := $(patsubst x86_64,amd64,$(KARCH))
+# The init image of the host's own architecture has no name of it.
+FOREIGN := $(if $(filter $(KARCH),$(patsubst aarch64,arm64,$(shell uname -m))),,-$(OCIARCH))
 LDFLAGS := -s -w -X main.version=$(VERSION)
 GOBUILD := CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
 
@@ -37,8 +39,8 @@ plugins:
 
 initrd:
 	@mkdir -p build libexec/vzctl
-	GOOS=linux GOARCH=$(OCIARCH) $(GOBUILD) -tags grpcnotrace -o build/vminitd ./guest/vminitd
-	go run ./guest/initrd -o libexec/vzctl/initrd.cpio build/vminitd
+	GOOS=linux GOARCH=$(OCIARCH) $(GOBUILD) -tags grpcnotrace -o build/vminitd$(FOREIGN) ./guest/vminitd
+	go run ./guest/initrd -o libexec/vzctl/initrd$(FOREIGN).cpio build/vminitd$(FOREIGN)
 
 kernel:
 	@kernel/build.sh --arch $(KARCH) --out $(CURDIR)/build/kernels
@@ -78,7 +80,7 @@ install: all kernel
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/vzctl/plugins $(DESTDIR)$(PREFIX)/libexec/vzctl/kernels
 	install bin/vzctl $(DESTDIR)$(PREFIX)/bin/
 	install libexec/vzctl/plugins/* $(DESTDIR)$(PREFIX)/libexec/vzctl/plugins/
-	install -m 644 libexec/vzctl/initrd.cpio $(DESTDIR)$(PREFIX)/libexec/vzctl/
+	install -m 644 libexec/vzctl/initrd*.cpio $(DESTDIR)$(PREFIX)/libexec/vzctl/
 	cp -R libexec/vzctl/kernels/. $(DESTDIR)$(PREFIX)/libexec/vzctl/kernels/
 
 # The kernel's cache lies outside the tree and stays.

@@ -12,7 +12,6 @@ import (
 	"github.com/vzctl/vzctl/cmd/vzctl/command"
 	"github.com/vzctl/vzctl/core/engine"
 	"github.com/vzctl/vzctl/core/images"
-	"github.com/vzctl/vzctl/core/pluginhost"
 	"github.com/vzctl/vzctl/sdk/conformance"
 	"github.com/vzctl/vzctl/sdk/hypervisor"
 )
@@ -68,28 +67,20 @@ func fixtures(ctx context.Context, given command.Fixtures) (conformance.Fixture,
 
 // guest is what VMs boot; nil if this installation has none and the user named none.
 func guest(ctx context.Context, given command.Fixtures, platform ocispec.Platform) (*conformance.HypervisorFixture, error) {
-	initrd := given.Initrd
-	if initrd == "" {
-		executable, err := os.Executable()
-		if err != nil {
-			return nil, err
-		}
-		if plugins, err := pluginhost.BuiltinDir(executable); err == nil {
-			initrd = filepath.Join(filepath.Dir(plugins), "initrd.cpio")
-		}
-	}
-	if _, err := os.Stat(initrd); err != nil {
-		if given.Initrd != "" {
-			return nil, err
-		}
-		return nil, nil
-	}
-	initrd, err := filepath.Abs(initrd)
+	e, err := engine.Open(ctx, engine.Options{Root: given.Root, Version: version})
 	if err != nil {
 		return nil, err
 	}
-	e, err := engine.Open(ctx, engine.Options{Root: given.Root, Version: version})
-	if err != nil {
+	initrd := given.Initrd
+	if initrd == "" {
+		if initrd, err = e.Initrd(platform.Architecture); err != nil {
+			return nil, nil
+		}
+	}
+	if _, err := os.Stat(initrd); err != nil {
+		return nil, err
+	}
+	if initrd, err = filepath.Abs(initrd); err != nil {
 		return nil, err
 	}
 	kernel, err := e.Kernel(ctx, given.Kernel, images.FormatPlatform(platform), nil)
