@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/accel"
+	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/keeper"
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/machine"
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/vm"
 	"github.com/vzctl/vzctl/sdk"
@@ -27,6 +28,9 @@ func main() {
 	if len(os.Args) == 2 && os.Args[1] == probeArgument {
 		accel.Probe()
 		return
+	}
+	if len(os.Args) > 1 && os.Args[1] == keeper.Argument {
+		os.Exit(keeper.Run(os.Args[2:]))
 	}
 	host, tsc := look()
 	sdk.Serve(hypervisor.Plugin(info(host), vm.New(host, tsc)))
@@ -64,7 +68,7 @@ func info(host accel.Host) sdk.Info {
 		Name:         "qemu-hypervisor",
 		Version:      version,
 		Description:  "virtual machines by QEMU, with KVM or emulated",
-		Platforms:    []string{"linux/amd64", "linux/arm64"},
+		Platforms:    []string{"linux/amd64", "linux/arm64", "darwin/amd64", "darwin/arm64"},
 		Capabilities: capabilities,
 	}
 }

@@ -18,15 +18,19 @@ func Arguments(s hypervisor.Spec, host Host, wiring Wiring) []string {
 		"-name", s.ID,
 		"-nodefaults", "-no-user-config", "-display", "none",
 		"-no-reboot", // a guest without ACPI powers off by a reset
-		"-sandbox", sandbox,
-		"-machine", machineType(s, p, wiring),
+	}
+	if host.OS == "linux" { // elsewhere QEMU refuses the option
+		args = append(args, "-sandbox", sandbox)
+	}
+	args = append(args,
+		"-machine", machineType(s, p, host, wiring),
 		"-accel", host.Accelerator,
 		"-cpu", cpuModel(s, host),
 		"-smp", strconv.FormatUint(uint64(s.CPUs), 10),
-		"-m", "size=" + strconv.FormatUint(s.MemoryBytes, 10) + "B",
+		"-m", "size="+strconv.FormatUint(s.MemoryBytes, 10)+"B",
 		"-kernel", s.Kernel.Path,
 		"-append", Words(s, host, wiring.Console >= 0),
-	}
+	)
 	if s.InitrdPath != "" {
 		args = append(args, "-initrd", s.InitrdPath)
 	}
@@ -55,9 +59,13 @@ func Arguments(s hypervisor.Spec, host Host, wiring Wiring) []string {
 	return args
 }
 
-func machineType(s hypervisor.Spec, p profile, wiring Wiring) string {
+func machineType(s hypervisor.Spec, p profile, host Host, wiring Wiring) string {
+	noDump := ""
+	if host.OS == "linux" { // elsewhere memory cannot be left out of a core, and QEMU says so and ends; there are no cores then, see package vm
+		noDump = ",dump-guest-core=off"
+	}
 	if p.name == "virt" {
-		return "virt,gic-version=max,dump-guest-core=off"
+		return "virt,gic-version=max" + noDump
 	}
 	serial := "off"
 	if wiring.Console >= 0 {
@@ -67,7 +75,7 @@ func machineType(s hypervisor.Spec, p profile, wiring Wiring) string {
 	if needsACPI(s) {
 		acpi = "on"
 	}
-	return "microvm,acpi=" + acpi + ",x-option-roms=off,rtc=on,pic=on,pit=on,dump-guest-core=off,isa-serial=" + serial
+	return "microvm,acpi=" + acpi + ",x-option-roms=off,rtc=on,pic=on,pit=on" + noDump + ",isa-serial=" + serial
 }
 
 // needsACPI reports whether there are more devices than microvm has interrupts for without it: 8 slots, or 24.

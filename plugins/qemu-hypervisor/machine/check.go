@@ -7,14 +7,15 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/vzctl/vzctl/sdk/fault"
 	"github.com/vzctl/vzctl/sdk/hypervisor"
 )
 
 const (
-	maxSocketPath = 107 // sun_path of Linux, less its zero
-	minMTU        = 68  // of IPv4
+	maxSocketPath = len(syscall.RawSockaddrUnix{}.Path) - 1 // the last byte is a zero
+	minMTU        = 68                                      // of IPv4
 	maxMTU        = 65535
 )
 

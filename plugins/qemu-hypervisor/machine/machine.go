@@ -40,6 +40,8 @@ const (
 
 // Host is what the command line depends on besides the spec.
 type Host struct {
+	// OS is the host's, as Go names it.
+	OS string
 	// Accelerator is KVM, HVF or TCG: decided, not wished.
 	Accelerator string
 	// TSCKilohertz is the rate of the host's cycle counter; 0 if unknown or not steady, and the guest measures it.

@@ -39,7 +39,7 @@ func changed(change func(*hypervisor.Spec)) hypervisor.Spec {
 }
 
 func TestCommandLines(t *testing.T) {
-	emulated := Host{Accelerator: TCG, TSCKilohertz: 2_596_134}
+	emulated := Host{OS: "linux", Accelerator: TCG, TSCKilohertz: 2_596_134}
 	for name, c := range map[string]struct {
 		spec    hypervisor.Spec
 		host    Host
@@ -48,14 +48,17 @@ func TestCommandLines(t *testing.T) {
 		"emulated":             {small(), emulated, -1},
 		"console":              {small(), emulated, 5},
 		"several-cpus":         {changed(func(s *hypervisor.Spec) { s.CPUs = 4 }), emulated, -1},
-		"unsteady-counter":     {small(), Host{Accelerator: TCG}, -1},
-		"kvm":                  {small(), Host{Accelerator: KVM, TSCKilohertz: 2_596_134}, -1},
+		"unsteady-counter":     {small(), Host{OS: "linux", Accelerator: TCG}, -1},
+		"kvm":                  {small(), Host{OS: "linux", Accelerator: KVM, TSCKilohertz: 2_596_134}, -1},
 		"cpu-chosen":           {changed(func(s *hypervisor.Spec) { s.Options = map[string]string{OptionCPU: "qemu64,+aes"} }), emulated, -1},
 		"bare":                 {changed(func(s *hypervisor.Spec) { s.Disks, s.NICs, s.InitrdPath = nil, nil, "" }), emulated, -1},
 		"many-disks-need-acpi": {changed(manyDisks), emulated, -1},
 		"nic-without-mac":      {changed(func(s *hypervisor.Spec) { s.NICs[0].MAC, s.NICs[0].MTU = "", 0 }), emulated, -1},
 		"arm64-emulated":       {changed(arm), emulated, 5},
-		"arm64-hvf":            {changed(arm), Host{Accelerator: HVF}, -1},
+		"arm64-kvm":            {changed(arm), Host{OS: "linux", Accelerator: KVM}, -1},
+		"arm64-hvf":            {changed(arm), Host{OS: "darwin", Accelerator: HVF}, -1},
+		"hvf":                  {small(), Host{OS: "darwin", Accelerator: HVF}, -1},
+		"emulated-on-a-mac":    {small(), Host{OS: "darwin", Accelerator: TCG}, 5},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := Check(c.spec); err != nil {

@@ -74,7 +74,7 @@ func (m *Manager) Create(_ context.Context, requestID string, spec hypervisor.Sp
 	if err := checkFiles(spec); err != nil {
 		return hypervisor.VM{}, err
 	}
-	v, err := newVM(requestID, spec, binary, machine.Host{Accelerator: choice.Accelerator, TSCKilohertz: m.tsc})
+	v, err := newVM(requestID, spec, binary, machine.Host{OS: m.host.OS, Accelerator: choice.Accelerator, TSCKilohertz: m.tsc})
 	if err != nil {
 		return hypervisor.VM{}, err
 	}

@@ -11,10 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/vzctl/vzctl/guest/serialmux"
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/machine"
@@ -133,7 +130,6 @@ func (p *process) spawn(spec hypervisor.Spec, binary string, host machine.Host) 
 	p.cmd.Env = []string{"LC_ALL=C"}
 	p.cmd.Dir = "/"
 	p.cmd.Stderr = &p.stderr
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	if err := p.run(); err != nil {
 		if log != nil {
 			_ = log.Close()
@@ -143,19 +139,23 @@ func (p *process) spawn(spec hypervisor.Spec, binary string, host machine.Host) 
 	return monitor, nil
 }
 
-// run starts the command on a thread that lives as long as the process: the death signal is sent when the thread that started it ends.
+// run starts the command on a thread that lives as long as the process: Linux sends the death signal when the thread that started it ends.
 func (p *process) run() error {
+	tied, ended, err := tie(p.cmd)
+	if err != nil {
+		return err
+	}
 	started := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
+		defer ended()
 		if err := p.cmd.Start(); err != nil {
 			started <- err
 			return
 		}
 		p.pid = p.cmd.Process.Pid
-		noCore := unix.Rlimit{} // a core would hold the guest's memory
-		_ = unix.Prlimit(p.pid, unix.RLIMIT_CORE, &noCore, nil)
+		tied(p.pid)
 		started <- nil
 		_ = p.cmd.Wait() // how it ended is in the command's state
 		close(p.exited)
@@ -173,7 +173,7 @@ func (p *process) event(e qmp.Event) {
 // kill ends QEMU; wait tells when.
 func (p *process) kill() {
 	p.requested.Store(true)
-	_ = p.cmd.Process.Kill() // fails only if it has ended
+	_ = killQEMU(p.cmd.Process) // fails only if it has ended
 }
 
 // wait returns when QEMU has ended, all it said was read, and nothing of the process is left.
@@ -209,7 +209,7 @@ func listenFile(path string) (*os.File, error) {
 
 // socketPair returns two connected ends: ours, and one for QEMU.
 func socketPair() (ours net.Conn, theirs *os.File, err error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	fds, err := socketDescriptors()
 	if err != nil {
 		return nil, nil, os.NewSyscallError("socketpair", err)
 	}
