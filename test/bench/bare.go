@@ -54,7 +54,7 @@ func newBare(ctx context.Context, s *stage) (*bare, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.host = machine.Host{Accelerator: choice.Accelerator, TSCKilohertz: tsc}
+	b.host = machine.Host{OS: runtime.GOOS, Accelerator: choice.Accelerator, TSCKilohertz: tsc}
 	plan, err := s.plan(ctx)
 	if err != nil {
 		return nil, err
