@@ -53,10 +53,23 @@ func Arguments(s hypervisor.Spec, host Host, wiring Wiring) []string {
 	for i, disk := range s.Disks {
 		args = append(args, diskArguments(i, disk)...)
 	}
-	for i, nic := range s.NICs {
-		args = append(args, nicArguments(i, nic)...)
+	for _, i := range nicOrder(len(s.NICs), p) {
+		args = append(args, nicArguments(i, s.NICs[i])...)
 	}
 	return args
+}
+
+// nicOrder has the guest number the cards as the spec does. On virt a device tree names the devices, the last one first, and Linux numbers as it finds.
+// Disks have serials, so nothing hangs on their order.
+func nicOrder(n int, p profile) []int {
+	order := make([]int, n)
+	for i := range order {
+		order[i] = i
+		if p.name == "virt" {
+			order[i] = n - 1 - i
+		}
+	}
+	return order
 }
 
 func machineType(s hypervisor.Spec, p profile, host Host, wiring Wiring) string {

@@ -57,6 +57,8 @@ func TestCommandLines(t *testing.T) {
 		"arm64-emulated":       {changed(arm), emulated, 5},
 		"arm64-kvm":            {changed(arm), Host{OS: "linux", Accelerator: KVM}, -1},
 		"arm64-hvf":            {changed(arm), Host{OS: "darwin", Accelerator: HVF}, -1},
+		"arm64-several-nics":   {changed(func(s *hypervisor.Spec) { arm(s); twoNICs(s) }), emulated, -1},
+		"several-nics":         {changed(twoNICs), emulated, -1},
 		"hvf":                  {small(), Host{OS: "darwin", Accelerator: HVF}, -1},
 		"emulated-on-a-mac":    {small(), Host{OS: "darwin", Accelerator: TCG}, 5},
 	} {
@@ -86,6 +88,11 @@ func manyDisks(s *hypervisor.Spec) {
 	for i := range 8 {
 		s.Disks = append(s.Disks, hypervisor.Disk{Serial: fmt.Sprintf("data%d", i), File: &hypervisor.FileBackend{Path: fmt.Sprintf("/data/%d", i), Format: "raw"}})
 	}
+}
+
+func twoNICs(s *hypervisor.Spec) {
+	s.NICs = append(s.NICs, hypervisor.NIC{ID: "eth1", MAC: "02:00:00:00:00:02", Link: network.Link{
+		UnixDatagram: &network.UnixDatagram{VMPath: "/run/vzctl/0123456789abcdef/vm1", NetworkPath: "/run/vzctl/net/port2"}}})
 }
 
 func arm(s *hypervisor.Spec) {
