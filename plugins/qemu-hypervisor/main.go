@@ -60,9 +60,9 @@ func info(host accel.Host) sdk.Info {
 	if choice, err := accel.Choose(host, "auto", runtime.GOARCH); err == nil {
 		capabilities[sdk.CapabilityNote] = []string{choice.Note}
 	}
-	if binary, pkg := machine.Binary(runtime.GOARCH); !installed(binary) {
+	if binary, install := machine.Binary(runtime.GOARCH); !installed(binary) {
 		capabilities[sdk.CapabilityProblem] = []string{binary + " not found"}
-		capabilities[sdk.CapabilityFix] = []string{"apt-get install " + pkg}
+		capabilities[sdk.CapabilityFix] = []string{install}
 	}
 	return sdk.Info{
 		Name:         "qemu-hypervisor",

@@ -42,11 +42,14 @@ func Choose(host Host, wish, guestArch string) (Choice, error) {
 		return Choice{machine.TCG, "asked for"}, nil
 	case machine.KVM, machine.HVF:
 		needed := map[string]string{machine.KVM: "linux", machine.HVF: "darwin"}[wish]
-		if host.OS == needed && native {
+		cause := fmt.Errorf("%s runs no %s guests on an %s host", wish, guestArch, host.Arch)
+		switch {
+		case host.OS != needed:
+			cause = fmt.Errorf("%s is of %s, and this host runs %s", wish, needed, host.OS)
+		case native:
 			return Choice{wish, "asked for"}, nil
 		}
-		return Choice{}, &fault.Error{Reason: fault.Unsupported, Op: "choose an accelerator",
-			Cause: fmt.Errorf("%s does not run %s guests on %s/%s", wish, guestArch, host.OS, host.Arch), Hint: "use auto or tcg"}
+		return Choice{}, &fault.Error{Reason: fault.Unsupported, Op: "choose an accelerator", Cause: cause, Hint: "use auto or tcg"}
 	}
 	return Choice{}, &fault.Error{Reason: fault.Unsupported, Op: "choose an accelerator", Cause: fmt.Errorf("there is no %q", wish),
 		Hint: "use auto, kvm, hvf or tcg"}

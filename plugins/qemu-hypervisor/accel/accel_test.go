@@ -3,8 +3,10 @@ package accel
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -33,7 +35,7 @@ func TestChoiceOfAccelerator(t *testing.T) {
 		wish    string
 		guest   string
 		want    string
-		note    string
+		note    string // of the note, or the refusal
 		refused bool
 	}{
 		"auto takes a KVM that is fast":                 {Host{"linux", "amd64", fast}, "auto", "amd64", machine.KVM, "fast", false},
@@ -43,18 +45,21 @@ func TestChoiceOfAccelerator(t *testing.T) {
 		"auto on a Mac takes HVF":                       {Host{"darwin", "arm64", Verdict{}}, "auto", "arm64", machine.HVF, "Mac", false},
 		"a slow KVM is taken by who asks for it":        {Host{"linux", "amd64", slow}, "kvm", "amd64", machine.KVM, "asked", false},
 		"emulation is taken by who asks for it":         {Host{"linux", "amd64", fast}, "tcg", "amd64", machine.TCG, "asked", false},
-		"KVM for a foreign guest is refused":            {Host{"linux", "amd64", fast}, "kvm", "arm64", "", "", true},
-		"KVM on a Mac is refused":                       {Host{"darwin", "arm64", Verdict{}}, "kvm", "arm64", "", "", true},
-		"HVF on Linux is refused":                       {Host{"linux", "amd64", fast}, "hvf", "amd64", "", "", true},
-		"an accelerator nobody has heard of is refused": {Host{"linux", "amd64", fast}, "xen", "amd64", "", "", true},
+		"KVM for a foreign guest is refused":            {Host{"linux", "amd64", fast}, "kvm", "arm64", "", "no arm64 guests on an amd64 host", true},
+		"KVM on a Mac is refused":                       {Host{"darwin", "arm64", Verdict{}}, "kvm", "arm64", "", "kvm is of linux", true},
+		"HVF on Linux is refused":                       {Host{"linux", "amd64", fast}, "hvf", "amd64", "", "hvf is of darwin, and this host runs linux", true},
+		"HVF for a foreign guest is refused":            {Host{"darwin", "arm64", Verdict{}}, "hvf", "amd64", "", "no amd64 guests on an arm64 host", true},
+		"a foreign guest on a Mac is emulated":          {Host{"darwin", "arm64", Verdict{}}, "auto", "amd64", machine.TCG, "emulated", false},
+		"auto on an Intel Mac takes HVF":                {Host{"darwin", "amd64", Verdict{}}, "auto", "amd64", machine.HVF, "Mac", false},
+		"an accelerator nobody has heard of is refused": {Host{"linux", "amd64", fast}, "xen", "amd64", "", "xen", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := Choose(c.host, c.wish, c.guest)
 			if c.refused != errors.Is(err, fault.Unsupported) {
 				t.Fatalf("error %v", err)
 			}
-			if got.Accelerator != c.want || !strings.Contains(got.Note, c.note) {
-				t.Errorf("chose %+v", got)
+			if said := fmt.Sprint(got.Note, err); got.Accelerator != c.want || !strings.Contains(said, c.note) {
+				t.Errorf("chose %+v, %v", got, err)
 			}
 		})
 	}
@@ -102,4 +107,22 @@ func TestHostIsLookedAt(t *testing.T) {
 		t.Errorf("second look: %+v, %d kHz", again, tscAgain)
 	}
 	t.Logf("second look took %v", time.Since(begun))
+}
+
+func TestAcceleratorsThatAreOffered(t *testing.T) {
+	for name, c := range map[string]struct {
+		host Host
+		want []string
+	}{
+		"Linux with a fast KVM": {Host{"linux", "amd64", Verdict{Usable: true}}, []string{machine.KVM, machine.TCG}},
+		"Linux with a slow KVM": {Host{"linux", "amd64", Verdict{}}, []string{machine.TCG}},
+		"a Mac":                 {Host{"darwin", "arm64", Verdict{}}, []string{machine.HVF, machine.TCG}},
+		"another system":        {Host{"freebsd", "amd64", Verdict{}}, []string{machine.TCG}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := Available(c.host); !slices.Equal(got, c.want) {
+				t.Errorf("offered %v", got)
+			}
+		})
+	}
 }

@@ -6,6 +6,7 @@
 package machine
 
 import (
+	"runtime"
 	"strconv"
 
 	"github.com/vzctl/vzctl/sdk/hypervisor"
@@ -61,16 +62,25 @@ type profile struct {
 	binary  string
 	console string // kernel's name of the serial port
 	kernels []string
-	hint    string // how to install the binary
+	debian  string // package with the binary
 }
 
 var profiles = map[string]profile{
-	"amd64": {"microvm", "qemu-system-x86_64", "ttyS0", []string{"elf-pvh", "bzimage"}, "apt-get install qemu-system-x86"},
-	"arm64": {"virt", "qemu-system-aarch64", "ttyAMA0", []string{"raw"}, "apt-get install qemu-system-arm"},
+	"amd64": {"microvm", "qemu-system-x86_64", "ttyS0", []string{"elf-pvh", "bzimage"}, "qemu-system-x86"},
+	"arm64": {"virt", "qemu-system-aarch64", "ttyAMA0", []string{"raw"}, "qemu-system-arm"},
 }
 
-// Binary returns the name of the QEMU that runs guests of an architecture, and the command that installs it; "" for an unknown one.
-func Binary(arch string) (name, install string) { return profiles[arch].binary, profiles[arch].hint }
+// Binary returns the name of the QEMU that runs guests of an architecture, and the command that installs it here; "" for an unknown one.
+func Binary(arch string) (name, install string) {
+	p, known := profiles[arch]
+	switch {
+	case !known:
+		return "", ""
+	case runtime.GOOS == "darwin":
+		return p.binary, "brew install qemu"
+	}
+	return p.binary, "apt-get install " + p.debian
+}
 
 // Capabilities returns what the plugin says of itself. arches are those whose QEMU is installed, accelerators those that can be used, best first.
 func Capabilities(arches, accelerators []string) map[string][]string {
