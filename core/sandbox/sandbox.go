@@ -54,6 +54,7 @@ type Spec struct {
 	ConsolePath       string
 	RuntimeDir        string // short, mode 0700, made by the caller
 	StateDir          string
+	CacheDir          string // of the hypervisor plugin, for all sandboxes of the root
 	HypervisorOptions map[string]string
 	VirtualMachineID  string // "" is ID
 }

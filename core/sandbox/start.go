@@ -99,7 +99,7 @@ func (s *Sandbox) Timeline() []Phase {
 	var all []Phase
 	for _, p := range s.done.Phases {
 		all = append(all, Phase{p, "host"})
-		if p.Name == agentStepName {
+		if p.Name == agentStepName && !s.vm.Cloned { // a clone's guest counts from the boot of another VM
 			initAt, answeredAt := s.guest.Booted()
 			// The guest's clock starts with its kernel; the host's sees only the answer.
 			kernelAt := p.Begin.Add(p.Duration - answeredAt)

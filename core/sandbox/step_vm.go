@@ -41,6 +41,7 @@ func (s *Sandbox) vmSpec() hypervisor.Spec {
 		ConsolePath: s.spec.ConsolePath,
 		RuntimeDir:  s.spec.RuntimeDir,
 		StateDir:    s.spec.StateDir,
+		CacheDir:    s.spec.CacheDir,
 		Options:     s.spec.HypervisorOptions,
 	}
 	for i, d := range s.spec.Lower {

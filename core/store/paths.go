@@ -22,6 +22,7 @@ import (
 //	<Root>/images/                   OCI layout
 //	<Root>/rootfs/                   of rootfs builders
 //	<Root>/kernels/                  of kernel providers
+//	<Root>/cache/<plugin>/           what hypervisor plugins keep to start faster
 //	<Root>/tmp/                      what is being made or being removed, of the store alone
 //	<Run>/<16 hex>/                  sockets of one sandbox or network
 type Paths struct {
@@ -29,13 +30,14 @@ type Paths struct {
 	Run  string // all that ends with the host's uptime, in a short path
 }
 
-func (p Paths) Events() string      { return filepath.Join(p.Root, "events.log") }
-func (p Paths) PluginCache() string { return filepath.Join(p.Root, "plugins.json") }
-func (p Paths) Lock() string        { return filepath.Join(p.Root, "store.lock") }
-func (p Paths) Images() string      { return filepath.Join(p.Root, "images") }
-func (p Paths) Rootfs() string      { return filepath.Join(p.Root, "rootfs") }
-func (p Paths) Kernels() string     { return filepath.Join(p.Root, "kernels") }
-func (p Paths) staging() string     { return filepath.Join(p.Root, "tmp") }
+func (p Paths) Events() string             { return filepath.Join(p.Root, "events.log") }
+func (p Paths) PluginCache() string        { return filepath.Join(p.Root, "plugins.json") }
+func (p Paths) Lock() string               { return filepath.Join(p.Root, "store.lock") }
+func (p Paths) Images() string             { return filepath.Join(p.Root, "images") }
+func (p Paths) Rootfs() string             { return filepath.Join(p.Root, "rootfs") }
+func (p Paths) Kernels() string            { return filepath.Join(p.Root, "kernels") }
+func (p Paths) Cache(plugin string) string { return filepath.Join(p.Root, "cache", plugin) }
+func (p Paths) staging() string            { return filepath.Join(p.Root, "tmp") }
 
 func (p Paths) Names() string           { return filepath.Join(p.Root, "names") }
 func (p Paths) Name(name string) string { return filepath.Join(p.Names(), name) }

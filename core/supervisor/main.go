@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"os/signal"
 	"sync"
 	"syscall"
@@ -220,8 +221,11 @@ func (s *supervision) spec() (sandbox.Spec, error) {
 	if err != nil {
 		return sandbox.Spec{}, err
 	}
-	if err := os.MkdirAll(paths.SandboxState(s.sandbox.ID), 0o700); err != nil {
-		return sandbox.Spec{}, err
+	cache := paths.Cache(filepath.Base(s.sandbox.Hypervisor))
+	for _, dir := range []string{paths.SandboxState(s.sandbox.ID), cache} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return sandbox.Spec{}, err
+		}
 	}
 	spec := sandbox.Spec{
 		ID: s.sandbox.ID, ContainerID: s.container.ID,
@@ -231,7 +235,7 @@ func (s *supervision) spec() (sandbox.Spec, error) {
 		Hostname: s.sandbox.Hostname, OCISpec: ociSpec, User: s.container.Process.User,
 		Terminal: s.container.Process.Terminal, StdinOpen: s.container.Process.StdinOpen,
 		Network: s.sandbox.Network, ConsolePath: paths.SandboxConsole(s.sandbox.ID),
-		RuntimeDir: s.run, StateDir: paths.SandboxState(s.sandbox.ID),
+		RuntimeDir: s.run, StateDir: paths.SandboxState(s.sandbox.ID), CacheDir: cache,
 		HypervisorOptions: s.sandbox.HypervisorOptions,
 	}
 	if s.container.Layer.Path != "" {

@@ -19,6 +19,7 @@ import (
 var version = "dev" // set by the linker
 
 const (
+	name = "qemu-hypervisor"
 	// probeArgument makes this program the child that finds out whether KVM is any good.
 	probeArgument = "probe-kvm"
 	lookDeadline  = 5 * time.Second
@@ -33,7 +34,7 @@ func main() {
 		os.Exit(keeper.Run(os.Args[2:]))
 	}
 	host, tsc := look()
-	sdk.Serve(hypervisor.Plugin(info(host), vm.New(host, tsc)))
+	sdk.Serve(hypervisor.Plugin(info(host), vm.New(host, tsc, sdk.NewLogger(name))))
 }
 
 func look() (accel.Host, uint64) {
@@ -65,7 +66,7 @@ func info(host accel.Host) sdk.Info {
 		capabilities[sdk.CapabilityFix] = []string{install}
 	}
 	return sdk.Info{
-		Name:         "qemu-hypervisor",
+		Name:         name,
 		Version:      version,
 		Description:  "virtual machines by QEMU, with KVM or emulated",
 		Platforms:    []string{"linux/amd64", "linux/arm64", "darwin/amd64", "darwin/arm64"},

@@ -96,8 +96,8 @@ func hello(ctx context.Context, path string) error {
 	if err != nil {
 		return fmt.Errorf("the agent does not answer: %w", err)
 	}
-	if r.GetBootId() == "" {
-		return errors.New("the agent gave no boot id")
+	if r.GetProtocolMax() == 0 {
+		return errors.New("the agent gave no protocol version")
 	}
 	return nil
 }

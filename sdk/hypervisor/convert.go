@@ -34,7 +34,7 @@ func specToProto(s Spec) *hypervisorv1.Spec {
 		Kernel:     &hypervisorv1.Kernel{Path: s.Kernel.Path, Format: s.Kernel.Format, CommandLine: s.Kernel.CommandLine},
 		InitrdPath: s.InitrdPath, Disks: convert.Slice(s.Disks, diskToProto), Shares: convert.Slice(s.Shares, shareToProto),
 		Nics: convert.Slice(s.NICs, nicToProto), ConsolePath: s.ConsolePath, RuntimeDir: s.RuntimeDir, StateDir: s.StateDir,
-		NestedVirtualization: s.NestedVirtualization, Rosetta: s.Rosetta, Options: s.Options,
+		NestedVirtualization: s.NestedVirtualization, Rosetta: s.Rosetta, Options: s.Options, CacheDir: s.CacheDir,
 	}
 }
 
@@ -44,7 +44,7 @@ func specFromProto(s *hypervisorv1.Spec) Spec {
 		Kernel:     Kernel{Path: s.GetKernel().GetPath(), Format: s.GetKernel().GetFormat(), CommandLine: s.GetKernel().GetCommandLine()},
 		InitrdPath: s.GetInitrdPath(), Disks: convert.Slice(s.GetDisks(), diskFromProto), Shares: convert.Slice(s.GetShares(), shareFromProto),
 		NICs: convert.Slice(s.GetNics(), nicFromProto), ConsolePath: s.GetConsolePath(), RuntimeDir: s.GetRuntimeDir(), StateDir: s.GetStateDir(),
-		NestedVirtualization: s.GetNestedVirtualization(), Rosetta: s.GetRosetta(), Options: s.GetOptions(),
+		NestedVirtualization: s.GetNestedVirtualization(), Rosetta: s.GetRosetta(), Options: s.GetOptions(), CacheDir: s.GetCacheDir(),
 	}
 }
 
@@ -124,7 +124,8 @@ func deviceFromProto(d *hypervisorv1.Device) Device {
 }
 
 func vmToProto(v VM) *hypervisorv1.VM {
-	out := &hypervisorv1.VM{Id: v.ID, State: states.ToWire(v.State), VsockPath: v.VsockPath, Accelerator: v.Accelerator, Pid: v.PID}
+	out := &hypervisorv1.VM{Id: v.ID, State: states.ToWire(v.State), VsockPath: v.VsockPath, Accelerator: v.Accelerator, Pid: v.PID,
+		Cloned: v.Cloned}
 	if v.Exit != nil {
 		out.Exit = &hypervisorv1.Exit{Reason: exitReasons.ToWire(v.Exit.Reason), Message: v.Exit.Message}
 		if !v.Exit.Time.IsZero() {
@@ -138,7 +139,7 @@ func vmToProto(v VM) *hypervisorv1.VM {
 func vmFromProto(check *convert.Checks, v *hypervisorv1.VM, id string) VM {
 	out := VM{
 		ID: v.GetId(), State: states.FromWire(v.GetState()), VsockPath: check.Socket("vsock path", v.GetVsockPath()),
-		Accelerator: v.GetAccelerator(), PID: v.GetPid(),
+		Accelerator: v.GetAccelerator(), PID: v.GetPid(), Cloned: v.GetCloned(),
 	}
 	if id != "" && out.ID != id {
 		check.Fail("VM", out.ID, "and VM \""+id+"\" was asked for")

@@ -93,6 +93,7 @@ type Spec struct {
 	NestedVirtualization bool
 	Rosetta              bool
 	Options              map[string]string
+	CacheDir             string
 }
 
 // Kernel to boot.
@@ -159,6 +160,7 @@ type VM struct {
 	Accelerator string
 	PID         int64
 	Exit        *Exit // in state Stopped, once it has run
+	Cloned      bool  // copied from a booted VM
 }
 
 // State of a VM.

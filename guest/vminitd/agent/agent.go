@@ -83,12 +83,8 @@ const maxMessage = 8 << 20
 // Done is closed once the host's Shutdown has done its work, and its answer is to be sent.
 func (a *Agent) Done() <-chan struct{} { return a.shutdown }
 
-// Hello exchanges versions.
+// Hello exchanges versions. It comes before Adopt, so it must not use random numbers.
 func (a *Agent) Hello(context.Context, *guestv1.HelloRequest) (*guestv1.HelloResponse, error) {
-	boot, err := identity.BootID()
-	if err != nil {
-		return nil, err
-	}
-	return &guestv1.HelloResponse{Version: a.version, ProtocolMin: protocolMin, ProtocolMax: protocolMax, BootId: boot,
+	return &guestv1.HelloResponse{Version: a.version, ProtocolMin: protocolMin, ProtocolMax: protocolMax,
 		UptimeNanoseconds: uint64(identity.Uptime()), InitUptimeNanoseconds: uint64(a.started)}, nil
 }

@@ -61,18 +61,6 @@ func SetHostname(name string) error {
 	return nil
 }
 
-// BootID returns the kernel's id of this boot.
-func BootID() (string, error) {
-	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return "", err
-	}
-	for len(b) > 0 && b[len(b)-1] == '\n' {
-		b = b[:len(b)-1]
-	}
-	return string(b), nil
-}
-
 // Uptime is how long ago the kernel started, suspended time not counted.
 func Uptime() time.Duration {
 	var t unix.Timespec

@@ -31,6 +31,13 @@ func Arguments(s hypervisor.Spec, host Host, wiring Wiring) []string {
 		"-kernel", s.Kernel.Path,
 		"-append", Words(s, host, wiring.Console >= 0),
 	)
+	if wiring.Memory >= 0 {
+		args = append(args, "-object", object("qom-type", "memory-backend-file", "id", memoryID, "size", s.MemoryBytes,
+			"mem-path", "/proc/self/fd/"+strconv.Itoa(wiring.Memory), "share", wiring.Shared, "dump", false))
+	}
+	if wiring.Incoming {
+		args = append(args, "-incoming", "defer")
+	}
 	if s.InitrdPath != "" {
 		args = append(args, "-initrd", s.InitrdPath)
 	}
@@ -48,7 +55,7 @@ func Arguments(s hypervisor.Spec, host Host, wiring Wiring) []string {
 		"-device", "virtio-balloon-device,free-page-reporting=on,deflate-on-oom=on",
 		"-device", "virtio-serial-device",
 		"-chardev", "socket,id=mux,server=on,wait=off,fd="+strconv.Itoa(wiring.Mux),
-		"-device", "virtserialport,chardev=mux,name="+MuxPort,
+		"-device", "virtserialport,chardev=mux,id="+MuxID+",name="+MuxPort,
 	)
 	for i, disk := range s.Disks {
 		args = append(args, diskArguments(i, disk)...)
@@ -73,12 +80,15 @@ func nicOrder(n int, p profile) []int {
 }
 
 func machineType(s hypervisor.Spec, p profile, host Host, wiring Wiring) string {
-	noDump := ""
+	memory := ""
 	if host.OS == "linux" { // elsewhere memory cannot be left out of a core, and QEMU says so and ends; there are no cores then, see package vm
-		noDump = ",dump-guest-core=off"
+		memory = ",dump-guest-core=off"
+	}
+	if wiring.Memory >= 0 {
+		memory += ",memory-backend=" + memoryID
 	}
 	if p.name == "virt" {
-		return "virt,gic-version=max" + noDump
+		return "virt,gic-version=max" + memory
 	}
 	serial := "off"
 	if wiring.Console >= 0 {
@@ -88,7 +98,7 @@ func machineType(s hypervisor.Spec, p profile, host Host, wiring Wiring) string 
 	if needsACPI(s) {
 		acpi = "on"
 	}
-	return "microvm,acpi=" + acpi + ",x-option-roms=off,rtc=on,pic=on,pit=on" + noDump + ",isa-serial=" + serial
+	return "microvm,acpi=" + acpi + ",x-option-roms=off,rtc=on,pic=on,pit=on" + memory + ",isa-serial=" + serial
 }
 
 // needsACPI reports whether there are more devices than microvm has interrupts for without it: 8 slots, or 24.
@@ -107,15 +117,22 @@ func cpuModel(s hypervisor.Spec, host Host) string {
 	return "host"
 }
 
+// memoryID is what QEMU calls memory that is a file.
+const memoryID = "memory"
+
+// DiskNode is what QEMU's commands call the i-th disk.
+func DiskNode(i int) string { return fmt.Sprintf("disk%d", i) }
+
 // diskArguments uses JSON, in which a path may hold any character. Read-only images are locked shared, so that many VMs can use one; a writable one is
-// locked against a second writer. A flush of the guest reaches the host's file.
+// locked against a second writer. A flush of the guest reaches the host's file. No holes are punched into it: in a clone QEMU cannot, see package vm, and a
+// template's guest must not count on it.
 func diskArguments(i int, disk hypervisor.Disk) []string {
-	name := fmt.Sprintf("disk%d", i)
+	name := DiskNode(i)
 	return []string{
 		"-blockdev", object(
-			"driver", "raw", "node-name", name, "read-only", disk.ReadOnly, "discard", "unmap",
-			"file", map[string]any{"driver": "file", "filename": disk.File.Path, "read-only": disk.ReadOnly, "discard": "unmap", "locking": "auto"}),
-		"-device", object("driver", "virtio-blk-device", "drive", name, "serial", disk.Serial,
+			"driver", "raw", "node-name", name, "read-only", disk.ReadOnly,
+			"file", map[string]any{"driver": "file", "filename": disk.File.Path, "read-only": disk.ReadOnly, "locking": "auto"}),
+		"-device", object("driver", "virtio-blk-device", "drive", name, "serial", disk.Serial, "discard", false, "write-zeroes", false,
 			"werror", "report", "rerror", "report"), // a full host disk is the guest's I/O error; the default would stop the VM
 	}
 }

@@ -30,6 +30,9 @@ const (
 // MuxPort is the name of the virtio-serial port that carries the connections between host and guest. The guest looks for it.
 const MuxPort = "vzctl.mux.0"
 
+// MuxID is what QEMU's events call that port.
+const MuxID = "mux"
+
 // Bounds of what a machine can be.
 const (
 	MaxDevices = 21 // 24 virtio-mmio slots, less those of serial port, random numbers and balloon
@@ -49,11 +52,16 @@ type Host struct {
 	TSCKilohertz uint64
 }
 
-// Wiring holds the descriptors that QEMU inherits. Console is negative if there is none.
+// Wiring holds the descriptors that QEMU inherits. Console and Memory are negative if there is none.
 type Wiring struct {
 	QMP     int // connected socket
 	Mux     int // listening socket
 	Console int // connected socket
+	Memory  int // file with the guest's memory; without it, memory is QEMU's own
+	// Shared has what the guest writes reach the file of Memory. Otherwise QEMU has a private copy of it, page by page as the guest writes.
+	Shared bool
+	// Incoming has QEMU wait for the state of a template, instead of booting.
+	Incoming bool
 }
 
 // profile is what an architecture's machine is called and needs.

@@ -8,8 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"os"
 	"strconv"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // maxMessage bounds one message of QEMU.
@@ -79,8 +83,17 @@ func (c *Client) Close() error {
 	return err
 }
 
+// GiveFile gives QEMU a descriptor of a file, which its commands then know by a name. The connection has to be a unix socket.
+func (c *Client) GiveFile(ctx context.Context, name string, file *os.File) error {
+	return c.execute(ctx, "getfd", map[string]string{"fdname": name}, file, nil)
+}
+
 // Execute runs a command. arguments may be nil; result, if not nil, is filled in from the answer.
 func (c *Client) Execute(ctx context.Context, command string, arguments, result any) error {
+	return c.execute(ctx, command, arguments, nil, result)
+}
+
+func (c *Client) execute(ctx context.Context, command string, arguments any, file *os.File, result any) error {
 	answer := make(chan message, 1)
 	c.mu.Lock()
 	c.next++
@@ -92,7 +105,7 @@ func (c *Client) Execute(ctx context.Context, command string, arguments, result 
 		delete(c.waiting, id)
 		c.mu.Unlock()
 	}()
-	if err := c.send(command, id, arguments); err != nil {
+	if err := c.send(command, id, arguments, file); err != nil {
 		return fmt.Errorf("QEMU command %s: %w", command, err)
 	}
 	var m message
@@ -119,7 +132,7 @@ func (c *Client) Execute(ctx context.Context, command string, arguments, result 
 	return nil
 }
 
-func (c *Client) send(command, id string, arguments any) error {
+func (c *Client) send(command, id string, arguments any, file *os.File) error {
 	text, err := json.Marshal(struct {
 		Execute   string `json:"execute"`
 		ID        string `json:"id"`
@@ -130,7 +143,16 @@ func (c *Client) send(command, id string, arguments any) error {
 	}
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	_, err = c.conn.Write(append(text, '\n'))
+	text = append(text, '\n')
+	if file == nil {
+		_, err = c.conn.Write(text)
+		return err
+	}
+	socket, ok := c.conn.(*net.UnixConn)
+	if !ok {
+		return errors.New("descriptors go over unix sockets only")
+	}
+	_, _, err = socket.WriteMsgUnix(text, unix.UnixRights(int(file.Fd())), nil)
 	return err
 }
 

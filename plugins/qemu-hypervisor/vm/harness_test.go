@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/accel"
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/vmtest"
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/vmtest/port"
@@ -36,7 +38,7 @@ func TestMain(m *testing.M) {
 func newManager(t testing.TB) *Manager {
 	t.Helper()
 	host, tsc := accel.Look(context.Background(), runtime.GOOS, runtime.GOARCH, []string{os.Args[0], "probe-kvm"})
-	m := New(host, tsc)
+	m := New(host, tsc, hclog.NewNullLogger())
 	t.Cleanup(func() {
 		if err := m.Shutdown(within(t, 20*time.Second)); err != nil {
 			t.Error(err)

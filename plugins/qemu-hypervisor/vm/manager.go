@@ -1,5 +1,5 @@
 // Package vm runs virtual machines: it is the hypervisor that the plugin serves. Files: manager.go has the VMs by id and the interface of the kind;
-// vm.go one VM and its states; process.go the QEMU process; console.go the guest's last words; exit.go why a VM ended; files.go what is checked on
+// vm.go one VM and its states; process.go the QEMU process; template.go how a VM is cloned instead of booted; console.go the guest's last words; exit.go why a VM ended; files.go what is checked on
 // disk before anything starts. What QEMU's command line is, package machine knows; how the guest is reached, package vsock.
 package vm
 
@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/accel"
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/machine"
 	"github.com/vzctl/vzctl/sdk/fault"
@@ -21,6 +23,7 @@ import (
 type Manager struct {
 	host accel.Host
 	tsc  uint64
+	log  hclog.Logger
 
 	mu  sync.Mutex
 	vms map[string]*VM
@@ -32,8 +35,8 @@ var (
 )
 
 // New returns a hypervisor without VMs on a host that package accel has looked at.
-func New(host accel.Host, tscKilohertz uint64) *Manager {
-	return &Manager{host: host, tsc: tscKilohertz, vms: map[string]*VM{}}
+func New(host accel.Host, tscKilohertz uint64, log hclog.Logger) *Manager {
+	return &Manager{host: host, tsc: tscKilohertz, log: log, vms: map[string]*VM{}}
 }
 
 // Shutdown ends all VMs. The sdk calls it when the host is gone.
@@ -74,7 +77,7 @@ func (m *Manager) Create(_ context.Context, requestID string, spec hypervisor.Sp
 	if err := checkFiles(spec); err != nil {
 		return hypervisor.VM{}, err
 	}
-	v, err := newVM(requestID, spec, binary, machine.Host{OS: m.host.OS, Accelerator: choice.Accelerator, TSCKilohertz: m.tsc})
+	v, err := newVM(requestID, spec, binary, machine.Host{OS: m.host.OS, Accelerator: choice.Accelerator, TSCKilohertz: m.tsc}, m.log)
 	if err != nil {
 		return hypervisor.VM{}, err
 	}

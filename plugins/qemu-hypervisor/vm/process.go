@@ -23,12 +23,20 @@ import (
 // greetDeadline bounds QEMU's start up to its greeting; measured 20 ms.
 const greetDeadline = 20 * time.Second
 
-// The descriptors of QEMU after standard error, in the order they are passed.
-const (
-	qmpDescriptor = 3 + iota
-	muxDescriptor
-	consoleDescriptor
-)
+// firstDescriptor of those that QEMU gets after standard error.
+const firstDescriptor = 3
+
+// birth is how a VM comes to life. The zero value boots it.
+type birth struct {
+	// memory is the file with the guest's memory; nil: QEMU's own.
+	memory *os.File
+	// shared has the guest's writes reach the file.
+	shared bool
+	// state of the devices; the VM goes on from there instead of booting.
+	state *os.File
+	// console is what the guest has said before.
+	console []byte
+}
 
 // process is a QEMU that runs.
 type process struct {
@@ -43,17 +51,14 @@ type process struct {
 	shutdown  atomic.Value // string
 	exited    chan struct{}
 	unlink    func() // ends the uplink and waits for it
+
+	portOpened chan struct{} // holds one after the guest has opened its serial port
+	migrated   chan string   // gets how the reading or writing of a template's state has ended
 }
 
-// startProcess returns when QEMU has greeted, which it does when its CPUs run.
-func startProcess(ctx context.Context, spec hypervisor.Spec, binary string, host machine.Host, uplink *vsock.Uplink, incoming func(*serialmux.Request)) (*process, error) {
-	for _, path := range ownSockets(spec) {
-		if err := removeSocket(path); err != nil {
-			return nil, err
-		}
-	}
-	p := &process{forgotten: make(chan struct{}), exited: make(chan struct{}), unlink: func() {}}
-	monitor, err := p.spawn(spec, binary, host)
+// startProcess returns when the VM's CPUs run.
+func startProcess(ctx context.Context, spec hypervisor.Spec, binary string, host machine.Host, from birth, uplink *vsock.Uplink, incoming func(*serialmux.Request)) (*process, error) {
+	p, monitor, err := spawn(spec, binary, host, from)
 	if err != nil {
 		return nil, err
 	}
@@ -69,15 +74,34 @@ func startProcess(ctx context.Context, spec hypervisor.Spec, binary string, host
 	}
 	ctx, done := context.WithTimeout(ctx, greetDeadline)
 	defer done()
-	if p.monitor, err = qmp.Open(ctx, monitor, p.event); err != nil {
-		p.kill()
-		p.wait()
-		if said := p.stderr.lines(4); len(said) > 0 && !errors.Is(err, context.Canceled) {
-			return nil, fmt.Errorf("QEMU did not start: %s", strings.Join(said, " / "))
+	if err := p.greet(ctx, monitor); err != nil {
+		return nil, err
+	}
+	if from.state != nil {
+		if err := p.resume(ctx, spec, from.state); err != nil {
+			return nil, p.failed("did not take up the template", err)
 		}
-		return nil, fmt.Errorf("QEMU did not start: %w", err)
 	}
 	return p, nil
+}
+
+// greet returns when QEMU has greeted, which it does when its CPUs run or, with a state to come, when it waits for that. After an error nothing is left
+// of the process.
+func (p *process) greet(ctx context.Context, monitor net.Conn) (err error) {
+	if p.monitor, err = qmp.Open(ctx, monitor, p.event); err != nil {
+		return p.failed("did not start", err)
+	}
+	return nil
+}
+
+// failed ends QEMU and returns an error with its last words.
+func (p *process) failed(how string, err error) error {
+	p.kill()
+	p.wait()
+	if said := p.stderr.lines(4); len(said) > 0 && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("QEMU %s: %s", how, strings.Join(said, " / "))
+	}
+	return fmt.Errorf("QEMU %s: %w", how, err)
 }
 
 func dialer(path string) func(context.Context) (io.ReadWriteCloser, error) {
@@ -88,18 +112,29 @@ func dialer(path string) func(context.Context) (io.ReadWriteCloser, error) {
 }
 
 // spawn starts QEMU and returns our end of its monitor.
-func (p *process) spawn(spec hypervisor.Spec, binary string, host machine.Host) (monitor net.Conn, err error) {
-	var files []*os.File // QEMU's, in the order of the descriptors
+func spawn(spec hypervisor.Spec, binary string, host machine.Host, from birth) (p *process, monitor net.Conn, err error) {
+	for _, path := range ownSockets(spec) {
+		if err := removeSocket(path); err != nil {
+			return nil, nil, err
+		}
+	}
+	p = &process{forgotten: make(chan struct{}), exited: make(chan struct{}), unlink: func() {},
+		portOpened: make(chan struct{}, 1), migrated: make(chan string, 1)}
+	var files, ours []*os.File // QEMU's, in the order of their descriptors; and those of them that are closed here
+	give := func(file *os.File) int {
+		files = append(files, file)
+		return firstDescriptor + len(files) - 1
+	}
 	defer func() {
-		for _, file := range files {
+		for _, file := range ours {
 			_ = file.Close()
 		}
 	}()
 	monitor, theirs, err := socketPair()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	files = append(files, theirs)
+	ours = append(ours, theirs)
 	defer func() {
 		if err != nil {
 			_ = monitor.Close()
@@ -107,49 +142,60 @@ func (p *process) spawn(spec hypervisor.Spec, binary string, host machine.Host) 
 	}()
 	mux, err := listenFile(machine.MuxPath(spec))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	files = append(files, mux)
-	wiring := machine.Wiring{QMP: qmpDescriptor, Mux: muxDescriptor, Console: -1}
+	ours = append(ours, mux)
+	wiring := machine.Wiring{QMP: give(theirs), Mux: give(mux), Console: -1, Memory: -1, Shared: from.shared, Incoming: from.state != nil}
 	var log net.Conn
 	if spec.ConsolePath != "" {
 		file, err := openConsole(spec.ConsolePath)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		ours, theirs, err := socketPair()
-		if err != nil {
+		_, _ = file.Write(from.console) // as what follows, if it cannot be written it is missing
+		var end *os.File
+		if log, end, err = socketPair(); err != nil {
 			_ = file.Close()
-			return nil, err
+			return nil, nil, err
 		}
-		files, log, wiring.Console = append(files, theirs), ours, consoleDescriptor
+		ours = append(ours, end)
+		wiring.Console = give(end)
 		p.console = newConsole(file, log)
+	}
+	if from.memory != nil {
+		wiring.Memory = give(from.memory)
 	}
 	p.cmd = exec.Command(binary, machine.Arguments(spec, host, wiring)...)
 	p.cmd.ExtraFiles = files
 	p.cmd.Env = []string{"LC_ALL=C"}
 	p.cmd.Dir = "/"
 	p.cmd.Stderr = &p.stderr
-	if err := p.run(); err != nil {
+	if err := p.run(from.memory != nil && !from.shared); err != nil {
 		if log != nil {
 			_ = log.Close()
 		}
-		return nil, err
+		return nil, nil, err
 	}
-	return monitor, nil
+	return p, monitor, nil
 }
 
-// run starts the command on a thread that lives as long as the process: Linux sends the death signal when the thread that started it ends.
-func (p *process) run() error {
+// run starts the command on a thread that lives as long as the process: Linux sends the death signal when the thread that started it ends. keepHoles has
+// QEMU punch no holes into any file.
+func (p *process) run(keepHoles bool) error {
 	tied, ended, err := tie(p.cmd)
 	if err != nil {
 		return err
 	}
 	started := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
+		runtime.LockOSThread() // and not unlocked: the thread ends with the goroutine, and with it what is restricted
 		defer ended()
+		if keepHoles {
+			if err := forbidHoles(); err != nil {
+				started <- err
+				return
+			}
+		}
 		if err := p.cmd.Start(); err != nil {
 			started <- err
 			return
@@ -165,8 +211,25 @@ func (p *process) run() error {
 
 // event is called for each event of the monitor.
 func (p *process) event(e qmp.Event) {
-	if e.Name == "SHUTDOWN" {
+	switch e.Name {
+	case "SHUTDOWN":
 		p.shutdown.Store(shutdownReason(e))
+	case "VSERPORT_CHANGE":
+		if opened(e) {
+			offer(p.portOpened, struct{}{})
+		}
+	case "MIGRATION":
+		if status := migrationStatus(e); status == migrationCompleted || status == migrationFailed {
+			offer(p.migrated, status)
+		}
+	}
+}
+
+// offer does not wait for who takes it: once is enough.
+func offer[T any](to chan T, value T) {
+	select {
+	case to <- value:
+	default:
 	}
 }
 

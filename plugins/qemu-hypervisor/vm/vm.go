@@ -7,6 +7,8 @@ import (
 	"os"
 	"sync"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/machine"
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/vsock"
 	"github.com/vzctl/vzctl/sdk/fault"
@@ -21,6 +23,7 @@ type VM struct {
 	host      machine.Host
 	uplink    *vsock.Uplink
 	server    *vsock.Server
+	log       hclog.Logger
 
 	turn chan struct{} // held by the call that changes the VM
 
@@ -28,14 +31,15 @@ type VM struct {
 	state   hypervisor.State
 	exit    *hypervisor.Exit
 	process *process // in states running and paused
+	cloned  bool
 	deleted bool
 	changed chan struct{} // closed at the next change
 }
 
 // newVM makes the socket that can be connected to before the VM runs.
-func newVM(requestID string, spec hypervisor.Spec, binary string, host machine.Host) (*VM, error) {
+func newVM(requestID string, spec hypervisor.Spec, binary string, host machine.Host, log hclog.Logger) (*VM, error) {
 	v := &VM{
-		requestID: requestID, spec: spec, binary: binary, host: host, uplink: vsock.NewUplink(),
+		requestID: requestID, spec: spec, binary: binary, host: host, uplink: vsock.NewUplink(), log: log,
 		turn: make(chan struct{}, 1), state: hypervisor.Created, changed: make(chan struct{}),
 	}
 	path := machine.VsockPath(spec)
@@ -61,7 +65,7 @@ func (v *VM) snapshot() hypervisor.VM {
 }
 
 func (v *VM) locked() hypervisor.VM {
-	out := hypervisor.VM{ID: v.spec.ID, State: v.state, VsockPath: machine.VsockPath(v.spec), Accelerator: v.host.Accelerator}
+	out := hypervisor.VM{ID: v.spec.ID, State: v.state, VsockPath: machine.VsockPath(v.spec), Accelerator: v.host.Accelerator, Cloned: v.cloned}
 	if v.process != nil {
 		out.PID = int64(v.process.pid)
 	}
@@ -108,18 +112,46 @@ func (v *VM) start(ctx context.Context) error {
 		return v.fault("start VM", fault.FailedPrecondition, fmt.Errorf("it is %s", before))
 	}
 	v.set(func() { v.state = hypervisor.Starting })
-	p, err := startProcess(ctx, v.spec, v.binary, v.host, v.uplink, v.server.Incoming)
+	p, cloned, err := v.bring(ctx)
 	if err != nil {
 		v.set(func() { v.state = before })
 		return v.fault("start VM", fault.Unavailable, err)
 	}
-	v.set(func() { v.state, v.process = hypervisor.Running, p })
+	v.set(func() { v.state, v.process, v.cloned = hypervisor.Running, p, cloned })
 	go func() { // ends with the process, which ends with the VM
 		exit := p.wait()
 		v.set(func() { v.state, v.exit, v.process = hypervisor.Stopped, &exit, nil })
 		close(p.forgotten)
 	}()
 	return nil
+}
+
+// bring clones the VM from a template, or boots it.
+func (v *VM) bring(ctx context.Context) (p *process, cloned bool, err error) {
+	if canClone(v.spec, v.host) {
+		p, err := v.clone(ctx)
+		if err != nil && ctx.Err() == nil {
+			v.log.Warn("the VM boots, as it could not be cloned", "error", err)
+		}
+		if p != nil {
+			return p, true, nil
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, false, err
+	}
+	p, err = startProcess(ctx, v.spec, v.binary, v.host, birth{}, v.uplink, v.server.Incoming)
+	return p, false, err
+}
+
+// clone returns no process if there is no template.
+func (v *VM) clone(ctx context.Context) (*process, error) {
+	t, err := v.template(ctx)
+	if t == nil {
+		return nil, err
+	}
+	defer t.Close()
+	return startProcess(ctx, v.spec, v.binary, v.host, birth{memory: t.Memory, state: t.State, console: t.Console}, v.uplink, v.server.Incoming)
 }
 
 // kill ends the VM as pulling the plug does.

@@ -150,8 +150,6 @@ type HelloResponse struct {
 	ProtocolMax uint32                 `protobuf:"varint,3,opt,name=protocol_max,json=protocolMax,proto3" json:"protocol_max,omitempty"`
 	// Names of optional abilities.
 	Features []string `protobuf:"bytes,4,rep,name=features,proto3" json:"features,omitempty"`
-	// New for every boot of the kernel.
-	BootId string `protobuf:"bytes,5,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
 	// The guest's monotonic clock: how long ago the kernel started, and when vminitd did.
 	UptimeNanoseconds     uint64 `protobuf:"varint,6,opt,name=uptime_nanoseconds,json=uptimeNanoseconds,proto3" json:"uptime_nanoseconds,omitempty"`
 	InitUptimeNanoseconds uint64 `protobuf:"varint,7,opt,name=init_uptime_nanoseconds,json=initUptimeNanoseconds,proto3" json:"init_uptime_nanoseconds,omitempty"`
@@ -215,13 +213,6 @@ func (x *HelloResponse) GetFeatures() []string {
 		return x.Features
 	}
 	return nil
-}
-
-func (x *HelloResponse) GetBootId() string {
-	if x != nil {
-		return x.BootId
-	}
-	return ""
 }
 
 func (x *HelloResponse) GetUptimeNanoseconds() uint64 {
@@ -2043,15 +2034,14 @@ const file_vzctl_guest_v1_agent_proto_rawDesc = "" +
 	"\fHelloRequest\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12!\n" +
 	"\fprotocol_min\x18\x02 \x01(\rR\vprotocolMin\x12!\n" +
-	"\fprotocol_max\x18\x03 \x01(\rR\vprotocolMax\"\x8b\x02\n" +
+	"\fprotocol_max\x18\x03 \x01(\rR\vprotocolMax\"\x81\x02\n" +
 	"\rHelloResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12!\n" +
 	"\fprotocol_min\x18\x02 \x01(\rR\vprotocolMin\x12!\n" +
 	"\fprotocol_max\x18\x03 \x01(\rR\vprotocolMax\x12\x1a\n" +
-	"\bfeatures\x18\x04 \x03(\tR\bfeatures\x12\x17\n" +
-	"\aboot_id\x18\x05 \x01(\tR\x06bootId\x12-\n" +
+	"\bfeatures\x18\x04 \x03(\tR\bfeatures\x12-\n" +
 	"\x12uptime_nanoseconds\x18\x06 \x01(\x04R\x11uptimeNanoseconds\x126\n" +
-	"\x17init_uptime_nanoseconds\x18\a \x01(\x04R\x15initUptimeNanoseconds\"\xd6\x01\n" +
+	"\x17init_uptime_nanoseconds\x18\a \x01(\x04R\x15initUptimeNanosecondsJ\x04\b\x05\x10\x06R\aboot_id\"\xd6\x01\n" +
 	"\fAdoptRequest\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x18\n" +
 	"\aentropy\x18\x02 \x01(\fR\aentropy\x12\x1a\n" +

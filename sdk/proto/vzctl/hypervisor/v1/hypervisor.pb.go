@@ -218,7 +218,10 @@ type Spec struct {
 	NestedVirtualization bool   `protobuf:"varint,13,opt,name=nested_virtualization,json=nestedVirtualization,proto3" json:"nested_virtualization,omitempty"`
 	Rosetta              bool   `protobuf:"varint,14,opt,name=rosetta,proto3" json:"rosetta,omitempty"`
 	// Plugin's own settings by name, as its Info lists them under "option": "accelerator": "tcg".
-	Options       map[string]string `protobuf:"bytes,15,rep,name=options,proto3" json:"options,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Options map[string]string `protobuf:"bytes,15,rep,name=options,proto3" json:"options,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// A directory of the caller, common to all VMs of one user, where the plugin may keep what makes later starts faster. It may be removed at any
+	// time. Empty: nothing is kept.
+	CacheDir      string `protobuf:"bytes,16,opt,name=cache_dir,json=cacheDir,proto3" json:"cache_dir,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -356,6 +359,13 @@ func (x *Spec) GetOptions() map[string]string {
 		return x.Options
 	}
 	return nil
+}
+
+func (x *Spec) GetCacheDir() string {
+	if x != nil {
+		return x.CacheDir
+	}
+	return ""
 }
 
 type Kernel struct {
@@ -899,7 +909,9 @@ type VM struct {
 	// Process that runs the VM, where there is one.
 	Pid int64 `protobuf:"varint,5,opt,name=pid,proto3" json:"pid,omitempty"`
 	// Set in state stopped once the VM has run.
-	Exit          *Exit `protobuf:"bytes,6,opt,name=exit,proto3" json:"exit,omitempty"`
+	Exit *Exit `protobuf:"bytes,6,opt,name=exit,proto3" json:"exit,omitempty"`
+	// The VM was not booted when it was last started, but is a copy of one that was booted before: the uptime that its guest knows is not its own.
+	Cloned        bool `protobuf:"varint,7,opt,name=cloned,proto3" json:"cloned,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -974,6 +986,13 @@ func (x *VM) GetExit() *Exit {
 		return x.Exit
 	}
 	return nil
+}
+
+func (x *VM) GetCloned() bool {
+	if x != nil {
+		return x.Cloned
+	}
+	return false
 }
 
 type Exit struct {
@@ -2512,7 +2531,7 @@ var File_vzctl_hypervisor_v1_hypervisor_proto protoreflect.FileDescriptor
 
 const file_vzctl_hypervisor_v1_hypervisor_proto_rawDesc = "" +
 	"\n" +
-	"$vzctl/hypervisor/v1/hypervisor.proto\x12\x13vzctl.hypervisor.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bvzctl/network/v1/link.proto\x1a\x1cvzctl/plugin/v1/plugin.proto\"\xf8\x04\n" +
+	"$vzctl/hypervisor/v1/hypervisor.proto\x12\x13vzctl.hypervisor.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bvzctl/network/v1/link.proto\x1a\x1cvzctl/plugin/v1/plugin.proto\"\x95\x05\n" +
 	"\x04Spec\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04arch\x18\x02 \x01(\tR\x04arch\x12\x12\n" +
@@ -2531,7 +2550,8 @@ const file_vzctl_hypervisor_v1_hypervisor_proto_rawDesc = "" +
 	"\tstate_dir\x18\f \x01(\tR\bstateDir\x123\n" +
 	"\x15nested_virtualization\x18\r \x01(\bR\x14nestedVirtualization\x12\x18\n" +
 	"\arosetta\x18\x0e \x01(\bR\arosetta\x12@\n" +
-	"\aoptions\x18\x0f \x03(\v2&.vzctl.hypervisor.v1.Spec.OptionsEntryR\aoptions\x1a:\n" +
+	"\aoptions\x18\x0f \x03(\v2&.vzctl.hypervisor.v1.Spec.OptionsEntryR\aoptions\x12\x1b\n" +
+	"\tcache_dir\x18\x10 \x01(\tR\bcacheDir\x1a:\n" +
 	"\fOptionsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"W\n" +
@@ -2569,7 +2589,7 @@ const file_vzctl_hypervisor_v1_hypervisor_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\tR\x03mac\x12\x10\n" +
 	"\x03mtu\x18\x03 \x01(\rR\x03mtu\x12*\n" +
-	"\x04link\x18\x04 \x01(\v2\x16.vzctl.network.v1.LinkR\x04link\"\xc8\x01\n" +
+	"\x04link\x18\x04 \x01(\v2\x16.vzctl.network.v1.LinkR\x04link\"\xe0\x01\n" +
 	"\x02VM\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x120\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1a.vzctl.hypervisor.v1.StateR\x05state\x12\x1d\n" +
@@ -2577,7 +2597,8 @@ const file_vzctl_hypervisor_v1_hypervisor_proto_rawDesc = "" +
 	"vsock_path\x18\x03 \x01(\tR\tvsockPath\x12 \n" +
 	"\vaccelerator\x18\x04 \x01(\tR\vaccelerator\x12\x10\n" +
 	"\x03pid\x18\x05 \x01(\x03R\x03pid\x12-\n" +
-	"\x04exit\x18\x06 \x01(\v2\x19.vzctl.hypervisor.v1.ExitR\x04exit\"\x89\x01\n" +
+	"\x04exit\x18\x06 \x01(\v2\x19.vzctl.hypervisor.v1.ExitR\x04exit\x12\x16\n" +
+	"\x06cloned\x18\a \x01(\bR\x06cloned\"\x89\x01\n" +
 	"\x04Exit\x127\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1f.vzctl.hypervisor.v1.ExitReasonR\x06reason\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12.\n" +

@@ -1,0 +1,54 @@
+package machine
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/vzctl/vzctl/sdk/hypervisor"
+	"github.com/vzctl/vzctl/sdk/network"
+)
+
+// placeholderSize of a template's read-only disks, in bytes: more than any image has. QEMU changes the size of a writable disk in a running VM, but not of
+// a read-only one, so a clone's guest goes on taking its read-only disks for that large. Reading beyond the image's end is an I/O error.
+const placeholderSize = 1 << 40
+
+// Template returns the spec of the VM that is saved for clones of VMs like s: with s in common is all that a guest sees of its machine before it is
+// told who it is. Disks are those of Placeholders in dir, and sockets lie in s's runtime directory.
+func Template(s hypervisor.Spec, dir string) hypervisor.Spec {
+	t := s
+	t.ID, t.Disks, t.NICs = "template", nil, nil
+	for i, disk := range s.Disks {
+		t.Disks = append(t.Disks, hypervisor.Disk{Serial: fmt.Sprintf("disk%d", i), ReadOnly: disk.ReadOnly,
+			File: &hypervisor.FileBackend{Path: filepath.Join(dir, DiskNode(i)), Format: "raw"}})
+	}
+	for i, nic := range s.NICs {
+		t.NICs = append(t.NICs, hypervisor.NIC{MTU: nic.MTU, Link: network.Link{UnixDatagram: &network.UnixDatagram{
+			VMPath: filepath.Join(s.RuntimeDir, fmt.Sprintf("t%d", i)), NetworkPath: filepath.Join(s.RuntimeDir, fmt.Sprintf("T%d", i))}}})
+	}
+	return t
+}
+
+// Placeholders returns the sizes of a template's disks, in bytes, by path. They are empty.
+func Placeholders(template hypervisor.Spec) map[string]int64 {
+	sizes := map[string]int64{}
+	for _, disk := range template.Disks {
+		sizes[disk.File.Path] = 1 << 20
+		if disk.ReadOnly {
+			sizes[disk.File.Path] = placeholderSize
+		}
+	}
+	return sizes
+}
+
+// Shape is what machines have to have in common to be started from one template, but for the contents of kernel, initrd and QEMU.
+func Shape(s hypervisor.Spec, host Host) []string {
+	t := Template(s, "/")
+	for _, nic := range t.NICs {
+		nic.Link.UnixDatagram.VMPath, nic.Link.UnixDatagram.NetworkPath = "", ""
+	}
+	console := -1
+	if s.ConsolePath != "" {
+		console = 0
+	}
+	return Arguments(t, host, Wiring{Console: console, Memory: 0})
+}

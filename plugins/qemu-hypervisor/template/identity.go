@@ -1,0 +1,28 @@
+package template
+
+import (
+	"io/fs"
+	"os"
+	"syscall"
+)
+
+// identity is what tells a file from another, and from itself after a change. The owner can forge a time of modification, but not that of a change.
+type identity struct {
+	Device, Inode     uint64
+	Size              int64
+	Modified, Changed int64 // nanoseconds since 1970
+}
+
+func identify(info fs.FileInfo) identity {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return identity{}
+	}
+	return identity{Device: uint64(stat.Dev), Inode: stat.Ino, Size: stat.Size, Modified: info.ModTime().UnixNano(), Changed: changed(stat)}
+}
+
+// private wants a regular file of this user, that nobody else may read or write: it holds a guest's memory.
+func private(info fs.FileInfo) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && info.Mode().IsRegular() && info.Mode().Perm()&0o077 == 0 && int(stat.Uid) == os.Geteuid()
+}

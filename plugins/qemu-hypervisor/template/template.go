@@ -1,0 +1,369 @@
+// Package template keeps booted VMs on disk, from which others are started: the memory of each, the state of its devices, and what its console has said.
+// It knows nothing of QEMU; package vm makes templates and starts VMs from them. This file is the store; identity.go says when two files are the same,
+// and when a template is as it was made.
+//
+// A store belongs to one user. A template appears in it whole or not at all, and is never changed after that.
+package template
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// version of what is written here and of how a key is made; templates of another are not found.
+const version = 1
+
+// Files of a template's directory.
+const (
+	memoryFile  = "memory"
+	stateFile   = "state"
+	consoleFile = "console"
+	recordFile  = "template.json"
+)
+
+// ErrDamaged says that a template's files are not as they were made.
+var ErrDamaged = errors.New("the template was changed after it was made")
+
+// Store is a directory of templates.
+type Store struct{ dir string }
+
+// At returns the store in a directory, which need not exist.
+func At(dir string) Store { return Store{dir} }
+
+// Key names the template of all VMs of one shape. files are what such a VM boots, and boots with; a file that was replaced gives another key.
+func Key(shape []string, files ...string) (string, error) {
+	about := struct {
+		Version int
+		Shape   []string
+		Files   []identity
+	}{Version: version, Shape: shape}
+	for _, path := range files {
+		info, err := os.Stat(path)
+		if err != nil {
+			return "", err
+		}
+		about.Files = append(about.Files, identify(info))
+	}
+	text, err := json.Marshal(about)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:16]), nil
+}
+
+var validKey = regexp.MustCompile(`^[0-9a-f]{32}$`)
+
+// record is template.json.
+type record struct {
+	Made          time.Time
+	Memory, State identity
+	// Boot is the host's boot id until the files are known to be on the disk: what a power failure tears may look whole.
+	Boot string `json:",omitempty"`
+}
+
+// Template is one that can be used.
+type Template struct {
+	// Memory and State are open, and what they were when the template was made.
+	Memory, State *os.File
+	// Console is what the guest had said.
+	Console []byte
+}
+
+// Close closes the files.
+func (t *Template) Close() {
+	_ = t.Memory.Close()
+	_ = t.State.Close()
+}
+
+// Open returns a template, or fs.ErrNotExist, or ErrDamaged.
+func (s Store) Open(key string) (*Template, error) {
+	dir := filepath.Join(s.dir, key)
+	made, err := readRecord(dir)
+	if err != nil {
+		return nil, err
+	}
+	t := &Template{}
+	if t.Memory, err = openSame(filepath.Join(dir, memoryFile), made.Memory); err != nil {
+		return nil, err
+	}
+	if t.State, err = openSame(filepath.Join(dir, stateFile), made.State); err != nil {
+		_ = t.Memory.Close()
+		return nil, err
+	}
+	if t.Console, err = os.ReadFile(filepath.Join(dir, consoleFile)); err != nil {
+		t.Close()
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	now := time.Now()
+	_ = os.Chtimes(filepath.Join(dir, recordFile), now, now) // when it was last used, for List
+	return t, nil
+}
+
+func readRecord(dir string) (record, error) {
+	text, err := os.ReadFile(filepath.Join(dir, recordFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return record{}, fs.ErrNotExist
+	}
+	var made record
+	if err == nil {
+		err = json.Unmarshal(text, &made)
+	}
+	if err != nil {
+		return record{}, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	if made.Boot != "" {
+		if now, err := bootID(); err != nil || now != made.Boot {
+			return record{}, fmt.Errorf("%w: the host went down before it was on the disk", ErrDamaged)
+		}
+	}
+	return made, nil
+}
+
+// write replaces the record in one step.
+func (r record) write(dir string) error {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(dir, recordFile)
+	if err := os.WriteFile(path+".new", text, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+// Sync makes a template outlive the host's uptime. It takes as long as the disk does.
+func (s Store) Sync(key string) error {
+	dir := filepath.Join(s.dir, key)
+	made, err := readRecord(dir)
+	if err != nil || made.Boot == "" {
+		return err
+	}
+	for _, name := range []string{memoryFile, stateFile, consoleFile} {
+		file, err := os.Open(filepath.Join(dir, name))
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(file.Sync(), file.Close()); err != nil {
+			return err
+		}
+	}
+	made.Boot = ""
+	return made.write(dir)
+}
+
+// openSame opens a file for reading that is what it was, and nobody else's.
+func openSame(path string, was identity) (*os.File, error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	info, err := file.Stat()
+	if err != nil || identify(info) != was || !private(info) {
+		_ = file.Close()
+		return nil, fmt.Errorf("%w: %s", ErrDamaged, path)
+	}
+	return file, nil
+}
+
+// Remove takes a template away. VMs that were started from it go on.
+func (s Store) Remove(key string) error {
+	if !validKey.MatchString(key) {
+		return fs.ErrNotExist
+	}
+	return s.discard(filepath.Join(s.dir, key))
+}
+
+// discard renames first, so that nobody finds half of it.
+func (s Store) discard(dir string) error {
+	grave, err := os.MkdirTemp(s.dir, stagingPrefix)
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(dir, filepath.Join(grave, "removed")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return errors.Join(err, os.RemoveAll(grave))
+	}
+	return os.RemoveAll(grave)
+}
+
+// Entry is what List tells of a template.
+type Entry struct {
+	Key        string
+	Made, Used time.Time
+	// Size is what it takes of the disk, in bytes.
+	Size int64
+	// Damaged templates are never used.
+	Damaged bool
+}
+
+// List returns all templates, the one that was used last first.
+func (s Store) List() ([]Entry, error) {
+	dirs, err := os.ReadDir(s.dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var list []Entry
+	for _, d := range dirs {
+		if validKey.MatchString(d.Name()) {
+			list = append(list, s.entry(d.Name()))
+		}
+	}
+	slices.SortFunc(list, func(a, b Entry) int { return b.Used.Compare(a.Used) })
+	return list, nil
+}
+
+func (s Store) entry(key string) Entry {
+	dir := filepath.Join(s.dir, key)
+	e := Entry{Key: key}
+	made, err := readRecord(dir)
+	e.Made, e.Damaged = made.Made, err != nil
+	for name, was := range map[string]identity{memoryFile: made.Memory, stateFile: made.State, consoleFile: {}, recordFile: {}} {
+		info, err := os.Lstat(filepath.Join(dir, name))
+		if err != nil {
+			e.Damaged = true
+			continue
+		}
+		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+			e.Size += stat.Blocks * 512
+		}
+		if was != (identity{}) && identify(info) != was {
+			e.Damaged = true
+		}
+		if name == recordFile {
+			e.Used = info.ModTime()
+		}
+	}
+	return e
+}
+
+const stagingPrefix = "making-"
+
+// Draft is a template that is being made. It holds the store's lock for its key.
+type Draft struct {
+	// Dir is for whatever is needed while it is made.
+	Dir string
+	// Memory is for the guest's memory, and State for that of its devices. Both are empty.
+	Memory, State *os.File
+
+	store Store
+	key   string
+	lock  *os.File
+}
+
+// Draft begins to make a template. busy says that somebody else does.
+func (s Store) Draft(key string, memorySize int64) (d *Draft, busy bool, err error) {
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return nil, false, err
+	}
+	lock, err := os.OpenFile(filepath.Join(s.dir, key+".lock"), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, false, err
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = lock.Close()
+		return nil, errors.Is(err, unix.EWOULDBLOCK), err
+	}
+	d = &Draft{store: s, key: key, lock: lock}
+	if err := d.begin(memorySize); err != nil {
+		return nil, false, errors.Join(err, d.Discard())
+	}
+	return d, false, nil
+}
+
+// begin makes the directory under a name that tells the key, so that what a killed maker left is found.
+func (d *Draft) begin(memorySize int64) (err error) {
+	d.Dir = filepath.Join(d.store.dir, stagingPrefix+d.key)
+	if err := os.RemoveAll(d.Dir); err != nil {
+		return err
+	}
+	if err := os.Mkdir(d.Dir, 0o700); err != nil {
+		return err
+	}
+	if d.Memory, err = d.create(memoryFile); err != nil {
+		return err
+	}
+	if err := d.Memory.Truncate(memorySize); err != nil {
+		return err
+	}
+	d.State, err = d.create(stateFile)
+	return err
+}
+
+func (d *Draft) create(name string) (*os.File, error) {
+	return os.OpenFile(filepath.Join(d.Dir, name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+}
+
+// Commit makes the template one that Open finds. Nobody must write to its files any more; what else is in Dir is removed. It is not synced, see Sync.
+func (d *Draft) Commit(console []byte) error {
+	boot, err := bootID()
+	if err != nil {
+		return err
+	}
+	made := record{Made: time.Now(), Boot: boot}
+	for _, f := range []struct {
+		file *os.File
+		is   *identity
+	}{{d.Memory, &made.Memory}, {d.State, &made.State}} {
+		info, err := f.file.Stat()
+		if err != nil {
+			return err
+		}
+		*f.is = identify(info)
+	}
+	if err := os.WriteFile(filepath.Join(d.Dir, consoleFile), console, 0o600); err != nil {
+		return err
+	}
+	if err := made.write(d.Dir); err != nil {
+		return err
+	}
+	if err := keepOnly(d.Dir, memoryFile, stateFile, consoleFile, recordFile); err != nil {
+		return err
+	}
+	final := filepath.Join(d.store.dir, d.key)
+	if err := os.Rename(d.Dir, final); err != nil { // there is a damaged one, or one that somebody made before our lock
+		if err := d.store.discard(final); err != nil {
+			return err
+		}
+		if err := os.Rename(d.Dir, final); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func keepOnly(dir string, names ...string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !slices.Contains(names, e.Name()) {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+		}
+	}
+	return err
+}
+
+// Discard ends the making. After a Commit it removes nothing of the template.
+func (d *Draft) Discard() error {
+	for _, file := range []*os.File{d.Memory, d.State} {
+		if file != nil {
+			_ = file.Close()
+		}
+	}
+	err := os.RemoveAll(d.Dir)
+	return errors.Join(err, d.lock.Close())
+}

@@ -1,0 +1,207 @@
+package vm
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/machine"
+	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/qmp"
+	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/template"
+	"github.com/vzctl/vzctl/sdk/hypervisor"
+)
+
+// A VM of a shape that has a template is a clone of it. One that has none makes the template first, and then is a clone as well; only if that fails, or
+// another VM is at it, it boots. What is saved is a VM of placeholders whose guest waits for its host, so there is nothing of any container in it.
+
+// makeDeadline bounds the boot of a template's VM. Booting without a template has no bound here; it is the caller's.
+const makeDeadline = 40 * time.Second
+
+// stateFile is what QEMU's commands call the descriptor of a template's state.
+const stateFile = "state"
+
+// Ends of a migration, as QEMU calls the reading and writing of the state of devices.
+const (
+	migrationCompleted = "completed"
+	migrationFailed    = "failed"
+)
+
+// canClone says whether QEMU can map memory from a file for this VM.
+func canClone(spec hypervisor.Spec, host machine.Host) bool {
+	return spec.CacheDir != "" && host.OS == "linux"
+}
+
+// template returns a template for the VM, and makes it if there is none. Without one, and without an error, another VM is making it.
+func (v *VM) template(ctx context.Context) (*template.Template, error) {
+	store := template.At(filepath.Join(v.spec.CacheDir, "templates"))
+	files := []string{v.binary, v.spec.Kernel.Path}
+	if v.spec.InitrdPath != "" {
+		files = append(files, v.spec.InitrdPath)
+	}
+	key, err := template.Key(machine.Shape(v.spec, v.host), files...)
+	if err != nil {
+		return nil, err
+	}
+	t, err := store.Open(key)
+	if err == nil {
+		return t, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		v.log.Warn("a template is not used and made anew", "template", key, "error", err)
+	}
+	draft, busy, err := store.Draft(key, int64(v.spec.MemoryBytes))
+	if busy {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err := draft.Discard(); err != nil {
+			v.log.Warn("cannot clean up after making a template", "error", err)
+		}
+	}()
+	if t, err := store.Open(key); err == nil { // it was made while we asked
+		return t, nil
+	}
+	if err := v.make(ctx, draft); err != nil {
+		return nil, err
+	}
+	go func() { // its loss is noticed
+		if err := store.Sync(key); err != nil {
+			v.log.Debug("a template is of this boot of the host only", "template", key, "error", err)
+		}
+	}()
+	return store.Open(key)
+}
+
+// make boots a VM of the same shape and saves it.
+func (v *VM) make(ctx context.Context, draft *template.Draft) error {
+	ctx, cancel := context.WithTimeout(ctx, makeDeadline)
+	defer cancel()
+	spec := machine.Template(v.spec, draft.Dir)
+	for path, size := range machine.Placeholders(spec) {
+		if err := placeholder(path, size); err != nil {
+			return err
+		}
+	}
+	p, monitor, err := spawn(spec, v.binary, v.host, birth{memory: draft.Memory, shared: true})
+	if err != nil {
+		return err
+	}
+	if err := p.greet(ctx, monitor); err != nil {
+		return err
+	}
+	err = p.save(ctx, draft.State)
+	p.kill() // its disks are placeholders
+	exit := p.wait()
+	for _, path := range ownSockets(spec) {
+		err = errors.Join(err, removeSocket(path))
+	}
+	if err != nil {
+		return fmt.Errorf("%w (%s)", err, exit.Message)
+	}
+	var said []byte
+	if p.console != nil {
+		said = p.console.tail.bytes
+	}
+	return draft.Commit(said)
+}
+
+func placeholder(path string, size int64) error {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Truncate(size), file.Close())
+}
+
+// save waits until the guest waits for its host, and writes the state of the devices. Memory is in its file already.
+func (p *process) save(ctx context.Context, state *os.File) error {
+	select {
+	case <-p.portOpened:
+	case <-p.exited:
+		return errors.New("the guest ended while booting")
+	case <-ctx.Done():
+		return fmt.Errorf("the guest does not wait for its host: %w", ctx.Err())
+	}
+	if err := p.monitor.Execute(ctx, "stop", nil, nil); err != nil {
+		return err
+	}
+	return p.migrate(ctx, "migrate", state)
+}
+
+// resume has a QEMU that waits for it take the state of a template, and lets the guest go on with its own disks.
+func (p *process) resume(ctx context.Context, spec hypervisor.Spec, state *os.File) error {
+	if err := p.migrate(ctx, "migrate-incoming", state); err != nil {
+		return err
+	}
+	for i, disk := range spec.Disks {
+		if disk.ReadOnly {
+			continue // see machine.Template
+		}
+		info, err := os.Stat(disk.File.Path)
+		if err != nil {
+			return err
+		}
+		size := map[string]any{"node-name": machine.DiskNode(i), "size": info.Size()}
+		if err := p.monitor.Execute(ctx, "block_resize", size, nil); err != nil { // the size is right, but the guest does not know it
+			return err
+		}
+	}
+	return p.monitor.Execute(ctx, "cont", nil, nil)
+}
+
+// migrate moves the state of the devices out or in.
+func (p *process) migrate(ctx context.Context, command string, state *os.File) error {
+	type capability struct {
+		Capability string `json:"capability"`
+		State      bool   `json:"state"`
+	}
+	capabilities := map[string]any{"capabilities": []capability{{"x-ignore-shared", true}, {"events", true}}}
+	if err := p.monitor.Execute(ctx, "migrate-set-capabilities", capabilities, nil); err != nil {
+		return err
+	}
+	if err := p.monitor.GiveFile(ctx, stateFile, state); err != nil {
+		return err
+	}
+	if err := p.monitor.Execute(ctx, command, map[string]string{"uri": "fd:" + stateFile}, nil); err != nil {
+		return err
+	}
+	select {
+	case how := <-p.migrated:
+		if how != migrationCompleted {
+			return fmt.Errorf("QEMU command %s: %s", command, how)
+		}
+		return nil
+	case <-p.exited:
+		return fmt.Errorf("QEMU command %s: %w", command, qmp.ErrClosed)
+	case <-ctx.Done():
+		return fmt.Errorf("QEMU command %s: %w", command, ctx.Err())
+	}
+}
+
+// opened reports whether an event says that the guest has opened the port of the multiplexer.
+func opened(event qmp.Event) bool {
+	var data struct {
+		ID   string `json:"id"`
+		Open bool   `json:"open"`
+	}
+	return json.Unmarshal(event.Data, &data) == nil && data.ID == machine.MuxID && data.Open
+}
+
+func migrationStatus(event qmp.Event) string {
+	var data struct {
+		Status string `json:"status"`
+	}
+	if err := json.Unmarshal(event.Data, &data); err != nil {
+		return migrationFailed
+	}
+	return strings.ToLower(data.Status)
+}
