@@ -61,11 +61,13 @@ func run() error {
 		return err
 	}
 	failed := make(chan error, 3)
-	go func() { failed <- way.Serve(ctx) }()
-	go sayReady(ctx, way)
-	guest := agent.New(version, started, container.NewRuntime(reaper, disk.New(), cgroup.Setup))
+	runtime := container.NewRuntime(reaper, disk.New(), cgroup.Setup)
+	guest := agent.New(version, started, runtime)
 	server := guest.Server()
 	go func() { failed <- server.Serve(control) }()
+	<-runtime.Ready() // the state of a machine that waits for its host may be what others are cloned from
+	go func() { failed <- way.Serve(ctx) }()
+	go sayReady(ctx, way)
 	go func() { failed <- guest.ServeStreams(ctx, streams) }()
 	select {
 	case <-guest.Done():

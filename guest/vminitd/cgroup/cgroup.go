@@ -33,25 +33,24 @@ func Setup() error {
 // Group is the cgroup of one container.
 type Group struct{ dir string }
 
-// Create makes the cgroup of a container with its limits.
-func Create(id string, resources *specs.LinuxResources) (*Group, error) {
+// Create makes the cgroup of a container, without limits.
+func Create(id string) (*Group, error) {
+	g := &Group{dir: filepath.Join(root, id)}
+	return g, os.Mkdir(g.dir, 0o755)
+}
+
+// Limit sets the limits of a cgroup that has none.
+func (g *Group) Limit(resources *specs.LinuxResources) error {
 	settings, err := limits(resources)
 	if err != nil {
-		return nil, err
-	}
-	g := &Group{dir: filepath.Join(root, id)}
-	if err := os.Mkdir(g.dir, 0o755); err != nil {
-		return nil, err
+		return err
 	}
 	for _, s := range settings {
 		if err := write(g.dir, s.file, s.value); err != nil {
-			return nil, errors.Join(fmt.Errorf("set %s to %s: %w", s.file, s.value, err), g.Remove())
+			return fmt.Errorf("set %s to %s: %w", s.file, s.value, err)
 		}
 	}
-	if err := g.allowDevices(resources); err != nil {
-		return nil, errors.Join(err, g.Remove())
-	}
-	return g, nil
+	return g.allowDevices(resources)
 }
 
 // Open returns the cgroup's directory, for a fork into it: moving a process that runs already waits for an RCU grace period, some 20 ms. The caller

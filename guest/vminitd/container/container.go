@@ -14,6 +14,7 @@ import (
 	"github.com/vzctl/vzctl/guest/vminitd/cgroup"
 	"github.com/vzctl/vzctl/guest/vminitd/failure"
 	"github.com/vzctl/vzctl/guest/vminitd/helper"
+	"github.com/vzctl/vzctl/guest/vminitd/launch"
 	"github.com/vzctl/vzctl/guest/vminitd/reap"
 	"github.com/vzctl/vzctl/guest/vminitd/rootfs"
 	"github.com/vzctl/vzctl/sdk/fault"
@@ -37,14 +38,14 @@ type Request struct {
 
 // Container is one.
 type Container struct {
-	id         string
-	runtime    *Runtime
-	dir        string // of its files and mounts
-	spec       *specs.Spec
-	namespaces uintptr
-	root       *rootfs.Root
-	group      *cgroup.Group
-	init       *Process
+	id      string
+	runtime *Runtime
+	dir     string // of its files and mounts
+	spec    *specs.Spec
+	root    *rootfs.Root
+	group   *cgroup.Group
+	spare   *launch.Helper // in the group, for the first process; nil without one
+	init    *Process
 
 	// Guarded by the runtime's lock.
 	created   bool
@@ -58,12 +59,12 @@ func (c *Container) build(ctx context.Context, r Request) error {
 	if err != nil {
 		return err
 	}
-	flags, cgroupNamespace, err := namespaces(spec.Linux.Namespaces)
+	flags, err := namespaces(spec.Linux.Namespaces)
 	if err != nil {
 		return err
 	}
-	c.spec, c.namespaces = spec, flags
-	init := initConfig(spec, flags, cgroupNamespace)
+	c.spec = spec
+	init := initConfig(spec, flags)
 	init.ReadOnly = init.ReadOnly || r.ReadOnly || r.Upper == nil
 	init.Hostname = r.Hostname
 	if init.Hostname == "" {
@@ -72,7 +73,12 @@ func (c *Container) build(ctx context.Context, r Request) error {
 	if err := os.Mkdir(c.dir, 0o700); err != nil {
 		return err
 	}
-	if c.group, err = cgroup.Create(c.id, spec.Linux.Resources); err != nil {
+	if spare := c.runtime.takeSpare(); spare != nil {
+		c.group, c.spare = spare.group, spare.helper
+	} else if c.group, err = cgroup.Create(c.id); err != nil {
+		return err
+	}
+	if err := c.group.Limit(spec.Linux.Resources); err != nil {
 		return limitError(err)
 	}
 	if c.root, err = c.mount(ctx, r); err != nil {
@@ -171,6 +177,9 @@ func (c *Container) destroy(ctx context.Context, processes []*Process) error {
 			}
 		}
 		p.delete()
+	}
+	if c.spare != nil {
+		c.spare.Discard()
 	}
 	if c.root != nil {
 		if err := c.root.Unmount(); err != nil {

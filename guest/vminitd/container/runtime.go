@@ -3,6 +3,7 @@ package container
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -32,20 +33,41 @@ type Runtime struct {
 
 	mu         sync.Mutex
 	containers map[string]*Container
+	spare      *spare // for the next container; nil if there is none
 	closed     bool
 	watchers   map[chan Event]struct{}
 }
 
-// NewRuntime returns a runtime without containers. prepare makes the machine fit for them; it runs beside the caller, which need not wait: what
+// NewRuntime returns a runtime without containers. prepare makes the machine fit for them; it runs beside the caller, which need not wait, see Ready: what
 // needs it does.
 func NewRuntime(reaper *reap.Reaper, disks disk.Disks, prepare func() error) *Runtime {
 	r := &Runtime{reaper: reaper, disks: disks, ready: make(chan struct{}),
 		containers: map[string]*Container{}, watchers: map[chan Event]struct{}{}}
 	r.work.Go(func() {
 		defer close(r.ready)
-		r.readyErr = errors.Join(prepare(), os.MkdirAll(directory, 0o700))
+		if r.readyErr = errors.Join(prepare(), os.MkdirAll(directory, 0o700)); r.readyErr != nil {
+			return
+		}
+		made, err := newSpare(reaper)
+		if err != nil { // the first container takes longer, and says so if it is for a reason
+			fmt.Fprintln(os.Stderr, "vminitd: prepare for a container:", err)
+			return
+		}
+		r.spare = made
 	})
 	return r
+}
+
+// Ready is closed once all is done that can be done before it is known which container comes.
+func (r *Runtime) Ready() <-chan struct{} { return r.ready }
+
+// takeSpare returns what was prepared for a container, once.
+func (r *Runtime) takeSpare() *spare {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	taken := r.spare
+	r.spare = nil
+	return taken
 }
 
 // Create prepares a container; nothing of it runs yet. A failed call leaves nothing.

@@ -91,48 +91,42 @@ func checkProcess(p *specs.Process) error {
 		failure.Unenforced(p.ExecCPUAffinity != nil, "process.execCPUAffinity"))
 }
 
-// namespaces returns the CLONE_NEW* flags of a spec. The cgroup namespace is not among them: it is made by the process itself.
-func namespaces(list []specs.LinuxNamespace) (flags uintptr, cgroup bool, err error) {
-	known := map[specs.LinuxNamespaceType]uintptr{
+// namespaces returns the CLONE_NEW* flags of a spec.
+func namespaces(list []specs.LinuxNamespace) (flags int, err error) {
+	known := map[specs.LinuxNamespaceType]int{
 		specs.PIDNamespace: unix.CLONE_NEWPID, specs.MountNamespace: unix.CLONE_NEWNS, specs.IPCNamespace: unix.CLONE_NEWIPC,
-		specs.UTSNamespace: unix.CLONE_NEWUTS, specs.NetworkNamespace: unix.CLONE_NEWNET,
+		specs.UTSNamespace: unix.CLONE_NEWUTS, specs.NetworkNamespace: unix.CLONE_NEWNET, specs.CgroupNamespace: unix.CLONE_NEWCGROUP,
 	}
 	for _, n := range list {
 		if err := failure.Unenforced(n.Path != "", "path of the "+string(n.Type)+" namespace"); err != nil {
-			return 0, false, err
-		}
-		if n.Type == specs.CgroupNamespace {
-			cgroup = true
-			continue
+			return 0, err
 		}
 		flag, ok := known[n.Type]
 		if err := failure.Unenforced(!ok, "namespace "+string(n.Type)); err != nil {
-			return 0, false, err
+			return 0, err
 		}
 		flags |= flag
 	}
 	const needed = unix.CLONE_NEWPID | unix.CLONE_NEWNS
 	if flags&needed != needed {
-		return 0, false, invalid("read the runtime spec", errors.New("a container needs pid and mount namespaces of its own"))
+		return 0, invalid("read the runtime spec", errors.New("a container needs pid and mount namespaces of its own"))
 	}
-	return flags, cgroup, nil
+	return flags, nil
 }
 
 // initConfig is what the launch helper of a first process needs of a spec.
-func initConfig(spec *specs.Spec, flags uintptr, cgroupNamespace bool) *helper.Init {
-	i := &helper.Init{
-		Domainname:       spec.Domainname,
-		CgroupNamespace:  cgroupNamespace,
-		NetworkNamespace: flags&unix.CLONE_NEWNET != 0,
-		Mounts:           spec.Mounts,
-		Devices:          spec.Linux.Devices,
-		Sysctl:           spec.Linux.Sysctl,
-		MaskedPaths:      spec.Linux.MaskedPaths,
-		ReadonlyPaths:    spec.Linux.ReadonlyPaths,
-		Propagation:      spec.Linux.RootfsPropagation,
-		ReadOnly:         spec.Root != nil && spec.Root.Readonly,
+func initConfig(spec *specs.Spec, flags int) *helper.Init {
+	return &helper.Init{
+		Domainname:    spec.Domainname,
+		Namespaces:    flags &^ unix.CLONE_NEWPID,
+		Mounts:        spec.Mounts,
+		Devices:       spec.Linux.Devices,
+		Sysctl:        spec.Linux.Sysctl,
+		MaskedPaths:   spec.Linux.MaskedPaths,
+		ReadonlyPaths: spec.Linux.ReadonlyPaths,
+		Propagation:   spec.Linux.RootfsPropagation,
+		ReadOnly:      spec.Root != nil && spec.Root.Readonly,
 	}
-	return i
 }
 
 const maxID = 64

@@ -51,7 +51,7 @@ func FuzzSpec(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		spec, err := parseSpec(text)
 		if err == nil {
-			_, _, _ = namespaces(spec.Linux.Namespaces)
+			_, _ = namespaces(spec.Linux.Namespaces)
 		}
 	})
 }

@@ -23,6 +23,9 @@ const Name = "vzctl-launch"
 
 // Config is what a helper is told.
 type Config struct {
+	// Rehearsal has the helper read all that follows, say MessageReady, and wait for another configuration. What decoding one costs the first time is
+	// paid then.
+	Rehearsal bool `json:",omitempty"`
 	// Init is set for a container's first process, which builds the root. Others join.
 	Init    *Init `json:",omitempty"`
 	Process *specs.Process
@@ -36,8 +39,7 @@ type Init struct {
 	Rootfs               string // where the root file system is mounted, in vminitd's eyes
 	ReadOnly             bool
 	Hostname, Domainname string // set if the container has its own UTS namespace
-	CgroupNamespace      bool
-	NetworkNamespace     bool
+	Namespaces           int    // CLONE_NEW* flags of those to be made; a pid namespace the helper is born in
 	Mounts               []specs.Mount
 	Files                []File
 	Devices              []specs.LinuxDevice
@@ -52,6 +54,7 @@ type File struct{ Source, Destination string }
 
 // The messages of a helper: one byte, then what belongs to it.
 const (
+	MessageReady    = 'R' // after a rehearsal
 	MessageTerminal = 'T' // with the descriptor of the terminal's master
 	MessageExecute  = 'X' // all is done but execve(2)
 	MessageError    = 'E' // a failure, to the end of the stream

@@ -44,7 +44,7 @@ func run() {
 
 // become makes the container's process of this one, or says why it cannot.
 func become(socket *os.File) error {
-	config, stdio, err := receiveConfig(socket)
+	config, stdio, err := awaitConfig(socket)
 	if err != nil {
 		return fmt.Errorf("receive the configuration: %w", err)
 	}
@@ -95,6 +95,19 @@ func become(socket *os.File) error {
 	return execute(socket, p.Args, environment(p, user.home))
 }
 
+// awaitConfig waits for a configuration that is not a rehearsal.
+func awaitConfig(socket *os.File) (*Config, []int, error) {
+	for {
+		config, stdio, err := receiveConfig(socket)
+		if err != nil || !config.Rehearsal {
+			return config, stdio, err
+		}
+		if _, err := socket.Write([]byte{MessageReady}); err != nil {
+			return nil, nil, err
+		}
+	}
+}
+
 func receiveConfig(socket *os.File) (*Config, []int, error) {
 	length := make([]byte, 4)
 	rights := make([]byte, unix.CmsgSpace(3*4))
@@ -118,7 +131,7 @@ func receiveConfig(socket *os.File) (*Config, []int, error) {
 	if err := json.Unmarshal(text, &config); err != nil {
 		return nil, nil, err
 	}
-	if !config.Process.Terminal && len(fds) != 3 {
+	if !config.Rehearsal && !config.Process.Terminal && len(fds) != 3 {
 		return nil, nil, fmt.Errorf("%d descriptors", len(fds))
 	}
 	return &config, fds, nil

@@ -11,18 +11,16 @@ import (
 	"github.com/vzctl/vzctl/guest/vminitd/failure"
 )
 
-// buildRoot gives a first process its root and what is mounted in it. The process is alone in new namespaces. Masks, and what makes the root
+// buildRoot gives a first process its root and what is mounted in it. The process is alone in a new pid namespace, and makes the others here. Masks, and what makes the root
 // read-only, follow in sealRoot.
 func buildRoot(i *Init, cwd string) error {
+	if err := unix.Unshare(i.Namespaces); err != nil { // the root of a cgroup namespace is the cgroup that one is in now
+		return fmt.Errorf("make namespaces: %w", err)
+	}
 	if err := names(i); err != nil {
 		return err
 	}
-	if i.CgroupNamespace { // not at the fork: its root is the cgroup that one is in now
-		if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil {
-			return fmt.Errorf("make a cgroup namespace: %w", err)
-		}
-	}
-	if i.NetworkNamespace {
+	if i.Namespaces&unix.CLONE_NEWNET != 0 {
 		if err := loopbackUp(); err != nil {
 			return fmt.Errorf("bring up lo: %w", err)
 		}

@@ -23,13 +23,13 @@ import (
 // Request is a process to be started.
 type Request struct {
 	Config helper.Config
-	// Namespaces are the CLONE_NEW* flags of a first process.
-	Namespaces uintptr
+	// Helper is one that waits, for a first process; nil: one is made.
+	Helper *Helper
 	// Join is the process whose namespaces another one shares; nil for a first process.
 	Join *reap.Child
 	// Stdio are the process's three streams; nil if it has a terminal.
 	Stdio []*os.File
-	// Cgroup is the directory of the cgroup that the process is born in; of the caller.
+	// Cgroup is the directory of the cgroup that the process is born in, unless it is born already; of the caller.
 	Cgroup *os.File
 	// Prepare is called with the new process, before it does anything.
 	Prepare func(pid int) error
@@ -42,8 +42,14 @@ type Started struct {
 	Terminal *os.File
 }
 
-// Start starts a process and returns once it has executed, or with why not. Errors with Op "execute" are about the executable.
-func Start(ctx context.Context, reaper *reap.Reaper, r Request) (*Started, error) {
+// Helper is a process that runs package helper and waits to be told what to become.
+type Helper struct {
+	*reap.Child
+	socket *os.File
+}
+
+// New makes a helper in a cgroup and, unless it joins those of another process, in a new pid namespace. The first process of a pid namespace ends all of it.
+func New(reaper *reap.Reaper, cgroup *os.File, joined *reap.Child) (*Helper, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
@@ -52,11 +58,48 @@ func Start(ctx context.Context, reaper *reap.Reaper, r Request) (*Started, error
 		return nil, errors.Join(err, unix.Close(pair[0]), unix.Close(pair[1]))
 	}
 	socket := os.NewFile(uintptr(pair[0]), "launch")
-	defer func() { _ = socket.Close() }()
-	child, err := fork(reaper, r, pair[1])
+	child, err := fork(reaper, cgroup, joined, pair[1])
 	if err := errors.Join(err, unix.Close(pair[1])); err != nil {
-		return nil, fmt.Errorf("make a process: %w", err)
+		return nil, errors.Join(fmt.Errorf("make a process: %w", err), socket.Close())
 	}
+	return &Helper{child, socket}, nil
+}
+
+// Rehearse has the helper decode a configuration, and returns once it waits for another.
+func (h *Helper) Rehearse(config helper.Config) error {
+	config.Rehearsal = true
+	text, err := json.Marshal(config)
+	if err != nil {
+		return err
+	}
+	if err := sendConfig(h.socket, text, nil); err != nil {
+		return err
+	}
+	kind, _, err := receive(h.socket)
+	if err == nil && kind != helper.MessageReady {
+		err = errors.New("the launch helper cannot rehearse")
+	}
+	return err
+}
+
+// Discard ends a helper that has not become anything else, and waits for its end. May be called at any time.
+func (h *Helper) Discard() {
+	_ = h.socket.Close()
+	_ = h.Signal(unix.SIGKILL)
+	<-h.Done()
+}
+
+// Start starts a process and returns once it has executed, or with why not. Errors with Op "execute" are about the executable.
+func Start(ctx context.Context, reaper *reap.Reaper, r Request) (*Started, error) {
+	h := r.Helper
+	if h == nil {
+		var err error
+		if h, err = New(reaper, r.Cgroup, r.Join); err != nil {
+			return nil, err
+		}
+	}
+	child, socket := h.Child, h.socket
+	defer func() { _ = socket.Close() }()
 	stop := context.AfterFunc(ctx, func() { _ = child.Signal(unix.SIGKILL) })
 	defer stop()
 	terminal, err := converse(socket, child, r)
@@ -75,7 +118,7 @@ func Start(ctx context.Context, reaper *reap.Reaper, r Request) (*Started, error
 }
 
 // fork makes the helper.
-func fork(reaper *reap.Reaper, r Request, socket int) (*reap.Child, error) {
+func fork(reaper *reap.Reaper, cgroup *os.File, joined *reap.Child, socket int) (*reap.Child, error) {
 	null, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
@@ -83,12 +126,13 @@ func fork(reaper *reap.Reaper, r Request, socket int) (*reap.Child, error) {
 	defer func() { _ = null.Close() }()
 	// The helper's last words, if it panics, go to the console.
 	attr := &syscall.ProcAttr{Files: []uintptr{null.Fd(), null.Fd(), 2, uintptr(socket)},
-		Sys: &syscall.SysProcAttr{Cloneflags: r.Namespaces, UseCgroupFD: true, CgroupFD: int(r.Cgroup.Fd())}}
+		Sys: &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(cgroup.Fd())}}
 	start := func() (int, error) { return syscall.ForkExec("/proc/self/exe", []string{helper.Name}, attr) }
-	if r.Join == nil {
+	if joined == nil {
+		attr.Sys.Cloneflags = unix.CLONE_NEWPID
 		return reaper.Start(start)
 	}
-	pidfd, err := r.Join.PidFD()
+	pidfd, err := joined.PidFD()
 	if err != nil {
 		return nil, err
 	}
