@@ -65,6 +65,9 @@ func run() error {
 	guest := agent.New(version, started, runtime)
 	server := guest.Server()
 	go func() { failed <- server.Serve(control) }()
+	if err := guest.Rehearse(server); err != nil {
+		fmt.Fprintln(os.Stderr, "vminitd: rehearse:", err) // the host will see whether it matters
+	}
 	<-runtime.Ready() // the state of a machine that waits for its host may be what others are cloned from
 	go func() { failed <- way.Serve(ctx) }()
 	go sayReady(ctx, way)

@@ -26,6 +26,19 @@ type Interface struct {
 // Route goes to a destination, over a gateway or, if that is empty, on the link.
 type Route struct{ Destination, Gateway string }
 
+// Rehearse brings up the loopback device, and goes through what Apply does with others.
+func Rehearse() error {
+	if err := Apply(nil); err != nil {
+		return err
+	}
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	_, err = netlink.AddrList(lo, netlink.FAMILY_ALL)
+	return err
+}
+
 // Apply brings up the loopback device, and configures the n-th virtio network device as eth<n>.
 func Apply(interfaces []Interface) error {
 	lo, err := netlink.LinkByName("lo")

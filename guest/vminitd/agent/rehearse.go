@@ -1,0 +1,149 @@
+package agent
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
+	"github.com/vzctl/vzctl/guest/vminitd/netconf"
+)
+
+// rehearsalPatience bounds a call that goes nowhere but here; emulated machines are slow.
+const rehearsalPatience = 10 * time.Second
+
+// Rehearse goes through what every host asks for, so that what the libraries do once is done before there is a host: in a cloned VM, in its template. It
+// leaves nothing behind but the loopback device, which is up.
+func (a *Agent) Rehearse(server *grpc.Server) error {
+	for _, message := range samples() {
+		text, err := proto.Marshal(message)
+		if err == nil {
+			err = proto.Unmarshal(text, message.ProtoReflect().New().Interface())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := netconf.Rehearse(); err != nil {
+		return err
+	}
+	here, there := net.Pipe()
+	defer func() { _ = here.Close() }()
+	go func() { _ = server.Serve(&single{conn: there, done: make(chan struct{})}) }()
+	return call(here, guestv1.Agent_Hello_FullMethodName, &guestv1.HelloRequest{Version: "rehearsal", ProtocolMin: protocolMin, ProtocolMax: protocolMax})
+}
+
+// samples have all that a host may say before a container runs.
+func samples() []proto.Message {
+	const container, process = "container", "process"
+	disk := &guestv1.Disk{Serial: "disk", FileSystem: "ext4"}
+	return []proto.Message{
+		&guestv1.AdoptRequest{Time: timestamppb.Now(), Entropy: []byte{1}, Hostname: "name", Dns: &guestv1.Dns{Servers: []string{"192.0.2.1"}},
+			Interfaces: []*guestv1.Interface{{Mac: "mac", Mtu: 1, Addresses: []string{"address"}, Routes: []*guestv1.Route{{Destination: "net", Gateway: "gateway"}}}}},
+		&guestv1.AdoptResponse{},
+		&guestv1.CreateContainerRequest{ContainerId: container, Lower: []*guestv1.Disk{disk}, Upper: disk, OciSpec: []byte("{}"), User: "root", Hostname: "name"},
+		&guestv1.CreateContainerResponse{},
+		&guestv1.StreamRequest{ContainerId: container, ProcessId: process, Kind: guestv1.StreamKind_STREAM_KIND_STDOUT},
+		&guestv1.StreamResponse{},
+		&guestv1.StartProcessRequest{ContainerId: container, ProcessId: process},
+		&guestv1.StartProcessResponse{Pid: 1},
+		&guestv1.WaitProcessRequest{ContainerId: container, ProcessId: process},
+		&guestv1.WaitProcessResponse{Exit: &guestv1.Exit{Code: 1, Time: timestamppb.Now()}},
+	}
+}
+
+// single is a listener with one connection.
+type single struct {
+	conn net.Conn // nil once accepted
+	done chan struct{}
+}
+
+func (s *single) Accept() (net.Conn, error) {
+	if conn := s.conn; conn != nil {
+		s.conn = nil
+		return conn, nil
+	}
+	<-s.done
+	return nil, net.ErrClosed
+}
+
+func (s *single) Addr() net.Addr { return &net.UnixAddr{Net: "unix"} }
+
+func (s *single) Close() error {
+	close(s.done)
+	return nil
+}
+
+// call makes one unary gRPC call. A client of gRPC's own would make the program larger by a third.
+func call(conn net.Conn, method string, request proto.Message) error {
+	if err := conn.SetDeadline(time.Now().Add(rehearsalPatience)); err != nil {
+		return err
+	}
+	body, err := proto.Marshal(request)
+	if err != nil {
+		return err
+	}
+	answered := make(chan error, 1)
+	framer := http2.NewFramer(conn, conn)
+	go func() { answered <- awaitEnd(framer) }()
+	if err := send(conn, framer, method, body); err != nil {
+		return err
+	}
+	return <-answered
+}
+
+const streamID = 1
+
+// send writes the client's side of the connection.
+func send(conn net.Conn, framer *http2.Framer, method string, body []byte) error {
+	if _, err := conn.Write([]byte(http2.ClientPreface)); err != nil {
+		return err
+	}
+	if err := framer.WriteSettings(); err != nil {
+		return err
+	}
+	var headers bytes.Buffer
+	encoder := hpack.NewEncoder(&headers)
+	for _, h := range [][2]string{{":method", "POST"}, {":scheme", "http"}, {":path", method}, {":authority", "guest"},
+		{"content-type", "application/grpc"}, {"user-agent", "rehearsal"}, {"te", "trailers"}, {"grpc-timeout", "10S"}} {
+		if err := encoder.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]}); err != nil {
+			return err
+		}
+	}
+	if err := framer.WriteHeaders(http2.HeadersFrameParam{StreamID: streamID, BlockFragment: headers.Bytes(), EndHeaders: true}); err != nil {
+		return err
+	}
+	message := binary.BigEndian.AppendUint32([]byte{0}, uint32(len(body))) // not compressed
+	return framer.WriteData(streamID, true, append(message, body...))
+}
+
+// awaitEnd reads until the server has answered.
+func awaitEnd(framer *http2.Framer) error {
+	answered := false
+	for {
+		frame, err := framer.ReadFrame()
+		if err != nil {
+			return err
+		}
+		switch f := frame.(type) {
+		case *http2.DataFrame:
+			answered = true
+		case *http2.HeadersFrame:
+			if f.StreamEnded() && !answered {
+				return fmt.Errorf("the rehearsed call failed")
+			} else if f.StreamEnded() {
+				return nil
+			}
+		case *http2.RSTStreamFrame, *http2.GoAwayFrame:
+			return fmt.Errorf("the rehearsed call ended in %v", f.Header().Type)
+		}
+	}
+}
