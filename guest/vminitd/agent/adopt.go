@@ -34,7 +34,7 @@ func (a *Agent) Adopt(_ context.Context, r *guestv1.AdoptRequest) (*guestv1.Adop
 		}
 	}
 	interfaces := convertInterfaces(r.Interfaces)
-	if err := netconf.Apply(interfaces); err != nil {
+	if err := a.network.Apply(interfaces); err != nil {
 		return nil, adoptError("interfaces", err)
 	}
 	if len(interfaces) > 0 {

@@ -43,6 +43,7 @@ type Agent struct {
 	down     sync.Once
 
 	mu         sync.Mutex // adoption; one at a time
+	network    netconf.Network
 	interfaces []netconf.Interface
 	dns        netconf.DNS
 }

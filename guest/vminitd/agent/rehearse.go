@@ -14,7 +14,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
-	"github.com/vzctl/vzctl/guest/vminitd/netconf"
 )
 
 // rehearsalPatience bounds a call that goes nowhere but here; emulated machines are slow.
@@ -32,7 +31,10 @@ func (a *Agent) Rehearse(server *grpc.Server) error {
 			return err
 		}
 	}
-	if err := netconf.Rehearse(); err != nil {
+	a.mu.Lock()
+	err := a.network.Prepare()
+	a.mu.Unlock()
+	if err != nil {
 		return err
 	}
 	here, there := net.Pipe()

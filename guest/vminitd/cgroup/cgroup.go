@@ -31,7 +31,10 @@ func Setup() error {
 }
 
 // Group is the cgroup of one container.
-type Group struct{ dir string }
+type Group struct {
+	dir     string
+	devices []instruction // the program that is attached; nil: none
+}
 
 // Create makes the cgroup of a container, without limits.
 func Create(id string) (*Group, error) {

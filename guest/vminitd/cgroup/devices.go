@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"unsafe"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -179,6 +180,9 @@ func (g *Group) allowDevices(r *specs.LinuxResources) error {
 		return err
 	}
 	code := program(rules)
+	if slices.Equal(code, g.devices) {
+		return nil // a spare cgroup has it
+	}
 	license := []byte("Apache-2.0\x00")
 	load := struct {
 		kind, count   uint32
@@ -207,5 +211,6 @@ func (g *Group) allowDevices(r *specs.LinuxResources) error {
 	if _, _, errno := unix.Syscall(unix.SYS_BPF, unix.BPF_PROG_ATTACH, uintptr(unsafe.Pointer(&attach)), unsafe.Sizeof(attach)); errno != 0 {
 		return fmt.Errorf("attach the device filter: %w", errno)
 	}
+	g.devices = code
 	return nil
 }

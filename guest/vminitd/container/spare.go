@@ -2,6 +2,7 @@ package container
 
 import (
 	"errors"
+	"os"
 
 	"github.com/vzctl/vzctl/guest/vminitd/cgroup"
 	"github.com/vzctl/vzctl/guest/vminitd/helper"
@@ -24,7 +25,11 @@ func newSpare(reaper *reap.Reaper) (s *spare, err error) {
 	if s.group, err = cgroup.Create(spareID); err != nil {
 		return nil, err
 	}
-	dir, err := s.group.Open()
+	err = s.group.Limit(nil) // the limits that all have
+	var dir *os.File
+	if err == nil {
+		dir, err = s.group.Open()
+	}
 	if err == nil {
 		s.helper, err = launch.New(reaper, dir, nil)
 		err = errors.Join(err, dir.Close())

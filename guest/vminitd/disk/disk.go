@@ -54,11 +54,19 @@ func (d Disks) Find(ctx context.Context, serial string) (string, error) {
 	}
 }
 
+// scan asks each virtio disk, in the order in which the kernel found them: a disk of another VM that this one was cloned from is another disk now.
 func (d Disks) scan(serial string) string {
-	paths, _ := filepath.Glob(filepath.Join(d.sys, "*", "serial")) // its only error is a bad pattern
-	for _, path := range paths {
-		if text, err := os.ReadFile(path); err == nil && strings.TrimRight(string(text), "\n\x00") == serial {
-			return filepath.Join(d.dev, filepath.Base(filepath.Dir(path)))
+	entries, err := os.ReadDir(d.sys)
+	if err != nil {
+		return ""
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), "vd") {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(d.sys, e.Name(), "serial"))
+		if err == nil && strings.TrimRight(string(text), "\n\x00") == serial {
+			return filepath.Join(d.dev, e.Name())
 		}
 	}
 	return ""

@@ -2,7 +2,6 @@
 package netconf
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -11,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 )
@@ -26,87 +26,125 @@ type Interface struct {
 // Route goes to a destination, over a gateway or, if that is empty, on the link.
 type Route struct{ Destination, Gateway string }
 
-// Rehearse brings up the loopback device, and goes through what Apply does with others.
-func Rehearse() error {
-	if err := Apply(nil); err != nil {
-		return err
+// Network is the machine's network devices. Its zero value is ready; it serves one caller at a time.
+type Network struct {
+	loopback bool // it is up
+	cards    []card
+	applied  bool // the cards have had an identity before
+}
+
+// card is a virtio network device.
+type card struct {
+	name  string
+	index int
+	mtu   int
+}
+
+// Prepare does what needs no identity: it brings up the loopback device and finds the others. Apply does it otherwise.
+func (n *Network) Prepare() error {
+	if !n.loopback {
+		lo, err := netlink.LinkByName("lo")
+		if err != nil {
+			return fmt.Errorf("find lo: %w", err)
+		}
+		if err := netlink.LinkSetUp(lo); err != nil {
+			return fmt.Errorf("bring up lo: %w", err)
+		}
+		n.loopback = true
 	}
-	lo, err := netlink.LinkByName("lo")
-	if err != nil {
-		return err
+	if n.cards == nil {
+		cards, err := virtioCards("/sys/class/net")
+		if err != nil {
+			return fmt.Errorf("find network devices: %w", err)
+		}
+		n.cards = cards
 	}
-	_, err = netlink.AddrList(lo, netlink.FAMILY_ALL)
-	return err
+	return nil
 }
 
 // Apply brings up the loopback device, and configures the n-th virtio network device as eth<n>.
-func Apply(interfaces []Interface) error {
-	lo, err := netlink.LinkByName("lo")
-	if err != nil {
-		return fmt.Errorf("find lo: %w", err)
-	}
-	if err := netlink.LinkSetUp(lo); err != nil {
-		return fmt.Errorf("bring up lo: %w", err)
-	}
-	if len(interfaces) == 0 {
-		return nil
-	}
-	devices, err := virtioDevices("/sys/class/net")
-	if err != nil {
+func (n *Network) Apply(interfaces []Interface) error {
+	if err := n.Prepare(); err != nil {
 		return err
 	}
-	if len(devices) < len(interfaces) {
-		return fmt.Errorf("%d interfaces are to be configured, the machine has %d network devices", len(interfaces), len(devices))
+	if len(n.cards) < len(interfaces) {
+		return fmt.Errorf("%d interfaces are to be configured, the machine has %d network devices", len(interfaces), len(n.cards))
 	}
+	again := n.applied
+	n.applied = n.applied || len(interfaces) > 0
 	for i, config := range interfaces {
 		name := "eth" + strconv.Itoa(i)
-		if devices[i] != name {
-			return fmt.Errorf("network device %d is called %s", i, devices[i])
+		if n.cards[i].name != name {
+			return fmt.Errorf("network device %d is called %s", i, n.cards[i].name)
 		}
-		if err := configure(name, config); err != nil {
+		if err := n.cards[i].configure(config, again); err != nil {
 			return fmt.Errorf("configure %s: %w", name, err)
 		}
 	}
 	return nil
 }
 
-// virtioDevices returns the names of the virtio network devices, in the order of their names, which is that in which the kernel found them.
-func virtioDevices(dir string) ([]string, error) {
+// virtioCards returns the virtio network devices, in the order of their names, which is that in which the kernel found them.
+func virtioCards(dir string) ([]card, error) {
 	paths, err := filepath.Glob(filepath.Join(dir, "eth*"))
 	if err != nil {
 		return nil, err
 	}
-	var names []string
+	cards := []card{}
 	for _, path := range paths {
-		if driver, err := os.Readlink(filepath.Join(path, "device/driver")); err == nil && filepath.Base(driver) == "virtio_net" {
-			names = append(names, filepath.Base(path))
+		if driver, err := os.Readlink(filepath.Join(path, "device/driver")); err != nil || filepath.Base(driver) != "virtio_net" {
+			continue
 		}
+		c := card{name: filepath.Base(path)}
+		if c.index, err = readNumber(filepath.Join(path, "ifindex")); err != nil {
+			return nil, err
+		}
+		if c.mtu, err = readNumber(filepath.Join(path, "mtu")); err != nil {
+			return nil, err
+		}
+		cards = append(cards, c)
 	}
-	slices.SortFunc(names, func(a, b string) int {
-		if len(a) != len(b) {
-			return len(a) - len(b)
+	slices.SortFunc(cards, func(a, b card) int {
+		if len(a.name) != len(b.name) {
+			return len(a.name) - len(b.name)
 		}
-		return bytes.Compare([]byte(a), []byte(b))
+		return strings.Compare(a.name, b.name)
 	})
-	return names, nil
+	return cards, nil
 }
 
-func configure(name string, config Interface) error {
-	link, err := netlink.LinkByName(name)
+func readNumber(path string) (int, error) {
+	text, err := os.ReadFile(path)
 	if err != nil {
-		return err
+		return 0, err
 	}
+	return strconv.Atoi(strings.TrimSpace(string(text)))
+}
+
+// configure asks the kernel for as little as can be: under emulation each kind of request takes milliseconds the first time.
+func (c *card) configure(config Interface, again bool) error {
+	link := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: c.index, Name: c.name}}
 	if config.MAC != "" {
-		if err := setMAC(link, config.MAC); err != nil {
+		mac, err := net.ParseMAC(config.MAC)
+		if err != nil {
 			return err
 		}
+		if err := netlink.LinkSetHardwareAddr(link, mac); err != nil {
+			return fmt.Errorf("set MAC %s: %w", mac, err)
+		}
 	}
-	if config.MTU != 0 {
+	if config.MTU != 0 && int(config.MTU) != c.mtu {
 		if err := netlink.LinkSetMTU(link, int(config.MTU)); err != nil {
 			return fmt.Errorf("set MTU %d: %w", config.MTU, err)
 		}
+		c.mtu = int(config.MTU)
 	}
-	if err := setAddresses(link, config.Addresses); err != nil {
+	if again {
+		if err := removeAddresses(link); err != nil {
+			return err
+		}
+	}
+	if err := addAddresses(link, config.Addresses); err != nil {
 		return err
 	}
 	if err := netlink.LinkSetUp(link); err != nil {
@@ -120,22 +158,8 @@ func configure(name string, config Interface) error {
 	return nil
 }
 
-func setMAC(link netlink.Link, text string) error {
-	mac, err := net.ParseMAC(text)
-	if err != nil {
-		return err
-	}
-	if bytes.Equal(mac, link.Attrs().HardwareAddr) {
-		return nil
-	}
-	if err := netlink.LinkSetHardwareAddr(link, mac); err != nil {
-		return fmt.Errorf("set MAC %s: %w", mac, err)
-	}
-	return nil
-}
-
-// setAddresses replaces the addresses. Routes over an address go with it, and so does what an earlier identity left.
-func setAddresses(link netlink.Link, addresses []string) error {
+// removeAddresses takes away what an earlier identity left. Routes over an address go with it.
+func removeAddresses(link netlink.Link) error {
 	old, err := netlink.AddrList(link, netlink.FAMILY_ALL)
 	if err != nil {
 		return fmt.Errorf("list addresses: %w", err)
@@ -148,6 +172,10 @@ func setAddresses(link netlink.Link, addresses []string) error {
 			return fmt.Errorf("remove address %s: %w", a.IPNet, err)
 		}
 	}
+	return nil
+}
+
+func addAddresses(link netlink.Link, addresses []string) error {
 	for _, text := range addresses {
 		prefix, err := netip.ParsePrefix(text)
 		if err != nil {
