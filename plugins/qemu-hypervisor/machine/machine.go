@@ -52,7 +52,7 @@ type Host struct {
 	TSCKilohertz uint64
 }
 
-// Wiring holds the descriptors that QEMU inherits. Console and Memory are negative if there is none.
+// Wiring holds the descriptors that QEMU inherits. Console is negative, and Memory 0, if there is none.
 type Wiring struct {
 	QMP     int // connected socket
 	Mux     int // listening socket

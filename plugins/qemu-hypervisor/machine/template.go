@@ -50,5 +50,5 @@ func Shape(s hypervisor.Spec, host Host) []string {
 	if s.ConsolePath != "" {
 		console = 0
 	}
-	return Arguments(t, host, Wiring{Console: console, Memory: 0})
+	return Arguments(t, host, Wiring{Console: console, Memory: 3})
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/accel"
 	"github.com/vzctl/vzctl/sdk/fault"
 	"github.com/vzctl/vzctl/sdk/hypervisor"
@@ -29,7 +31,7 @@ func unbooted(t *testing.T) (*Manager, hypervisor.Spec) {
 	if err := os.WriteFile(kernel, append(make([]byte, 56), "ARM\x64 and so on"...), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	m := New(accel.Host{OS: "linux", Arch: "amd64"}, 0)
+	m := New(accel.Host{OS: "linux", Arch: "amd64"}, 0, hclog.NewNullLogger())
 	t.Cleanup(func() {
 		if err := m.Shutdown(within(t, 10*time.Second)); err != nil {
 			t.Error(err)

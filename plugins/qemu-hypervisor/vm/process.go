@@ -145,7 +145,7 @@ func spawn(spec hypervisor.Spec, binary string, host machine.Host, from birth) (
 		return nil, nil, err
 	}
 	ours = append(ours, mux)
-	wiring := machine.Wiring{QMP: give(theirs), Mux: give(mux), Console: -1, Memory: -1, Shared: from.shared, Incoming: from.state != nil}
+	wiring := machine.Wiring{QMP: give(theirs), Mux: give(mux), Console: -1, Shared: from.shared, Incoming: from.state != nil}
 	var log net.Conn
 	if spec.ConsolePath != "" {
 		file, err := openConsole(spec.ConsolePath)
