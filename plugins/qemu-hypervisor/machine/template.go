@@ -13,10 +13,13 @@ import (
 const placeholderSize = 1 << 40
 
 // Template returns the spec of the VM that is saved for clones of VMs like s: with s in common is all that a guest sees of its machine before it is
-// told who it is. Disks are those of Placeholders in dir, and sockets lie in s's runtime directory.
+// told who it is. Disks are those of Placeholders in dir, where the console goes too, and sockets lie in s's runtime directory.
 func Template(s hypervisor.Spec, dir string) hypervisor.Spec {
 	t := s
 	t.ID, t.Disks, t.NICs = "template", nil, nil
+	if s.ConsolePath != "" {
+		t.ConsolePath = filepath.Join(dir, "boot.log")
+	}
 	for i, disk := range s.Disks {
 		t.Disks = append(t.Disks, hypervisor.Disk{Serial: fmt.Sprintf("disk%d", i), ReadOnly: disk.ReadOnly,
 			File: &hypervisor.FileBackend{Path: filepath.Join(dir, DiskNode(i)), Format: "raw"}})

@@ -37,17 +37,25 @@ func canClone(spec hypervisor.Spec, host machine.Host) bool {
 	return spec.CacheDir != "" && host.OS == "linux"
 }
 
-// template returns a template for the VM, and makes it if there is none. Without one, and without an error, another VM is making it.
-func (v *VM) template(ctx context.Context) (*template.Template, error) {
-	store := template.At(filepath.Join(v.spec.CacheDir, "templates"))
+// maxTemplates bounds what the templates of one user take of the disk, in bytes; those that were not used for longest go first. One takes 40 to 80 MB.
+const maxTemplates = 2 << 30
+
+func (v *VM) templates() template.Store {
+	return template.At(filepath.Join(v.spec.CacheDir, "templates"))
+}
+
+// templateKey names the template of the VM's shape.
+func (v *VM) templateKey() (string, error) {
 	files := []string{v.binary, v.spec.Kernel.Path}
 	if v.spec.InitrdPath != "" {
 		files = append(files, v.spec.InitrdPath)
 	}
-	key, err := template.Key(machine.Shape(v.spec, v.host), files...)
-	if err != nil {
-		return nil, err
-	}
+	return template.Key(machine.Shape(v.spec, v.host), files...)
+}
+
+// template returns a template, and makes it if there is none. Without one, and without an error, another VM is making it.
+func (v *VM) template(ctx context.Context, key string) (*template.Template, error) {
+	store := v.templates()
 	t, err := store.Open(key)
 	if err == nil {
 		return t, nil
@@ -74,8 +82,8 @@ func (v *VM) template(ctx context.Context) (*template.Template, error) {
 		return nil, err
 	}
 	go func() { // its loss is noticed
-		if err := store.Sync(key); err != nil {
-			v.log.Debug("a template is of this boot of the host only", "template", key, "error", err)
+		if err := errors.Join(store.Sync(key), store.Prune(maxTemplates, key)); err != nil {
+			v.log.Debug("cannot keep templates", "template", key, "error", err)
 		}
 	}()
 	return store.Open(key)

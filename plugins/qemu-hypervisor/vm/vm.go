@@ -146,12 +146,20 @@ func (v *VM) bring(ctx context.Context) (p *process, cloned bool, err error) {
 
 // clone returns no process if there is no template.
 func (v *VM) clone(ctx context.Context) (*process, error) {
-	t, err := v.template(ctx)
+	key, err := v.templateKey()
+	if err != nil {
+		return nil, err
+	}
+	t, err := v.template(ctx, key)
 	if t == nil {
 		return nil, err
 	}
 	defer t.Close()
-	return startProcess(ctx, v.spec, v.binary, v.host, birth{memory: t.Memory, state: t.State, console: t.Console}, v.uplink, v.server.Incoming)
+	p, err := startProcess(ctx, v.spec, v.binary, v.host, birth{memory: t.Memory, state: t.State, console: t.Console}, v.uplink, v.server.Incoming)
+	if err != nil && ctx.Err() == nil {
+		err = errors.Join(err, v.templates().Remove(key)) // or it would fail every start
+	}
+	return p, err
 }
 
 // kill ends the VM as pulling the plug does.

@@ -116,6 +116,11 @@ func control(guest *serialmux.Guest, conn *serialmux.Conn) {
 			_, _ = fmt.Fprintln(conn, disk(words[1]))
 		case "write":
 			_, _ = fmt.Fprintln(conn, write(words[1], words[2]))
+		case "size":
+			size, err := os.ReadFile("/sys/block/" + words[1] + "/size")
+			_, _ = fmt.Fprintln(conn, strings.TrimSpace(string(size)), err)
+		case "churn":
+			_, _ = fmt.Fprintln(conn, churn())
 		case "up":
 			_, _ = fmt.Fprintln(conn, up(words[1]))
 		case "links":
@@ -213,4 +218,20 @@ func links() string {
 		}
 	}
 	return strings.Join(out, ", ")
+}
+
+// churn uses a good part of the memory and gives it back to the kernel, which reports it to the host.
+func churn() string {
+	const size = 96 << 20
+	memory, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err != nil {
+		return err.Error()
+	}
+	for i := 0; i < size; i += 4096 {
+		memory[i] = 0xff
+	}
+	if err := unix.Munmap(memory); err != nil {
+		return err.Error()
+	}
+	return "churned"
 }

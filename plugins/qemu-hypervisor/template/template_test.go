@@ -1,0 +1,188 @@
+package template
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// put makes a template whose memory is the text.
+func put(t *testing.T, s Store, key, text string) {
+	t.Helper()
+	d, _, err := s.Draft(key, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = d.Memory.WriteString(text)
+	if err := errors.Join(err, d.Commit([]byte("console")), d.Discard()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func key(c string) string { return strings.Repeat(c, 32) }
+
+func names(t *testing.T, s Store) (all []string) {
+	t.Helper()
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if !strings.HasSuffix(e.Name(), ".lock") {
+			all = append(all, e.Name())
+		}
+	}
+	return all
+}
+
+func TestTemplateIsFoundWholeOrNotAtAll(t *testing.T) {
+	s := At(filepath.Join(t.TempDir(), "new"))
+	if _, err := s.Open(key("a")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("an empty store gave %v", err)
+	}
+	d, busy, err := s.Draft(key("a"), 1<<20)
+	if err != nil || busy {
+		t.Fatal(busy, err)
+	}
+	if err := os.WriteFile(filepath.Join(d.Dir, "placeholder"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, busy, err := s.Draft(key("a"), 1<<20); !busy || err != nil {
+		t.Errorf("a second maker got %v, %v", busy, err)
+	}
+	if other, busy, err := s.Draft(key("b"), 1<<20); busy || err != nil || other.Discard() != nil {
+		t.Errorf("the maker of another got %v, %v", busy, err)
+	}
+	if _, err := s.Open(key("a")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("half a template gave %v", err)
+	}
+	if _, err := d.Memory.WriteString("memory"); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(d.Commit([]byte("said")), d.Discard()); err != nil {
+		t.Fatal(err)
+	}
+	made, err := s.Open(key("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer made.Close()
+	text := make([]byte, 6)
+	if _, err := io.ReadFull(made.Memory, text); err != nil || string(text) != "memory" || string(made.Console) != "said" {
+		t.Errorf("read %q and %q, %v", text, made.Console, err)
+	}
+	if left := names(t, s); !slices.Equal(left, []string{key("a")}) {
+		t.Errorf("in the store are %v", left)
+	}
+	if files, _ := os.ReadDir(filepath.Join(s.dir, key("a"))); len(files) != 4 {
+		t.Errorf("the template has %d files", len(files))
+	}
+	put(t, s, key("a"), "another")
+	if again, err := s.Open(key("a")); err != nil {
+		t.Errorf("one that replaces another: %v", err)
+	} else {
+		again.Close()
+	}
+}
+
+func TestTemplateThatMayBeTornIsNotUsedAfterAReboot(t *testing.T) {
+	s := At(t.TempDir())
+	put(t, s, key("a"), "memory")
+	reboot := func() {
+		dir := filepath.Join(s.dir, key("a"))
+		text, err := os.ReadFile(filepath.Join(dir, recordFile))
+		now, bootErr := bootID()
+		if err := errors.Join(err, bootErr); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, recordFile), []byte(strings.ReplaceAll(string(text), now, "before")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Sync(key("a")); err != nil {
+		t.Fatal(err)
+	}
+	reboot()
+	synced, err := s.Open(key("a"))
+	if err != nil {
+		t.Fatalf("one that is on the disk: %v", err)
+	}
+	synced.Close()
+	put(t, s, key("a"), "memory")
+	reboot()
+	if _, err := s.Open(key("a")); !errors.Is(err, ErrDamaged) {
+		t.Errorf("one that may not be gave %v", err)
+	}
+}
+
+func TestKeyChangesWithWhatIsBooted(t *testing.T) {
+	kernel := filepath.Join(t.TempDir(), "kernel")
+	write := func(text string) string {
+		t.Helper()
+		if err := os.WriteFile(kernel, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		k, err := Key([]string{"shape"}, kernel)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	first := write("one")
+	if again, err := Key([]string{"shape"}, kernel); err != nil || again != first || !validKey.MatchString(first) {
+		t.Errorf("keys %s and %s, %v", first, again, err)
+	}
+	if other, _ := Key([]string{"other"}, kernel); other == first {
+		t.Error("another shape has the same key")
+	}
+	time.Sleep(20 * time.Millisecond) // file systems keep time in ticks
+	if write("two") == first {
+		t.Error("another kernel at the same path has the same key")
+	}
+	if _, err := Key(nil, kernel+"x"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a kernel that is not there gave %v", err)
+	}
+}
+
+func TestPruneKeepsWhatWasUsedLast(t *testing.T) {
+	s := At(t.TempDir())
+	for i, c := range []string{"a", "b", "c", "d"} {
+		put(t, s, key(c), strings.Repeat("x", 64<<10))
+		used := time.Now().Add(time.Duration(i-10) * time.Hour)
+		if err := os.Chtimes(filepath.Join(s.dir, key(c), recordFile), used, used); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(s.dir, key("d"), stateFile), []byte("edited"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(s.dir, stagingPrefix+key("e")), 0o700); err != nil { // of one that was killed
+		t.Fatal(err)
+	}
+	busy, _, err := s.Draft(key("f"), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := s.List()
+	if err != nil || len(list) != 4 || list[0].Key != key("d") || !list[0].Damaged || list[1].Damaged || list[1].Size < 64<<10 || list[1].Size > 256<<10 {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	if err := s.Prune(list[0].Size+list[1].Size, key("a")); err != nil {
+		t.Fatal(err)
+	}
+	if left := names(t, s); !slices.Equal(left, []string{key("a"), key("c"), stagingPrefix + key("f")}) {
+		t.Errorf("left are %v", left)
+	}
+	if err := errors.Join(busy.Discard(), s.Remove(key("a")), s.Remove(key("a"))); err != nil {
+		t.Error(err)
+	}
+	if err := s.Remove("../x"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a name that is no key gave %v", err)
+	}
+}
