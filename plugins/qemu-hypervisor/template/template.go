@@ -6,6 +6,7 @@
 package template
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -231,6 +232,24 @@ func (s Store) bury(dir string) error {
 		return err
 	}
 	return errors.Join(os.RemoveAll(dir), lock.Close())
+}
+
+// Await returns when nobody is making the template any more, or ctx ends.
+func (s Store) Await(ctx context.Context, key string) error {
+	lock, err := os.OpenFile(filepath.Join(s.dir, key+".lock"), os.O_RDWR|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	got := make(chan error, 1)
+	go func() { // ends with the maker, whose time is bounded; the lock ends with the file
+		got <- errors.Join(unix.Flock(int(lock.Fd()), unix.LOCK_SH), lock.Close())
+	}()
+	select {
+	case err := <-got:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // lock takes the lock of a key. busy says that somebody else has it; then there is no error.

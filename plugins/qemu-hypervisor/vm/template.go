@@ -17,8 +17,7 @@ import (
 	"github.com/vzctl/vzctl/sdk/hypervisor"
 )
 
-// A VM of a shape that has a template is a clone of it. One that has none makes the template first, and then is a clone as well; only if that fails, or
-// another VM is at it, it boots. What is saved is a VM of placeholders whose guest waits for its host, so there is nothing of any container in it.
+// A VM of a shape that has a template is a clone of it. One that has none makes the template first, and then is a clone as well; only if that fails it boots. What is saved is a VM of placeholders whose guest waits for its host, so there is nothing of any container in it.
 
 // makeDeadline bounds the boot of a template's VM. Booting without a template has no bound here; it is the caller's.
 const makeDeadline = 40 * time.Second
@@ -53,7 +52,7 @@ func (v *VM) templateKey() (string, error) {
 	return template.Key(machine.Shape(v.spec, v.host), files...)
 }
 
-// template returns a template, and makes it if there is none. Without one, and without an error, another VM is making it.
+// template returns a template, and makes it if there is none; if another VM is making it, it waits for that. Without one, and without an error, that has failed.
 func (v *VM) template(ctx context.Context, key string) (*template.Template, error) {
 	store := v.templates()
 	t, err := store.Open(key)
@@ -65,7 +64,7 @@ func (v *VM) template(ctx context.Context, key string) (*template.Template, erro
 	}
 	draft, busy, err := store.Draft(key, int64(v.spec.MemoryBytes))
 	if busy {
-		return nil, nil
+		return v.awaited(ctx, store, key)
 	}
 	if err != nil {
 		return nil, err
@@ -87,6 +86,18 @@ func (v *VM) template(ctx context.Context, key string) (*template.Template, erro
 		}
 	}()
 	return store.Open(key)
+}
+
+// awaited returns a template that another VM is making. Many VMs that boot at once would take each other's time for nothing.
+func (v *VM) awaited(ctx context.Context, store template.Store, key string) (*template.Template, error) {
+	if err := store.Await(ctx, key); err != nil {
+		return nil, err
+	}
+	t, err := store.Open(key)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // and the next would fail as well
+	}
+	return t, err
 }
 
 // make boots a VM of the same shape and saves it.

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -220,12 +221,12 @@ func TestVMBootsIfItCannotBeCloned(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
-		"another is making the template": func(t *testing.T, store template.Store, key, _ string) {
+		"another fails to make the template": func(t *testing.T, store template.Store, key, _ string) {
 			draft, _, err := store.Draft(key, 256<<20)
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(func() { _ = draft.Discard() })
+			time.AfterFunc(300*time.Millisecond, func() { _ = draft.Discard() })
 		},
 		"there is no place for templates": func(t *testing.T, _ template.Store, _, cache string) {
 			if err := os.WriteFile(filepath.Join(cache, "templates"), nil, 0o600); err != nil {
@@ -248,6 +249,24 @@ func TestVMBootsIfItCannotBeCloned(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestVMsThatStartAtOnceShareOneTemplate(t *testing.T) {
+	m, cache := newManager(t), t.TempDir()
+	var starts sync.WaitGroup
+	for _, id := range []string{"a", "b", "c", "d"} {
+		spec := cached(t, id, cache, id, 1<<20)
+		if _, err := m.Create(context.Background(), "test", spec); err != nil {
+			t.Fatal(err)
+		}
+		starts.Go(func() {
+			if vm, err := m.Start(within(t, bootDeadline), id); err != nil || !vm.Cloned {
+				t.Errorf("%s: cloned %v, %v", id, vm.Cloned, err)
+			}
+		})
+	}
+	starts.Wait()
+	templateFile(t, cache, "state")
 }
 
 func TestStartThatIsGivenUpWhileATemplateIsMadeLeavesNothing(t *testing.T) {
