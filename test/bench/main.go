@@ -25,7 +25,7 @@ import (
 // rows in the order of the table.
 func rows() []row {
 	return []row{
-		coldStart(), containerd(), bootKernel(), startPlugin(), buildRootfs(), pullImage(), throughput(), execute(), idleMemory(), list(),
+		start(), bootedStart(), containerd(), bootKernel(), startPlugin(), buildRootfs(), pullImage(), throughput(), execute(), idleMemory(), list(),
 	}
 }
 

@@ -113,7 +113,7 @@ func (r *report) markdown() string {
 		b.WriteString("\n" + strings.Join(r.notes, "\n") + "\n")
 	}
 	if r.timeline != "" {
-		fmt.Fprintf(&b, "\n## A cold start, step by step\n\n```\n%s```\n", r.timeline)
+		fmt.Fprintf(&b, "\n## A start, step by step\n\n```\n%s```\n", r.timeline)
 	}
 	return b.String()
 }

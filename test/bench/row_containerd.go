@@ -15,7 +15,7 @@ import (
 // containerd runs the same program in a container that has no machine of its own, and no network.
 func containerd() row {
 	return row{
-		name: "containerd", what: "the same cold start", reference: "`ctr run` of the same image by containerd and runc: no VM, no network",
+		name: "containerd", what: "the same start", reference: "`ctr run` of the same image by containerd and runc: no VM, no network",
 		measure: func(ctx context.Context, s *stage) (m measured, err error) {
 			peer, err := startContainerd(ctx, s)
 			if err != nil {

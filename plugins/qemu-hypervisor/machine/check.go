@@ -90,6 +90,10 @@ func checkOptions(s hypervisor.Spec) error {
 			if offered := profiles[s.Arch].name; value != "" && value != offered {
 				return unsupported(fmt.Sprintf("for %s there is %q", s.Arch, offered), "profile %q", value)
 			}
+		case OptionTemplates:
+			if !slices.Contains([]string{"", "on", "off"}, value) {
+				return invalid("use on or off", "option templates is %q", value)
+			}
 		case OptionCPU:
 			if value != "" && !validCPU.MatchString(value) {
 				return invalid("", "bad CPU model %q", value)

@@ -25,6 +25,7 @@ const (
 	OptionAccelerator = "accelerator" // auto, kvm, hvf or tcg
 	OptionProfile     = "profile"     // microvm (amd64) or virt (arm64)
 	OptionCPU         = "cpu"         // QEMU's -cpu, as it is
+	OptionTemplates   = "templates"   // on or off
 )
 
 // MuxPort is the name of the virtio-serial port that carries the connections between host and guest. The guest looks for it.
@@ -106,6 +107,6 @@ func Capabilities(arches, accelerators []string) map[string][]string {
 		hypervisor.CapabilityMaxCPUs:     {strconv.Itoa(MaxCPUs)},
 		hypervisor.CapabilityMinMemory:   {strconv.Itoa(MinMemory)},
 		hypervisor.CapabilityKernel:      kernels,
-		hypervisor.CapabilityOption:      {OptionAccelerator, OptionProfile, OptionCPU},
+		hypervisor.CapabilityOption:      {OptionAccelerator, OptionProfile, OptionCPU, OptionTemplates},
 	}
 }

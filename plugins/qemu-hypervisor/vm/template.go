@@ -31,9 +31,9 @@ const (
 	migrationFailed    = "failed"
 )
 
-// canClone says whether QEMU can map memory from a file for this VM.
+// canClone says whether the VM may be cloned, and QEMU can map memory from a file.
 func canClone(spec hypervisor.Spec, host machine.Host) bool {
-	return spec.CacheDir != "" && host.OS == "linux"
+	return spec.CacheDir != "" && host.OS == "linux" && spec.Options[machine.OptionTemplates] != "off"
 }
 
 // maxTemplates bounds what the templates of one user take of the disk, in bytes; those that were not used for longest go first. One takes 40 to 80 MB.

@@ -228,6 +228,7 @@ func TestVMBootsIfItCannotBeCloned(t *testing.T) {
 			}
 			time.AfterFunc(300*time.Millisecond, func() { _ = draft.Discard() })
 		},
+		"it shall not be": func(_ *testing.T, _ template.Store, _, _ string) {},
 		"there is no place for templates": func(t *testing.T, _ template.Store, _, cache string) {
 			if err := os.WriteFile(filepath.Join(cache, "templates"), nil, 0o600); err != nil {
 				t.Fatal(err)
@@ -239,6 +240,9 @@ func TestVMBootsIfItCannotBeCloned(t *testing.T) {
 			spec := cached(t, "a", cache, "a", 1<<20)
 			spec.Options = map[string]string{machine.OptionAccelerator: machine.TCG}
 			store, key := shapeOf(t, m, spec)
+			if name == "it shall not be" {
+				spec.Options[machine.OptionTemplates] = "off"
+			}
 			hinder(t, store, key, cache)
 			if vm := boot(t, m, spec); vm.Cloned {
 				t.Error("it was cloned")
