@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -35,6 +36,7 @@ func guestCases() []Case {
 		{Name: "half-close works both ways", Run: guestHalfClose},
 		{Name: "many connections work at once, and one that nobody reads stops no other", Run: guestConnections},
 		{Name: "start of a running VM is a failed precondition, and a stopped one starts again", Run: guestStartAgain},
+		{Name: "a cache directory serves one VM after another, belongs to its user, and may vanish", Run: guestCache},
 		{Name: "stop ends the VM, tells watchers how, and may be repeated", Run: guestStop},
 		{Name: "delete ends a running VM", Run: guestDelete},
 		{Name: "pause and resume are idempotent", Run: guestPause},
@@ -233,6 +235,57 @@ func guestStartAgain(ctx context.Context, env *Env) error {
 		return err
 	}
 	return env.forget(ctx, s)
+}
+
+func guestCache(ctx context.Context, env *Env) error {
+	cache, err := env.subdir("cache")
+	if err != nil {
+		return err
+	}
+	for i := range 3 {
+		id := fmt.Sprintf("vm%d", i)
+		s, err := env.spec(id)
+		if err != nil {
+			return err
+		}
+		s.CacheDir = cache
+		if _, err := hypervisors(env).Create(ctx, "create "+id, s); err != nil {
+			return err
+		}
+		vm, err := hypervisors(env).Start(ctx, id)
+		if err != nil {
+			return fmt.Errorf("start number %d with the cache directory: %w", i+1, err)
+		}
+		if err := env.hello(ctx, s, vm); err != nil {
+			return fmt.Errorf("after start number %d with the cache directory: %w", i+1, err)
+		}
+		if err := env.forget(ctx, s); err != nil {
+			return err
+		}
+		if err := filepath.WalkDir(cache, closedToOthers); err != nil {
+			return err
+		}
+		if i == 1 {
+			if err := errors.Join(os.RemoveAll(cache), os.Mkdir(cache, 0o700)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func closedToOthers(path string, entry fs.DirEntry, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // the plugin is tidying up
+	}
+	if err != nil {
+		return err
+	}
+	info, err := entry.Info()
+	if err == nil && info.Mode().Perm()&0o077 != 0 {
+		err = fmt.Errorf("%s in the cache directory is open to others (mode %o)", path, info.Mode().Perm())
+	}
+	return err
 }
 
 func guestStop(ctx context.Context, env *Env) error {

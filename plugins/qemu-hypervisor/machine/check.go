@@ -162,6 +162,9 @@ func checkPaths(s hypervisor.Spec) error {
 	if s.ConsolePath != "" {
 		paths["console"] = s.ConsolePath
 	}
+	if s.CacheDir != "" {
+		paths["cache directory"] = s.CacheDir
+	}
 	for _, disk := range s.Disks {
 		paths["disk "+disk.Serial] = disk.File.Path
 	}

@@ -128,6 +128,7 @@ func TestWhatIsNotOfferedIsRefused(t *testing.T) {
 		"kernel format":             {func(s *hypervisor.Spec) { s.Kernel.Format = "raw" }, fault.Unsupported, "elf-pvh"},
 		"line end in command line":  {func(s *hypervisor.Spec) { s.Kernel.CommandLine = "a\nb" }, fault.Invalid, "line end"},
 		"relative path":             {func(s *hypervisor.Spec) { s.Kernel.Path = "vmlinux" }, fault.Invalid, "absolute"},
+		"relative cache directory":  {func(s *hypervisor.Spec) { s.CacheDir = "cache" }, fault.Invalid, "absolute"},
 		"no runtime directory":      {func(s *hypervisor.Spec) { s.RuntimeDir = "" }, fault.Invalid, "runtime directory"},
 		"long runtime directory":    {func(s *hypervisor.Spec) { s.RuntimeDir = "/" + strings.Repeat("a", 100) }, fault.Invalid, "shorter"},
 		"long socket of a network":  {func(s *hypervisor.Spec) { s.NICs[0].Link.UnixDatagram.NetworkPath = "/" + strings.Repeat("a", 107) }, fault.Invalid, "107"},
