@@ -61,15 +61,20 @@ func (d Disks) scan(serial string) string {
 		return ""
 	}
 	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), "vd") {
-			continue
-		}
-		text, err := os.ReadFile(filepath.Join(d.sys, e.Name(), "serial"))
-		if err == nil && strings.TrimRight(string(text), "\n\x00") == serial {
+		if strings.HasPrefix(e.Name(), "vd") && d.serial(e.Name()) == serial {
 			return filepath.Join(d.dev, e.Name())
 		}
 	}
 	return ""
+}
+
+// serial asks a disk for its serial; "" if it has none.
+func (d Disks) serial(name string) string {
+	text, err := os.ReadFile(filepath.Join(d.sys, name, "serial"))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimRight(string(text), "\n\x00")
 }
 
 func uevents() (*os.File, error) {

@@ -107,6 +107,9 @@ func prepareUpper(top, image string) error {
 	if err := unix.Stat(image, &stat); err != nil {
 		return err
 	}
+	if stat.Uid == 0 && stat.Gid == 0 && stat.Mode&0o7777 == 0o755 {
+		return nil // as it was made
+	}
 	return errors.Join(unix.Chown(upper, int(stat.Uid), int(stat.Gid)), unix.Chmod(upper, stat.Mode&0o7777))
 }
 
