@@ -448,3 +448,16 @@ func TestVMShutdownLeavesALayerThatNeedsNoRepair(t *testing.T) {
 		t.Errorf("what was written is not in the layer: %v", err)
 	}
 }
+
+func TestVMStartThatFailedCanBeRepeated(t *testing.T) {
+	g := start(t)
+	if err := g.Create(Container{ID: "c", Args: []string{"nosuch"}, Env: []string{"PATH=/bin"}}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the first time by the helper that waited since the boot
+		err := g.Start("c", "init")
+		if e, ok := errors.AsType[*fault.Error](err); !ok || e.Op != "execute" || e.Reason != fault.NotFound {
+			t.Errorf("%v", err)
+		}
+	}
+}

@@ -44,10 +44,10 @@ type Container struct {
 	spec    *specs.Spec
 	root    *rootfs.Root
 	group   *cgroup.Group
-	spare   *launch.Helper // in the group, for the first process; nil without one
 	init    *Process
 
 	// Guarded by the runtime's lock.
+	spare     *launch.Helper // in the group, for the first start of the first process
 	created   bool
 	deleting  chan struct{} // not nil while a deletion is under way; closed at its end
 	processes map[string]*Process
@@ -90,6 +90,15 @@ func (c *Container) build(ctx context.Context, r Request) error {
 	}
 	c.init, err = newProcess(c, InitProcess, helper.Config{Init: init, Process: spec.Process, User: r.User, Seccomp: spec.Linux.Seccomp})
 	return err
+}
+
+// takeHelper returns the spare helper once.
+func (c *Container) takeHelper() *launch.Helper {
+	c.runtime.mu.Lock()
+	defer c.runtime.mu.Unlock()
+	taken := c.spare
+	c.spare = nil
+	return taken
 }
 
 func limitError(err error) error {
@@ -178,8 +187,8 @@ func (c *Container) destroy(ctx context.Context, processes []*Process) error {
 		}
 		p.delete()
 	}
-	if c.spare != nil {
-		c.spare.Discard()
+	if spare := c.takeHelper(); spare != nil {
+		spare.Discard()
 	}
 	if c.root != nil {
 		if err := c.root.Unmount(); err != nil {

@@ -65,7 +65,7 @@ func (p *Process) Start(ctx context.Context) (pid int, err error) {
 	}
 	request := launch.Request{Config: p.config, Prepare: p.prepare}
 	if p.id == InitProcess {
-		request.Helper = p.container.spare
+		request.Helper = p.container.takeHelper()
 	} else if request.Join, err = p.container.runningInit(); err != nil {
 		return 0, err
 	}
