@@ -49,7 +49,15 @@ func (v *VM) templateKey() (string, error) {
 	if v.spec.InitrdPath != "" {
 		files = append(files, v.spec.InitrdPath)
 	}
-	return template.Key(machine.Shape(v.spec, v.host), files...)
+	shape := machine.Shape(v.spec, v.host)
+	if v.host.Accelerator != machine.TCG {
+		cpu, err := hostCPU("/proc/cpuinfo")
+		if err != nil {
+			return "", err
+		}
+		shape = append(shape, cpu...)
+	}
+	return template.Key(shape, files...)
 }
 
 // template returns a template, and makes it if there is none; if another VM is making it, it waits for that. Without one, and without an error, that has failed.

@@ -295,6 +295,32 @@ func TestStartThatIsGivenUpWhileATemplateIsMadeLeavesNothing(t *testing.T) {
 	_ = dial(t, vm, port.Echo).Close()
 }
 
+func TestHostCPUIsKnownByWhatDoesNotChange(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "cpuinfo")
+	look := func(text string) string {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		about, err := hostCPU(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(about, "\n")
+	}
+	const first = "processor\t: 0\nmodel name\t: A\ncpu MHz\t\t: 2000.1\nflags\t\t: fpu avx2\n\nprocessor\t: 1\nmodel name\t: A\n"
+	own := look(first)
+	if own != "model name\t: A\nflags\t\t: fpu avx2" {
+		t.Errorf("it is %q", own)
+	}
+	if look(strings.ReplaceAll(first, "2000.1", "1800.7")) != own {
+		t.Error("it changes with the clock rate")
+	}
+	if look(strings.ReplaceAll(first, "avx2", "")) == own {
+		t.Error("it does not change with what the CPU can")
+	}
+}
+
 func TestHolesAreNotPunchedByWhoIsForbidden(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	content := bytes.Repeat([]byte("x"), 1<<20)
