@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"syscall"
 
@@ -37,8 +38,12 @@ func (s stream) Write(b []byte) (int, error) {
 func (s stream) ReadFrom(r io.Reader) (int64, error) {
 	var n int64
 	if s.failure() == nil {
+		to := s.to
+		if !splices(to) {
+			to = struct{ io.Writer }{to}
+		}
 		var err error
-		n, err = io.Copy(s.to, r)
+		n, err = io.Copy(to, r)
 		if _, reading := errors.AsType[*net.OpError](err); err == nil || reading {
 			return n, err
 		}
@@ -46,6 +51,16 @@ func (s stream) ReadFrom(r io.Reader) (int64, error) {
 	}
 	rest, err := io.Copy(io.Discard, r)
 	return n + rest, err
+}
+
+// splices says whether the kernel can move bytes into w. Not every device can have them so, and what it had taken from a socket by then is lost.
+func splices(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return true // not a file: its own ReadFrom, if it has one, is as good as its Write
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeDevice == 0
 }
 
 func (s *sink) lost(err error) {

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/vzctl/vzctl/core/engine"
 )
@@ -35,6 +38,8 @@ func TestOutputThatGoesNowhereEndsTheContainer(t *testing.T) {
 		for way, write := range map[string]func(w io.Writer) error{
 			"write": func(w io.Writer) error { return errors.Join(writeTo(w), writeTo(w), writeTo(w)) },
 			"copy":  func(w io.Writer) error { _, err := io.Copy(w, strings.NewReader("y\ny\n")); return err },
+			// The kernel moves bytes of a socket, but not into every file.
+			"copy from a socket": func(w io.Writer) error { _, err := io.Copy(w, socketOf(t, "y\ny\n")); return err },
 		} {
 			t.Run(test.name+" ("+way+")", func(t *testing.T) {
 				killed := make(chan string, 1)
@@ -81,6 +86,27 @@ func TestPrintingThatGoesNowhereEndsLikeAnyProgram(t *testing.T) {
 	d.Stdout = full
 	code = d.run(t, "ls", "--format", "json")
 	d.wants(t, code, 125, "", "vzctl: write the output: write /dev/full: no space left on device\n")
+}
+
+// socketOf returns a socket with text to be read from it.
+func socketOf(t *testing.T, text string) net.Conn {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	near, far := os.NewFile(uintptr(fds[0]), "near"), os.NewFile(uintptr(fds[1]), "far")
+	defer near.Close()
+	defer far.Close()
+	if _, err := far.WriteString(text); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.FileConn(near)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
 }
 
 func writeTo(w io.Writer) error {
