@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"sync"
 	"time"
 
@@ -92,6 +93,10 @@ func (e *Engine) check(r *CreateRequest) error {
 	if r.MemoryBytes > MaxMemoryBytes {
 		return &fault.Error{Reason: fault.Invalid, Op: "set memory", Cause: fmt.Errorf("%d bytes are more than any host has", r.MemoryBytes)}
 	}
+	if r.Hostname != "" && !validHostname.MatchString(r.Hostname) {
+		return &fault.Error{Reason: fault.Invalid, Op: "set host name", Subject: r.Hostname, Cause: errors.New("it is none"),
+			Hint: "use up to 64 letters, digits, '-' and '.', the first a letter or digit"}
+	}
 	r.Network = firstNonEmpty(r.Network, d.Network, DefaultNetwork)
 	if r.Network == NoNetwork {
 		r.Network = ""
@@ -105,6 +110,9 @@ func (e *Engine) check(r *CreateRequest) error {
 	}
 	return nil
 }
+
+// validHostname is what Linux takes and /etc/hosts can have. Underscores are against the standard, and common.
+var validHostname = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$`)
 
 // MinMemoryBytes and MaxMemoryBytes are the least and the most a container may be given.
 const (

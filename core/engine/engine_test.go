@@ -92,6 +92,9 @@ func TestARequestThatMakesNoSenseIsRefusedBeforeAnyPluginRuns(t *testing.T) {
 		"too little memory":          {func(r *CreateRequest) { r.MemoryBytes = 1 << 20 }, fault.Invalid},
 		"memory beyond any host":     {func(r *CreateRequest) { r.MemoryBytes = 1<<64 - 1 }, fault.Invalid},
 		"an unknown network":         {func(r *CreateRequest) { r.Network = "moon" }, fault.NotFound},
+		"a host name with a space":   {func(r *CreateRequest) { r.Hostname = "my host" }, fault.Invalid},
+		"a host name of two lines":   {func(r *CreateRequest) { r.Hostname = "a\n1.2.3.4 b" }, fault.Invalid},
+		"a host name of 65 letters":  {func(r *CreateRequest) { r.Hostname = strings.Repeat("x", 65) }, fault.Invalid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := newEngine(t)
