@@ -17,12 +17,16 @@ import (
 )
 
 // verify judges a plugin with what the user gave, and with this installation's kernel and init image where the user gave nothing.
-func verify(ctx context.Context, path string, given command.Fixtures, report func(command.Case)) error {
-	path, err := filepath.Abs(path)
+func verify(ctx context.Context, plugin string, given command.Fixtures, report func(command.Case)) error {
+	e, err := engine.Open(ctx, engine.Options{Root: given.Root, Version: version})
 	if err != nil {
 		return err
 	}
-	fixture, err := fixtures(ctx, given)
+	path, err := locate(ctx, e, plugin)
+	if err != nil {
+		return err
+	}
+	fixture, err := fixtures(ctx, e, given)
 	if err != nil {
 		return err
 	}
@@ -43,7 +47,16 @@ func verify(ctx context.Context, path string, given command.Fixtures, report fun
 	return err
 }
 
-func fixtures(ctx context.Context, given command.Fixtures) (conformance.Fixture, error) {
+// locate returns the file of a plugin. One that is there is judged whatever it says of itself; anything else is for the engine to find or refuse.
+func locate(ctx context.Context, e *engine.Engine, plugin string) (string, error) {
+	if info, err := os.Stat(plugin); err == nil && info.Mode().IsRegular() {
+		return filepath.Abs(plugin)
+	}
+	view, err := e.InspectPlugin(ctx, plugin)
+	return view.Path, err
+}
+
+func fixtures(ctx context.Context, e *engine.Engine, given command.Fixtures) (conformance.Fixture, error) {
 	platform, err := images.ParsePlatform(given.Platform)
 	if err != nil {
 		return conformance.Fixture{}, err
@@ -61,18 +74,15 @@ func fixtures(ctx context.Context, given command.Fixtures) (conformance.Fixture,
 			Reference: reference, Platform: platform, Missing: sibling(reference),
 		}
 	}
-	fixture.Hypervisor, err = guest(ctx, given, platform)
+	fixture.Hypervisor, err = guest(ctx, e, given, platform)
 	return fixture, err
 }
 
 // guest is what VMs boot; nil if this installation has none and the user named none.
-func guest(ctx context.Context, given command.Fixtures, platform ocispec.Platform) (*conformance.HypervisorFixture, error) {
-	e, err := engine.Open(ctx, engine.Options{Root: given.Root, Version: version})
-	if err != nil {
-		return nil, err
-	}
+func guest(ctx context.Context, e *engine.Engine, given command.Fixtures, platform ocispec.Platform) (*conformance.HypervisorFixture, error) {
 	initrd := given.Initrd
 	if initrd == "" {
+		var err error
 		if initrd, err = e.Initrd(platform.Architecture); err != nil {
 			return nil, nil
 		}
@@ -80,7 +90,8 @@ func guest(ctx context.Context, given command.Fixtures, platform ocispec.Platfor
 	if _, err := os.Stat(initrd); err != nil {
 		return nil, err
 	}
-	if initrd, err = filepath.Abs(initrd); err != nil {
+	initrd, err := filepath.Abs(initrd)
+	if err != nil {
 		return nil, err
 	}
 	kernel, err := e.Kernel(ctx, given.Kernel, images.FormatPlatform(platform), nil)

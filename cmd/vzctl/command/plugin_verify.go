@@ -29,7 +29,7 @@ func newPluginVerify(p *program) *cli.Command {
 	return &cli.Command{
 		Name:        "verify",
 		Usage:       "run the conformance suite against a plugin",
-		ArgsUsage:   "PATH",
+		ArgsUsage:   "NAME|PATH",
 		Description: "Prints a line for each case of the plugin's kind: ok, FAILED and why, or not run and what it needs.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "kernel", Usage: "`FILE` that VMs boot (default: the kernel containers get)"},
