@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/vzctl/vzctl/core/config"
+	"github.com/vzctl/vzctl/sdk/hypervisor"
 	"github.com/vzctl/vzctl/sdk/kernel"
 	"github.com/vzctl/vzctl/sdk/progress"
 )
@@ -61,6 +62,8 @@ type API interface {
 	BuildRootfs(ctx context.Context, reference, platform, output string, report progress.Func) error
 
 	ListNetworks(ctx context.Context) ([]NetworkView, error)
+	ListTemplates(ctx context.Context) ([]hypervisor.Template, error)
+	RemoveTemplate(ctx context.Context, id string) error
 	ListKernels(ctx context.Context) ([]kernel.Kernel, error)
 	// Kernel returns the kernel a container of the platform would get; empty strings mean the defaults.
 	Kernel(ctx context.Context, reference, platform string, report progress.Func) (kernel.Kernel, error)

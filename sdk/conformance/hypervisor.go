@@ -287,6 +287,7 @@ func hypervisorOptional(ctx context.Context, env *Env) error {
 		hypervisor.FeatureHotplug:  c.DetachDevice(ctx, "r", "vm", "d"),
 		hypervisor.FeatureResize:   c.Resize(ctx, "vm", 1, 0),
 		hypervisor.FeatureSnapshot: snapshot,
+		hypervisor.FeatureTemplate: c.RemoveTemplate(ctx, filepath.Join(env.Dir, "cache"), "no-such-template"),
 	} {
 		want := fault.Unsupported
 		if info.Offers(hypervisor.CapabilityFeature, feature) {

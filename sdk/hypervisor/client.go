@@ -25,6 +25,7 @@ var (
 	_ Attacher    = (*Client)(nil)
 	_ Resizer     = (*Client)(nil)
 	_ Snapshotter = (*Client)(nil)
+	_ Templater   = (*Client)(nil)
 )
 
 // NewClient returns the hypervisor at the other end of a connection from package launch or plugintest. What it answers is checked for form; whether
@@ -174,4 +175,25 @@ func (c *Client) Restore(ctx context.Context, requestID, directory string, spec 
 	}
 	r, err := c.rpc.Restore(ctx, &hypervisorv1.RestoreRequest{RequestId: requestID, Directory: directory, Spec: specToProto(spec)})
 	return answered(r, err, spec.ID)
+}
+
+// Templates implements Templater.
+func (c *Client) Templates(ctx context.Context, cacheDir string) ([]Template, error) {
+	if err := c.need("list templates", FeatureTemplate); err != nil {
+		return nil, err
+	}
+	r, err := c.rpc.ListTemplates(ctx, &hypervisorv1.ListTemplatesRequest{CacheDir: cacheDir})
+	if err != nil {
+		return nil, err
+	}
+	return convert.Slice(r.GetTemplates(), templateFromProto), nil
+}
+
+// RemoveTemplate implements Templater.
+func (c *Client) RemoveTemplate(ctx context.Context, cacheDir, id string) error {
+	if err := c.need("remove template", FeatureTemplate); err != nil {
+		return err
+	}
+	_, err := c.rpc.RemoveTemplate(ctx, &hypervisorv1.RemoveTemplateRequest{CacheDir: cacheDir, Id: id})
+	return err
 }

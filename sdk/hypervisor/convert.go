@@ -155,3 +155,13 @@ func vmFromProto(check *convert.Checks, v *hypervisorv1.VM, id string) VM {
 	}
 	return out
 }
+
+func templateToProto(t Template) *hypervisorv1.Template {
+	return &hypervisorv1.Template{Id: t.ID, Description: t.Description, SizeBytes: t.SizeBytes, Made: timestamppb.New(t.Made), Used: timestamppb.New(t.Used),
+		Damaged: t.Damaged}
+}
+
+func templateFromProto(t *hypervisorv1.Template) Template {
+	return Template{ID: t.GetId(), Description: t.GetDescription(), SizeBytes: t.GetSizeBytes(), Made: t.GetMade().AsTime(), Used: t.GetUsed().AsTime(),
+		Damaged: t.GetDamaged()}
+}

@@ -45,6 +45,21 @@ type Snapshotter interface {
 	Restore(ctx context.Context, requestID, directory string, spec Spec) (VM, error)
 }
 
+// Templater is implemented by hypervisors that offer FeatureTemplate.
+type Templater interface {
+	Templates(ctx context.Context, cacheDir string) ([]Template, error)
+	RemoveTemplate(ctx context.Context, cacheDir, id string) error
+}
+
+// Template is a booted VM that others are copied from.
+type Template struct {
+	ID          string
+	Description string // of the VMs it is for, for people
+	SizeBytes   uint64 // on disk
+	Made, Used  time.Time
+	Damaged     bool // and never used
+}
+
 // Keys and values of Info.Capabilities of this kind.
 const (
 	CapabilityArch        = "arch"        // values as OCI writes them
@@ -63,6 +78,7 @@ const (
 	FeatureHotplug    = "hotplug"
 	FeatureResize     = "resize"
 	FeatureSnapshot   = "snapshot"
+	FeatureTemplate   = "template" // VMs are copies of booted ones, kept in Spec.CacheDir
 	FeatureNestedVirt = "nested-virtualization"
 	FeatureRosetta    = "rosetta"
 	FeatureBalloon    = "balloon" // memory freed in the guest returns to the host

@@ -13,7 +13,7 @@ import (
 	pluginv1 "github.com/vzctl/vzctl/sdk/proto/vzctl/plugin/v1"
 )
 
-// Plugin makes an implementation ready for sdk.Serve. Optional interfaces ([Pauser], [Attacher], [Resizer], [Snapshotter]) are served if impl has them.
+// Plugin makes an implementation ready for sdk.Serve. Optional interfaces ([Pauser], [Attacher], [Resizer], [Snapshotter], [Templater]) are served if impl has them.
 func Plugin(info sdk.Info, impl Hypervisor) sdk.Plugin {
 	return sdk.NewPlugin(sdk.Hypervisor, info, impl, func(r grpc.ServiceRegistrar) {
 		hypervisorv1.RegisterHypervisorServer(r, &server{impl: impl})
@@ -171,4 +171,27 @@ func (s *server) Restore(ctx context.Context, r *hypervisorv1.RestoreRequest) (*
 		return nil, err
 	}
 	return &hypervisorv1.RestoreResponse{Vm: vmToProto(vm)}, nil
+}
+
+func (s *server) ListTemplates(ctx context.Context, r *hypervisorv1.ListTemplatesRequest) (*hypervisorv1.ListTemplatesResponse, error) {
+	templater, ok := s.impl.(Templater)
+	if !ok {
+		return nil, missing("list templates", FeatureTemplate)
+	}
+	list, err := templater.Templates(ctx, r.GetCacheDir())
+	if err != nil {
+		return nil, err
+	}
+	return &hypervisorv1.ListTemplatesResponse{Templates: convert.Slice(list, templateToProto)}, nil
+}
+
+func (s *server) RemoveTemplate(ctx context.Context, r *hypervisorv1.RemoveTemplateRequest) (*hypervisorv1.RemoveTemplateResponse, error) {
+	templater, ok := s.impl.(Templater)
+	if !ok {
+		return nil, missing("remove template", FeatureTemplate)
+	}
+	if err := templater.RemoveTemplate(ctx, r.GetCacheDir(), r.GetId()); err != nil {
+		return nil, err
+	}
+	return &hypervisorv1.RemoveTemplateResponse{}, nil
 }

@@ -48,15 +48,17 @@ func TestOptionalCallsNeedTheCapabilityAndTheImplementation(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		features []string
-	}{{"not offered", nil}, {"offered but missing", []string{hypervisor.FeaturePause, hypervisor.FeatureHotplug, hypervisor.FeatureResize, hypervisor.FeatureSnapshot}}} {
+	}{{"not offered", nil}, {"offered but missing", []string{hypervisor.FeaturePause, hypervisor.FeatureHotplug, hypervisor.FeatureResize, hypervisor.FeatureSnapshot, hypervisor.FeatureTemplate}}} {
 		client := dial(t, &hypervisor.Fake{}, c.features...)
 		_, snapshot := client.Snapshot(t.Context(), "", "vm", "/tmp", nil)
+		_, templates := client.Templates(t.Context(), "/tmp")
 		_, restore := client.Restore(t.Context(), "", "/tmp", hypervisor.Spec{})
 		for feature, err := range map[string]error{
 			"feature pause":    errors.Join(client.Pause(t.Context(), "vm"), client.Resume(t.Context(), "vm")),
 			"feature hotplug":  errors.Join(client.AttachDevice(t.Context(), "", "vm", hypervisor.Device{}), client.DetachDevice(t.Context(), "", "vm", "d")),
 			"feature resize":   client.Resize(t.Context(), "vm", 1, 1),
 			"feature snapshot": errors.Join(snapshot, restore),
+			"feature template": errors.Join(templates, client.RemoveTemplate(t.Context(), "/tmp", "id")),
 		} {
 			if !errors.Is(err, fault.Unsupported) || !strings.Contains(err.Error(), feature) {
 				t.Errorf("%s: %s: %v", c.name, feature, err)

@@ -52,3 +52,45 @@ func TestE2ECloneIsAMachineOfItsOwn(t *testing.T) {
 		}
 	}
 }
+
+func TestE2ETemplatesAreListedRemovedAndMadeAnew(t *testing.T) {
+	p := alone(t)
+	type template struct {
+		ID, Description string
+		SizeBytes       int64
+		Damaged         bool
+	}
+	list := func() (all []template) {
+		t.Helper()
+		if err := json.Unmarshal([]byte(p.must("system", "template", "ls", "--format", "json")), &all); err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	if all := list(); len(all) != 0 {
+		t.Errorf("a new root has %v", all)
+	}
+	p.must("run", "--rm", p.desk.busybox, "true")
+	all := list()
+	if len(all) != 1 || all[0].Damaged || all[0].SizeBytes < 1<<20 || all[0].Description == "" {
+		t.Fatalf("after a run there are %+v", all)
+	}
+	if again := p.must("system", "template", "prune"); again != "" {
+		t.Errorf("one that was just used was pruned: %s", again)
+	}
+	name := p.name()
+	p.must("run", "-d", "--name", name, p.desk.busybox, "sleep", "1000")
+	if removed := p.must("system", "template", "rm", all[0].ID); removed != all[0].ID+"\n" {
+		t.Errorf("rm printed %q", removed)
+	}
+	if out := p.must("exec", name, "echo", "alive"); out != "alive\n" {
+		t.Errorf("a container whose template was removed says %q", out)
+	}
+	if r := p.vzctl("system", "template", "rm", all[0].ID); r.code != 1 || !strings.Contains(r.stderr, "not found") {
+		t.Errorf("a second rm: exit code %d, %s", r.code, r.stderr)
+	}
+	p.must("run", "--rm", p.desk.busybox, "true")
+	if all := list(); len(all) != 1 {
+		t.Errorf("after the next run there are %v", all)
+	}
+}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/vzctl/vzctl/core/engine"
 	"github.com/vzctl/vzctl/sdk/fault"
+	"github.com/vzctl/vzctl/sdk/hypervisor"
 	"github.com/vzctl/vzctl/sdk/progress"
 )
 
@@ -33,6 +34,7 @@ type fake struct {
 	images        []engine.Image
 	checks        []engine.Check
 	plugins       []engine.PluginView
+	templates     []hypervisor.Template
 	timeline      []engine.Phase
 	terminal      bool
 	logOptions    engine.LogOptions
@@ -145,9 +147,16 @@ func (f *fake) PullImage(_ context.Context, reference, platform, plugin string, 
 	return engine.Image{Root: "sha256:abc"}, nil
 }
 
-func (f *fake) ListImages(context.Context) ([]engine.Image, error)         { return f.images, nil }
-func (f *fake) Doctor(context.Context) ([]engine.Check, error)             { return f.checks, nil }
-func (f *fake) ListPlugins(context.Context) ([]engine.PluginView, error)   { return f.plugins, nil }
+func (f *fake) ListImages(context.Context) ([]engine.Image, error)           { return f.images, nil }
+func (f *fake) Doctor(context.Context) ([]engine.Check, error)               { return f.checks, nil }
+func (f *fake) ListPlugins(context.Context) ([]engine.PluginView, error)     { return f.plugins, nil }
+func (f *fake) ListTemplates(context.Context) ([]hypervisor.Template, error) { return f.templates, nil }
+
+func (f *fake) RemoveTemplate(_ context.Context, id string) error {
+	f.note("remove template %s", id)
+	return nil
+}
+
 func (f *fake) ListNetworks(context.Context) ([]engine.NetworkView, error) { return nil, nil }
 
 func (f *fake) BuildRootfs(_ context.Context, reference, platform, output string, _ progress.Func) error {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/vzctl/vzctl/core/engine"
 	"github.com/vzctl/vzctl/sdk"
+	"github.com/vzctl/vzctl/sdk/hypervisor"
 	"github.com/vzctl/vzctl/sdk/kernel"
 )
 
@@ -49,6 +50,11 @@ func full() *fake {
 	info := sdk.Info{Name: "hv", Version: "1", Kind: sdk.Hypervisor, ProtocolVersions: []uint32{1, 2}, Platforms: []string{"linux/amd64"},
 		Description: "runs VMs", Capabilities: map[string][]string{"accelerator": {"kvm", "tcg"}}}
 	return &fake{
+		templates: []hypervisor.Template{
+			{ID: "0123456789abcdef0123456789abcdef", Description: "amd64 by tcg, 1 CPUs, 576 MiB", SizeBytes: 70 << 20, Made: *at(50 * time.Hour), Used: *at(time.Minute)},
+			{ID: "ffffffffffffffffffffffffffffffff", SizeBytes: 1 << 20, Made: *at(50 * time.Hour), Used: *at(50 * time.Hour), Damaged: true},
+			{ID: "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee", Description: "old", SizeBytes: 1 << 20, Made: *at(1000 * time.Hour), Used: *at(999 * time.Hour)},
+		},
 		containers: []engine.Container{
 			{ID: "aaaaaaaaaaaaaaaaaaaa", Name: "old", Image: "busybox:1", State: "stopped", ExitCode: &code, Reason: "oom", Created: *at(50 * time.Hour), Args: []string{"sh"}},
 			{ID: "bbbbbbbbbbbbbbbbbbbb", Name: "web", Image: "web", State: "running", PID: 42, Created: *at(3 * time.Minute),
@@ -131,6 +137,12 @@ func TestWhatIsPrinted(t *testing.T) {
 		{"plugin inspect hv --format table", 0},
 		{"system info", 0},
 		{"system info --format json", 0},
+		{"system template ls", 0},
+		{"system template ls -q", 0},
+		{"system template ls --format json", 0},
+		{"system template rm 0123456789abcdef0123456789abcdef", 0},
+		{"system template prune", 0},
+		{"system template prune --unused-for 10s", 0},
 		{"doctor", 1},
 		{"doctor --format json", 1},
 	} {
@@ -149,7 +161,7 @@ func TestWhatIsPrinted(t *testing.T) {
 }
 
 func TestAnEmptyListIsAnArray(t *testing.T) {
-	for _, line := range []string{"ls --format json", "image ls --format json", "network ls --format json", "plugin ls --format json", "doctor --format json"} {
+	for _, line := range []string{"ls --format json", "image ls --format json", "network ls --format json", "plugin ls --format json", "doctor --format json", "system template ls --format json"} {
 		d := newDesk(&fake{})
 		code := d.run(t, strings.Fields(line)...)
 		d.wants(t, code, 0, "[]\n", "")

@@ -6,6 +6,6 @@ func newSystem(p *program) *cli.Command {
 	return &cli.Command{
 		Name:        "system",
 		Usage:       "this installation",
-		Subcommands: []*cli.Command{newSystemInfo(p)},
+		Subcommands: []*cli.Command{newSystemInfo(p), newTemplate(p)},
 	}
 }

@@ -102,7 +102,7 @@ func Capabilities(arches, accelerators []string) map[string][]string {
 		hypervisor.CapabilityAccelerator: accelerators,
 		hypervisor.CapabilityLink:        {network.LinkUnixDatagram},
 		hypervisor.CapabilityDisk:        {hypervisor.DiskFile},
-		hypervisor.CapabilityFeature:     {hypervisor.FeaturePause, hypervisor.FeatureBalloon, hypervisor.FeatureConsole},
+		hypervisor.CapabilityFeature:     {hypervisor.FeaturePause, hypervisor.FeatureBalloon, hypervisor.FeatureConsole, hypervisor.FeatureTemplate},
 		hypervisor.CapabilityMaxDevices:  {strconv.Itoa(MaxDevices)},
 		hypervisor.CapabilityMaxCPUs:     {strconv.Itoa(MaxCPUs)},
 		hypervisor.CapabilityMinMemory:   {strconv.Itoa(MinMemory)},

@@ -31,6 +31,12 @@ func Template(s hypervisor.Spec, dir string) hypervisor.Spec {
 	return t
 }
 
+// Description tells people which VMs a template is for.
+func Description(template hypervisor.Spec, host Host) string {
+	return fmt.Sprintf("%s by %s, %d CPUs, %d MiB, %d disks, %d network cards", template.Arch, host.Accelerator, template.CPUs, template.MemoryBytes>>20,
+		len(template.Disks), len(template.NICs))
+}
+
 // Placeholders returns the sizes of a template's disks, in bytes, by path. They are empty.
 func Placeholders(template hypervisor.Spec) map[string]int64 {
 	sizes := map[string]int64{}

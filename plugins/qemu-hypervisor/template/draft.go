@@ -61,13 +61,13 @@ func (d *Draft) create(name string) (*os.File, error) {
 	return os.OpenFile(filepath.Join(d.Dir, name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 }
 
-// Commit makes the template one that Open finds. Nobody must write to its files any more; what else is in Dir is removed. It is not synced, see Sync.
-func (d *Draft) Commit(console []byte) error {
+// Commit makes the template one that Open finds. The description is for people. Nobody must write to its files any more; what else is in Dir is removed. It is not synced, see Sync.
+func (d *Draft) Commit(description string, console []byte) error {
 	boot, err := bootID()
 	if err != nil {
 		return err
 	}
-	made := record{Made: time.Now(), Boot: boot}
+	made := record{Made: time.Now(), Description: description, Boot: boot}
 	for _, f := range []struct {
 		file *os.File
 		is   *identity

@@ -71,6 +71,7 @@ var validKey = regexp.MustCompile(`^[0-9a-f]{32}$`)
 // record is template.json.
 type record struct {
 	Made          time.Time
+	Description   string
 	Memory, State identity
 	// Boot is the host's boot id until the files are known to be on the disk: what a power failure tears may look whole.
 	Boot string `json:",omitempty"`
@@ -181,12 +182,16 @@ func openSame(path string, was identity) (*os.File, error) {
 	return file, nil
 }
 
-// Remove takes a template away. VMs that were started from it go on.
+// Remove takes a template away, or gives fs.ErrNotExist. VMs that were started from it go on.
 func (s Store) Remove(key string) error {
 	if !validKey.MatchString(key) {
 		return fs.ErrNotExist
 	}
-	return s.discard(filepath.Join(s.dir, key))
+	dir := filepath.Join(s.dir, key)
+	if _, err := os.Lstat(dir); err != nil {
+		return err
+	}
+	return s.discard(dir)
 }
 
 // discard renames first, so that nobody finds half of it.
@@ -211,7 +216,9 @@ func (s Store) Prune(maxSize int64, keep string) error {
 	var size int64
 	for _, e := range list {
 		if size += e.Size; (size > maxSize || e.Damaged) && e.Key != keep {
-			err = errors.Join(err, s.Remove(e.Key))
+			if removeErr := s.Remove(e.Key); !errors.Is(removeErr, fs.ErrNotExist) { // somebody else may prune, too
+				err = errors.Join(err, removeErr)
+			}
 		}
 	}
 	left, globErr := filepath.Glob(filepath.Join(s.dir, stagingPrefix+"*"))
@@ -271,8 +278,9 @@ func (s Store) lock(key string) (lock *os.File, busy bool, err error) {
 
 // Entry is what List tells of a template.
 type Entry struct {
-	Key        string
-	Made, Used time.Time
+	Key         string
+	Description string
+	Made, Used  time.Time
 	// Size is what it takes of the disk, in bytes.
 	Size int64
 	// Damaged templates are never used.
@@ -299,7 +307,7 @@ func (s Store) entry(key string) Entry {
 	dir := filepath.Join(s.dir, key)
 	e := Entry{Key: key}
 	made, err := readRecord(dir)
-	e.Made, e.Damaged = made.Made, err != nil
+	e.Made, e.Description, e.Damaged = made.Made, made.Description, err != nil
 	for name, was := range map[string]identity{memoryFile: made.Memory, stateFile: made.State, consoleFile: {}, recordFile: {}} {
 		info, err := os.Lstat(filepath.Join(dir, name))
 		if err != nil {

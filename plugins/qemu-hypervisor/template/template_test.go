@@ -20,7 +20,7 @@ func put(t *testing.T, s Store, key, text string) {
 		t.Fatal(err)
 	}
 	_, err = d.Memory.WriteString(text)
-	if err := errors.Join(err, d.Commit([]byte("console")), d.Discard()); err != nil {
+	if err := errors.Join(err, d.Commit("of a test", []byte("console")), d.Discard()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -65,7 +65,7 @@ func TestTemplateIsFoundWholeOrNotAtAll(t *testing.T) {
 	if _, err := d.Memory.WriteString("memory"); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(d.Commit([]byte("said")), d.Discard()); err != nil {
+	if err := errors.Join(d.Commit("", []byte("said")), d.Discard()); err != nil {
 		t.Fatal(err)
 	}
 	made, err := s.Open(key("a"))
@@ -170,7 +170,7 @@ func TestPruneKeepsWhatWasUsedLast(t *testing.T) {
 		t.Fatal(err)
 	}
 	list, err := s.List()
-	if err != nil || len(list) != 4 || list[0].Key != key("d") || !list[0].Damaged || list[1].Damaged || list[1].Size < 64<<10 || list[1].Size > 256<<10 {
+	if err != nil || len(list) != 4 || list[0].Key != key("d") || !list[0].Damaged || list[1].Damaged || list[1].Description != "of a test" || list[1].Size < 64<<10 || list[1].Size > 256<<10 {
 		t.Fatalf("%+v, %v", list, err)
 	}
 	if err := s.Prune(list[0].Size+list[1].Size, key("a")); err != nil {
@@ -179,8 +179,11 @@ func TestPruneKeepsWhatWasUsedLast(t *testing.T) {
 	if left := names(t, s); !slices.Equal(left, []string{key("a"), key("c"), stagingPrefix + key("f")}) {
 		t.Errorf("left are %v", left)
 	}
-	if err := errors.Join(busy.Discard(), s.Remove(key("a")), s.Remove(key("a"))); err != nil {
+	if err := errors.Join(busy.Discard(), s.Remove(key("a"))); err != nil {
 		t.Error(err)
+	}
+	if err := s.Remove(key("a")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("one that is not there gave %v", err)
 	}
 	if err := s.Remove("../x"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a name that is no key gave %v", err)

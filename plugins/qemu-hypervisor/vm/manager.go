@@ -5,7 +5,10 @@ package vm
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -32,6 +35,7 @@ type Manager struct {
 var (
 	_ hypervisor.Hypervisor = (*Manager)(nil)
 	_ hypervisor.Pauser     = (*Manager)(nil)
+	_ hypervisor.Templater  = (*Manager)(nil)
 )
 
 // New returns a hypervisor without VMs on a host that package accel has looked at.
@@ -191,6 +195,34 @@ func (m *Manager) Resume(ctx context.Context, id string) error {
 		return err
 	}
 	return v.resume(ctx)
+}
+
+// Templates implements hypervisor.Templater.
+func (m *Manager) Templates(_ context.Context, cacheDir string) ([]hypervisor.Template, error) {
+	if !filepath.IsAbs(cacheDir) {
+		return nil, &fault.Error{Reason: fault.Invalid, Op: "list templates", Subject: cacheDir, Cause: errors.New("the path is not absolute")}
+	}
+	entries, err := templatesOf(cacheDir).List()
+	if err != nil {
+		return nil, &fault.Error{Reason: fault.Unavailable, Op: "list templates", Subject: cacheDir, Cause: err}
+	}
+	var list []hypervisor.Template
+	for _, e := range entries {
+		list = append(list, hypervisor.Template{ID: e.Key, Description: e.Description, SizeBytes: uint64(e.Size), Made: e.Made, Used: e.Used, Damaged: e.Damaged})
+	}
+	return list, nil
+}
+
+// RemoveTemplate implements hypervisor.Templater.
+func (m *Manager) RemoveTemplate(_ context.Context, cacheDir, id string) error {
+	err := templatesOf(cacheDir).Remove(id)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return &fault.Error{Reason: fault.NotFound, Op: "remove template", Subject: id}
+	case err != nil:
+		return &fault.Error{Reason: fault.Unavailable, Op: "remove template", Subject: id, Cause: err}
+	}
+	return nil
 }
 
 func (m *Manager) find(op, id string) (*VM, error) {

@@ -40,7 +40,11 @@ func canClone(spec hypervisor.Spec, host machine.Host) bool {
 const maxTemplates = 2 << 30
 
 func (v *VM) templates() template.Store {
-	return template.At(filepath.Join(v.spec.CacheDir, "templates"))
+	return templatesOf(v.spec.CacheDir)
+}
+
+func templatesOf(cacheDir string) template.Store {
+	return template.At(filepath.Join(cacheDir, "templates"))
 }
 
 // templateKey names the template of the VM's shape.
@@ -138,7 +142,7 @@ func (v *VM) make(ctx context.Context, draft *template.Draft) error {
 	if p.console != nil {
 		said = p.console.tail.bytes
 	}
-	return draft.Commit(said)
+	return draft.Commit(machine.Description(spec, v.host), said)
 }
 
 func placeholder(path string, size int64) error {
@@ -231,4 +235,12 @@ func migrationStatus(event qmp.Event) string {
 		return migrationFailed
 	}
 	return strings.ToLower(data.Status)
+}
+
+// gone takes it as done that there is nothing to remove.
+func gone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }

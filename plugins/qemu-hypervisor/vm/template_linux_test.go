@@ -217,7 +217,7 @@ func TestVMBootsIfItCannotBeCloned(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, err = draft.State.WriteString("no state of any machine")
-			if err := errors.Join(err, draft.Commit(nil), draft.Discard()); err != nil {
+			if err := errors.Join(err, draft.Commit("", nil), draft.Discard()); err != nil {
 				t.Fatal(err)
 			}
 		},

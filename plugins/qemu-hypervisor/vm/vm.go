@@ -157,7 +157,7 @@ func (v *VM) clone(ctx context.Context) (*process, error) {
 	defer t.Close()
 	p, err := startProcess(ctx, v.spec, v.binary, v.host, birth{memory: t.Memory, state: t.State, console: t.Console}, v.uplink, v.server.Incoming)
 	if err != nil && ctx.Err() == nil {
-		err = errors.Join(err, v.templates().Remove(key)) // or it would fail every start
+		err = errors.Join(err, gone(v.templates().Remove(key))) // or it would fail every start
 	}
 	return p, err
 }

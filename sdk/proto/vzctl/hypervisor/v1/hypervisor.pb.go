@@ -195,6 +195,269 @@ func (StopMode) EnumDescriptor() ([]byte, []int) {
 	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{2}
 }
 
+type Template struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The VMs it is for, for people.
+	Description string `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
+	// What it takes of the disk.
+	SizeBytes uint64                 `protobuf:"varint,3,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	Made      *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=made,proto3" json:"made,omitempty"`
+	Used      *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=used,proto3" json:"used,omitempty"`
+	// It was changed after it was made, and is never used.
+	Damaged       bool `protobuf:"varint,6,opt,name=damaged,proto3" json:"damaged,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Template) Reset() {
+	*x = Template{}
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Template) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Template) ProtoMessage() {}
+
+func (x *Template) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Template.ProtoReflect.Descriptor instead.
+func (*Template) Descriptor() ([]byte, []int) {
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *Template) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Template) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *Template) GetSizeBytes() uint64 {
+	if x != nil {
+		return x.SizeBytes
+	}
+	return 0
+}
+
+func (x *Template) GetMade() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Made
+	}
+	return nil
+}
+
+func (x *Template) GetUsed() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Used
+	}
+	return nil
+}
+
+func (x *Template) GetDamaged() bool {
+	if x != nil {
+		return x.Damaged
+	}
+	return false
+}
+
+type ListTemplatesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	CacheDir      string                 `protobuf:"bytes,1,opt,name=cache_dir,json=cacheDir,proto3" json:"cache_dir,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTemplatesRequest) Reset() {
+	*x = ListTemplatesRequest{}
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTemplatesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTemplatesRequest) ProtoMessage() {}
+
+func (x *ListTemplatesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTemplatesRequest.ProtoReflect.Descriptor instead.
+func (*ListTemplatesRequest) Descriptor() ([]byte, []int) {
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ListTemplatesRequest) GetCacheDir() string {
+	if x != nil {
+		return x.CacheDir
+	}
+	return ""
+}
+
+type ListTemplatesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Templates     []*Template            `protobuf:"bytes,1,rep,name=templates,proto3" json:"templates,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTemplatesResponse) Reset() {
+	*x = ListTemplatesResponse{}
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTemplatesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTemplatesResponse) ProtoMessage() {}
+
+func (x *ListTemplatesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTemplatesResponse.ProtoReflect.Descriptor instead.
+func (*ListTemplatesResponse) Descriptor() ([]byte, []int) {
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ListTemplatesResponse) GetTemplates() []*Template {
+	if x != nil {
+		return x.Templates
+	}
+	return nil
+}
+
+type RemoveTemplateRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	CacheDir      string                 `protobuf:"bytes,1,opt,name=cache_dir,json=cacheDir,proto3" json:"cache_dir,omitempty"`
+	Id            string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveTemplateRequest) Reset() {
+	*x = RemoveTemplateRequest{}
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveTemplateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveTemplateRequest) ProtoMessage() {}
+
+func (x *RemoveTemplateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveTemplateRequest.ProtoReflect.Descriptor instead.
+func (*RemoveTemplateRequest) Descriptor() ([]byte, []int) {
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *RemoveTemplateRequest) GetCacheDir() string {
+	if x != nil {
+		return x.CacheDir
+	}
+	return ""
+}
+
+func (x *RemoveTemplateRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type RemoveTemplateResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveTemplateResponse) Reset() {
+	*x = RemoveTemplateResponse{}
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveTemplateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveTemplateResponse) ProtoMessage() {}
+
+func (x *RemoveTemplateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveTemplateResponse.ProtoReflect.Descriptor instead.
+func (*RemoveTemplateResponse) Descriptor() ([]byte, []int) {
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{4}
+}
+
 type Spec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Chosen by the caller: 1 to 64 of [a-zA-Z0-9_.-], unique in this plugin process.
@@ -228,7 +491,7 @@ type Spec struct {
 
 func (x *Spec) Reset() {
 	*x = Spec{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[0]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -240,7 +503,7 @@ func (x *Spec) String() string {
 func (*Spec) ProtoMessage() {}
 
 func (x *Spec) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[0]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -253,7 +516,7 @@ func (x *Spec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Spec.ProtoReflect.Descriptor instead.
 func (*Spec) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{0}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Spec) GetId() string {
@@ -381,7 +644,7 @@ type Kernel struct {
 
 func (x *Kernel) Reset() {
 	*x = Kernel{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[1]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -393,7 +656,7 @@ func (x *Kernel) String() string {
 func (*Kernel) ProtoMessage() {}
 
 func (x *Kernel) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[1]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -406,7 +669,7 @@ func (x *Kernel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kernel.ProtoReflect.Descriptor instead.
 func (*Kernel) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{1}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Kernel) GetPath() string {
@@ -449,7 +712,7 @@ type Disk struct {
 
 func (x *Disk) Reset() {
 	*x = Disk{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[2]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -461,7 +724,7 @@ func (x *Disk) String() string {
 func (*Disk) ProtoMessage() {}
 
 func (x *Disk) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[2]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -474,7 +737,7 @@ func (x *Disk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Disk.ProtoReflect.Descriptor instead.
 func (*Disk) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{2}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Disk) GetSerial() string {
@@ -573,7 +836,7 @@ type FileBackend struct {
 
 func (x *FileBackend) Reset() {
 	*x = FileBackend{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[3]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -585,7 +848,7 @@ func (x *FileBackend) String() string {
 func (*FileBackend) ProtoMessage() {}
 
 func (x *FileBackend) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[3]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -598,7 +861,7 @@ func (x *FileBackend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileBackend.ProtoReflect.Descriptor instead.
 func (*FileBackend) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{3}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *FileBackend) GetPath() string {
@@ -624,7 +887,7 @@ type BlockBackend struct {
 
 func (x *BlockBackend) Reset() {
 	*x = BlockBackend{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[4]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -636,7 +899,7 @@ func (x *BlockBackend) String() string {
 func (*BlockBackend) ProtoMessage() {}
 
 func (x *BlockBackend) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[4]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -649,7 +912,7 @@ func (x *BlockBackend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockBackend.ProtoReflect.Descriptor instead.
 func (*BlockBackend) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{4}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *BlockBackend) GetPath() string {
@@ -670,7 +933,7 @@ type NbdBackend struct {
 
 func (x *NbdBackend) Reset() {
 	*x = NbdBackend{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[5]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -682,7 +945,7 @@ func (x *NbdBackend) String() string {
 func (*NbdBackend) ProtoMessage() {}
 
 func (x *NbdBackend) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[5]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -695,7 +958,7 @@ func (x *NbdBackend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NbdBackend.ProtoReflect.Descriptor instead.
 func (*NbdBackend) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{5}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *NbdBackend) GetUrl() string {
@@ -721,7 +984,7 @@ type VhostUserBackend struct {
 
 func (x *VhostUserBackend) Reset() {
 	*x = VhostUserBackend{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[6]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -733,7 +996,7 @@ func (x *VhostUserBackend) String() string {
 func (*VhostUserBackend) ProtoMessage() {}
 
 func (x *VhostUserBackend) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[6]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -746,7 +1009,7 @@ func (x *VhostUserBackend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VhostUserBackend.ProtoReflect.Descriptor instead.
 func (*VhostUserBackend) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{6}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *VhostUserBackend) GetSocketPath() string {
@@ -770,7 +1033,7 @@ type Share struct {
 
 func (x *Share) Reset() {
 	*x = Share{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[7]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -782,7 +1045,7 @@ func (x *Share) String() string {
 func (*Share) ProtoMessage() {}
 
 func (x *Share) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[7]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -795,7 +1058,7 @@ func (x *Share) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Share.ProtoReflect.Descriptor instead.
 func (*Share) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{7}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Share) GetTag() string {
@@ -841,7 +1104,7 @@ type Nic struct {
 
 func (x *Nic) Reset() {
 	*x = Nic{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[8]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -853,7 +1116,7 @@ func (x *Nic) String() string {
 func (*Nic) ProtoMessage() {}
 
 func (x *Nic) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[8]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -866,7 +1129,7 @@ func (x *Nic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Nic.ProtoReflect.Descriptor instead.
 func (*Nic) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{8}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Nic) GetId() string {
@@ -918,7 +1181,7 @@ type VM struct {
 
 func (x *VM) Reset() {
 	*x = VM{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[9]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -930,7 +1193,7 @@ func (x *VM) String() string {
 func (*VM) ProtoMessage() {}
 
 func (x *VM) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[9]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -943,7 +1206,7 @@ func (x *VM) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VM.ProtoReflect.Descriptor instead.
 func (*VM) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{9}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *VM) GetId() string {
@@ -1007,7 +1270,7 @@ type Exit struct {
 
 func (x *Exit) Reset() {
 	*x = Exit{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[10]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1019,7 +1282,7 @@ func (x *Exit) String() string {
 func (*Exit) ProtoMessage() {}
 
 func (x *Exit) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[10]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1032,7 +1295,7 @@ func (x *Exit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exit.ProtoReflect.Descriptor instead.
 func (*Exit) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{10}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Exit) GetReason() ExitReason {
@@ -1066,7 +1329,7 @@ type CreateRequest struct {
 
 func (x *CreateRequest) Reset() {
 	*x = CreateRequest{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[11]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1078,7 +1341,7 @@ func (x *CreateRequest) String() string {
 func (*CreateRequest) ProtoMessage() {}
 
 func (x *CreateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[11]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1091,7 +1354,7 @@ func (x *CreateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRequest.ProtoReflect.Descriptor instead.
 func (*CreateRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{11}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CreateRequest) GetRequestId() string {
@@ -1117,7 +1380,7 @@ type CreateResponse struct {
 
 func (x *CreateResponse) Reset() {
 	*x = CreateResponse{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[12]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1129,7 +1392,7 @@ func (x *CreateResponse) String() string {
 func (*CreateResponse) ProtoMessage() {}
 
 func (x *CreateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[12]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1142,7 +1405,7 @@ func (x *CreateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateResponse.ProtoReflect.Descriptor instead.
 func (*CreateResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{12}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CreateResponse) GetVm() *VM {
@@ -1161,7 +1424,7 @@ type StartRequest struct {
 
 func (x *StartRequest) Reset() {
 	*x = StartRequest{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[13]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1173,7 +1436,7 @@ func (x *StartRequest) String() string {
 func (*StartRequest) ProtoMessage() {}
 
 func (x *StartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[13]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1186,7 +1449,7 @@ func (x *StartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRequest.ProtoReflect.Descriptor instead.
 func (*StartRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{13}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *StartRequest) GetId() string {
@@ -1205,7 +1468,7 @@ type StartResponse struct {
 
 func (x *StartResponse) Reset() {
 	*x = StartResponse{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[14]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1217,7 +1480,7 @@ func (x *StartResponse) String() string {
 func (*StartResponse) ProtoMessage() {}
 
 func (x *StartResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[14]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1230,7 +1493,7 @@ func (x *StartResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartResponse.ProtoReflect.Descriptor instead.
 func (*StartResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{14}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *StartResponse) GetVm() *VM {
@@ -1250,7 +1513,7 @@ type StopRequest struct {
 
 func (x *StopRequest) Reset() {
 	*x = StopRequest{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[15]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1262,7 +1525,7 @@ func (x *StopRequest) String() string {
 func (*StopRequest) ProtoMessage() {}
 
 func (x *StopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[15]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1275,7 +1538,7 @@ func (x *StopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopRequest.ProtoReflect.Descriptor instead.
 func (*StopRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{15}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *StopRequest) GetId() string {
@@ -1301,7 +1564,7 @@ type StopResponse struct {
 
 func (x *StopResponse) Reset() {
 	*x = StopResponse{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[16]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1313,7 +1576,7 @@ func (x *StopResponse) String() string {
 func (*StopResponse) ProtoMessage() {}
 
 func (x *StopResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[16]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1326,7 +1589,7 @@ func (x *StopResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopResponse.ProtoReflect.Descriptor instead.
 func (*StopResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{16}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *StopResponse) GetVm() *VM {
@@ -1345,7 +1608,7 @@ type PauseRequest struct {
 
 func (x *PauseRequest) Reset() {
 	*x = PauseRequest{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[17]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1357,7 +1620,7 @@ func (x *PauseRequest) String() string {
 func (*PauseRequest) ProtoMessage() {}
 
 func (x *PauseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[17]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1370,7 +1633,7 @@ func (x *PauseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseRequest.ProtoReflect.Descriptor instead.
 func (*PauseRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{17}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PauseRequest) GetId() string {
@@ -1388,7 +1651,7 @@ type PauseResponse struct {
 
 func (x *PauseResponse) Reset() {
 	*x = PauseResponse{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[18]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1400,7 +1663,7 @@ func (x *PauseResponse) String() string {
 func (*PauseResponse) ProtoMessage() {}
 
 func (x *PauseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[18]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1413,7 +1676,7 @@ func (x *PauseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseResponse.ProtoReflect.Descriptor instead.
 func (*PauseResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{18}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{23}
 }
 
 type ResumeRequest struct {
@@ -1425,7 +1688,7 @@ type ResumeRequest struct {
 
 func (x *ResumeRequest) Reset() {
 	*x = ResumeRequest{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[19]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1437,7 +1700,7 @@ func (x *ResumeRequest) String() string {
 func (*ResumeRequest) ProtoMessage() {}
 
 func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[19]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1450,7 +1713,7 @@ func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRequest.ProtoReflect.Descriptor instead.
 func (*ResumeRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{19}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ResumeRequest) GetId() string {
@@ -1468,7 +1731,7 @@ type ResumeResponse struct {
 
 func (x *ResumeResponse) Reset() {
 	*x = ResumeResponse{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[20]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1480,7 +1743,7 @@ func (x *ResumeResponse) String() string {
 func (*ResumeResponse) ProtoMessage() {}
 
 func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[20]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1493,7 +1756,7 @@ func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeResponse.ProtoReflect.Descriptor instead.
 func (*ResumeResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{20}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{25}
 }
 
 type DeleteRequest struct {
@@ -1506,7 +1769,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[21]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1518,7 +1781,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[21]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1531,7 +1794,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{21}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DeleteRequest) GetRequestId() string {
@@ -1556,7 +1819,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[22]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1568,7 +1831,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[22]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1581,7 +1844,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{22}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{27}
 }
 
 type GetRequest struct {
@@ -1593,7 +1856,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[23]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1605,7 +1868,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[23]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1618,7 +1881,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{23}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GetRequest) GetId() string {
@@ -1637,7 +1900,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[24]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1649,7 +1912,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[24]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1662,7 +1925,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{24}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GetResponse) GetVm() *VM {
@@ -1680,7 +1943,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[25]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1692,7 +1955,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[25]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1705,7 +1968,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{25}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{30}
 }
 
 type ListResponse struct {
@@ -1717,7 +1980,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[26]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1729,7 +1992,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[26]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1742,7 +2005,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{26}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListResponse) GetVms() []*VM {
@@ -1761,7 +2024,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[27]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1773,7 +2036,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[27]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1786,7 +2049,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{27}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *WatchRequest) GetId() string {
@@ -1805,7 +2068,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[28]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1817,7 +2080,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[28]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1830,7 +2093,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{28}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *WatchResponse) GetVm() *VM {
@@ -1856,7 +2119,7 @@ type Device struct {
 
 func (x *Device) Reset() {
 	*x = Device{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[29]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1868,7 +2131,7 @@ func (x *Device) String() string {
 func (*Device) ProtoMessage() {}
 
 func (x *Device) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[29]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1881,7 +2144,7 @@ func (x *Device) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Device.ProtoReflect.Descriptor instead.
 func (*Device) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{29}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Device) GetId() string {
@@ -1958,7 +2221,7 @@ type AttachDeviceRequest struct {
 
 func (x *AttachDeviceRequest) Reset() {
 	*x = AttachDeviceRequest{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[30]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1970,7 +2233,7 @@ func (x *AttachDeviceRequest) String() string {
 func (*AttachDeviceRequest) ProtoMessage() {}
 
 func (x *AttachDeviceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[30]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1983,7 +2246,7 @@ func (x *AttachDeviceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachDeviceRequest.ProtoReflect.Descriptor instead.
 func (*AttachDeviceRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{30}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *AttachDeviceRequest) GetRequestId() string {
@@ -2015,7 +2278,7 @@ type AttachDeviceResponse struct {
 
 func (x *AttachDeviceResponse) Reset() {
 	*x = AttachDeviceResponse{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[31]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2027,7 +2290,7 @@ func (x *AttachDeviceResponse) String() string {
 func (*AttachDeviceResponse) ProtoMessage() {}
 
 func (x *AttachDeviceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[31]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2040,7 +2303,7 @@ func (x *AttachDeviceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachDeviceResponse.ProtoReflect.Descriptor instead.
 func (*AttachDeviceResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{31}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{36}
 }
 
 type DetachDeviceRequest struct {
@@ -2054,7 +2317,7 @@ type DetachDeviceRequest struct {
 
 func (x *DetachDeviceRequest) Reset() {
 	*x = DetachDeviceRequest{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[32]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2066,7 +2329,7 @@ func (x *DetachDeviceRequest) String() string {
 func (*DetachDeviceRequest) ProtoMessage() {}
 
 func (x *DetachDeviceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[32]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2079,7 +2342,7 @@ func (x *DetachDeviceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DetachDeviceRequest.ProtoReflect.Descriptor instead.
 func (*DetachDeviceRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{32}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *DetachDeviceRequest) GetRequestId() string {
@@ -2111,7 +2374,7 @@ type DetachDeviceResponse struct {
 
 func (x *DetachDeviceResponse) Reset() {
 	*x = DetachDeviceResponse{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[33]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2123,7 +2386,7 @@ func (x *DetachDeviceResponse) String() string {
 func (*DetachDeviceResponse) ProtoMessage() {}
 
 func (x *DetachDeviceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[33]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2136,7 +2399,7 @@ func (x *DetachDeviceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DetachDeviceResponse.ProtoReflect.Descriptor instead.
 func (*DetachDeviceResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{33}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{38}
 }
 
 type ResizeRequest struct {
@@ -2151,7 +2414,7 @@ type ResizeRequest struct {
 
 func (x *ResizeRequest) Reset() {
 	*x = ResizeRequest{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[34]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2163,7 +2426,7 @@ func (x *ResizeRequest) String() string {
 func (*ResizeRequest) ProtoMessage() {}
 
 func (x *ResizeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[34]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2176,7 +2439,7 @@ func (x *ResizeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeRequest.ProtoReflect.Descriptor instead.
 func (*ResizeRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{34}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ResizeRequest) GetId() string {
@@ -2208,7 +2471,7 @@ type ResizeResponse struct {
 
 func (x *ResizeResponse) Reset() {
 	*x = ResizeResponse{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[35]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2220,7 +2483,7 @@ func (x *ResizeResponse) String() string {
 func (*ResizeResponse) ProtoMessage() {}
 
 func (x *ResizeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[35]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2233,7 +2496,7 @@ func (x *ResizeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeResponse.ProtoReflect.Descriptor instead.
 func (*ResizeResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{35}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{40}
 }
 
 type SnapshotRequest struct {
@@ -2247,7 +2510,7 @@ type SnapshotRequest struct {
 
 func (x *SnapshotRequest) Reset() {
 	*x = SnapshotRequest{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[36]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2259,7 +2522,7 @@ func (x *SnapshotRequest) String() string {
 func (*SnapshotRequest) ProtoMessage() {}
 
 func (x *SnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[36]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2272,7 +2535,7 @@ func (x *SnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRequest.ProtoReflect.Descriptor instead.
 func (*SnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{36}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SnapshotRequest) GetRequestId() string {
@@ -2309,7 +2572,7 @@ type SnapshotResponse struct {
 
 func (x *SnapshotResponse) Reset() {
 	*x = SnapshotResponse{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[37]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2321,7 +2584,7 @@ func (x *SnapshotResponse) String() string {
 func (*SnapshotResponse) ProtoMessage() {}
 
 func (x *SnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[37]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2334,7 +2597,7 @@ func (x *SnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotResponse.ProtoReflect.Descriptor instead.
 func (*SnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{37}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *SnapshotResponse) GetOf() isSnapshotResponse_Of {
@@ -2387,7 +2650,7 @@ type SnapshotResult struct {
 
 func (x *SnapshotResult) Reset() {
 	*x = SnapshotResult{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[38]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2399,7 +2662,7 @@ func (x *SnapshotResult) String() string {
 func (*SnapshotResult) ProtoMessage() {}
 
 func (x *SnapshotResult) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[38]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2412,7 +2675,7 @@ func (x *SnapshotResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotResult.ProtoReflect.Descriptor instead.
 func (*SnapshotResult) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{38}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *SnapshotResult) GetSizeBytes() uint64 {
@@ -2434,7 +2697,7 @@ type RestoreRequest struct {
 
 func (x *RestoreRequest) Reset() {
 	*x = RestoreRequest{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[39]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2446,7 +2709,7 @@ func (x *RestoreRequest) String() string {
 func (*RestoreRequest) ProtoMessage() {}
 
 func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[39]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2459,7 +2722,7 @@ func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreRequest.ProtoReflect.Descriptor instead.
 func (*RestoreRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{39}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *RestoreRequest) GetRequestId() string {
@@ -2492,7 +2755,7 @@ type RestoreResponse struct {
 
 func (x *RestoreResponse) Reset() {
 	*x = RestoreResponse{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[40]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2504,7 +2767,7 @@ func (x *RestoreResponse) String() string {
 func (*RestoreResponse) ProtoMessage() {}
 
 func (x *RestoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[40]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2517,7 +2780,7 @@ func (x *RestoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreResponse.ProtoReflect.Descriptor instead.
 func (*RestoreResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{40}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *RestoreResponse) GetVm() *VM {
@@ -2531,7 +2794,23 @@ var File_vzctl_hypervisor_v1_hypervisor_proto protoreflect.FileDescriptor
 
 const file_vzctl_hypervisor_v1_hypervisor_proto_rawDesc = "" +
 	"\n" +
-	"$vzctl/hypervisor/v1/hypervisor.proto\x12\x13vzctl.hypervisor.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bvzctl/network/v1/link.proto\x1a\x1cvzctl/plugin/v1/plugin.proto\"\x95\x05\n" +
+	"$vzctl/hypervisor/v1/hypervisor.proto\x12\x13vzctl.hypervisor.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bvzctl/network/v1/link.proto\x1a\x1cvzctl/plugin/v1/plugin.proto\"\xd5\x01\n" +
+	"\bTemplate\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12 \n" +
+	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18\x03 \x01(\x04R\tsizeBytes\x12.\n" +
+	"\x04made\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04made\x12.\n" +
+	"\x04used\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04used\x12\x18\n" +
+	"\adamaged\x18\x06 \x01(\bR\adamaged\"3\n" +
+	"\x14ListTemplatesRequest\x12\x1b\n" +
+	"\tcache_dir\x18\x01 \x01(\tR\bcacheDir\"T\n" +
+	"\x15ListTemplatesResponse\x12;\n" +
+	"\ttemplates\x18\x01 \x03(\v2\x1d.vzctl.hypervisor.v1.TemplateR\ttemplates\"D\n" +
+	"\x15RemoveTemplateRequest\x12\x1b\n" +
+	"\tcache_dir\x18\x01 \x01(\tR\bcacheDir\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\"\x18\n" +
+	"\x16RemoveTemplateResponse\"\x95\x05\n" +
 	"\x04Spec\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04arch\x18\x02 \x01(\tR\x04arch\x12\x12\n" +
@@ -2700,7 +2979,8 @@ const file_vzctl_hypervisor_v1_hypervisor_proto_rawDesc = "" +
 	"\bStopMode\x12\x19\n" +
 	"\x15STOP_MODE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eSTOP_MODE_KILL\x10\x01\x12\x19\n" +
-	"\x15STOP_MODE_AWAIT_GUEST\x10\x022\xa9\t\n" +
+	"\x15STOP_MODE_AWAIT_GUEST\x10\x022\xfc\n" +
+	"\n" +
 	"\n" +
 	"Hypervisor\x12Q\n" +
 	"\x06Create\x12\".vzctl.hypervisor.v1.CreateRequest\x1a#.vzctl.hypervisor.v1.CreateResponse\x12N\n" +
@@ -2716,7 +2996,9 @@ const file_vzctl_hypervisor_v1_hypervisor_proto_rawDesc = "" +
 	"\fDetachDevice\x12(.vzctl.hypervisor.v1.DetachDeviceRequest\x1a).vzctl.hypervisor.v1.DetachDeviceResponse\x12Q\n" +
 	"\x06Resize\x12\".vzctl.hypervisor.v1.ResizeRequest\x1a#.vzctl.hypervisor.v1.ResizeResponse\x12Y\n" +
 	"\bSnapshot\x12$.vzctl.hypervisor.v1.SnapshotRequest\x1a%.vzctl.hypervisor.v1.SnapshotResponse0\x01\x12T\n" +
-	"\aRestore\x12#.vzctl.hypervisor.v1.RestoreRequest\x1a$.vzctl.hypervisor.v1.RestoreResponseBCZAgithub.com/vzctl/vzctl/sdk/proto/vzctl/hypervisor/v1;hypervisorv1b\x06proto3"
+	"\aRestore\x12#.vzctl.hypervisor.v1.RestoreRequest\x1a$.vzctl.hypervisor.v1.RestoreResponse\x12f\n" +
+	"\rListTemplates\x12).vzctl.hypervisor.v1.ListTemplatesRequest\x1a*.vzctl.hypervisor.v1.ListTemplatesResponse\x12i\n" +
+	"\x0eRemoveTemplate\x12*.vzctl.hypervisor.v1.RemoveTemplateRequest\x1a+.vzctl.hypervisor.v1.RemoveTemplateResponseBCZAgithub.com/vzctl/vzctl/sdk/proto/vzctl/hypervisor/v1;hypervisorv1b\x06proto3"
 
 var (
 	file_vzctl_hypervisor_v1_hypervisor_proto_rawDescOnce sync.Once
@@ -2731,121 +3013,133 @@ func file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP() []byte {
 }
 
 var file_vzctl_hypervisor_v1_hypervisor_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_vzctl_hypervisor_v1_hypervisor_proto_goTypes = []any{
-	(State)(0),                    // 0: vzctl.hypervisor.v1.State
-	(ExitReason)(0),               // 1: vzctl.hypervisor.v1.ExitReason
-	(StopMode)(0),                 // 2: vzctl.hypervisor.v1.StopMode
-	(*Spec)(nil),                  // 3: vzctl.hypervisor.v1.Spec
-	(*Kernel)(nil),                // 4: vzctl.hypervisor.v1.Kernel
-	(*Disk)(nil),                  // 5: vzctl.hypervisor.v1.Disk
-	(*FileBackend)(nil),           // 6: vzctl.hypervisor.v1.FileBackend
-	(*BlockBackend)(nil),          // 7: vzctl.hypervisor.v1.BlockBackend
-	(*NbdBackend)(nil),            // 8: vzctl.hypervisor.v1.NbdBackend
-	(*VhostUserBackend)(nil),      // 9: vzctl.hypervisor.v1.VhostUserBackend
-	(*Share)(nil),                 // 10: vzctl.hypervisor.v1.Share
-	(*Nic)(nil),                   // 11: vzctl.hypervisor.v1.Nic
-	(*VM)(nil),                    // 12: vzctl.hypervisor.v1.VM
-	(*Exit)(nil),                  // 13: vzctl.hypervisor.v1.Exit
-	(*CreateRequest)(nil),         // 14: vzctl.hypervisor.v1.CreateRequest
-	(*CreateResponse)(nil),        // 15: vzctl.hypervisor.v1.CreateResponse
-	(*StartRequest)(nil),          // 16: vzctl.hypervisor.v1.StartRequest
-	(*StartResponse)(nil),         // 17: vzctl.hypervisor.v1.StartResponse
-	(*StopRequest)(nil),           // 18: vzctl.hypervisor.v1.StopRequest
-	(*StopResponse)(nil),          // 19: vzctl.hypervisor.v1.StopResponse
-	(*PauseRequest)(nil),          // 20: vzctl.hypervisor.v1.PauseRequest
-	(*PauseResponse)(nil),         // 21: vzctl.hypervisor.v1.PauseResponse
-	(*ResumeRequest)(nil),         // 22: vzctl.hypervisor.v1.ResumeRequest
-	(*ResumeResponse)(nil),        // 23: vzctl.hypervisor.v1.ResumeResponse
-	(*DeleteRequest)(nil),         // 24: vzctl.hypervisor.v1.DeleteRequest
-	(*DeleteResponse)(nil),        // 25: vzctl.hypervisor.v1.DeleteResponse
-	(*GetRequest)(nil),            // 26: vzctl.hypervisor.v1.GetRequest
-	(*GetResponse)(nil),           // 27: vzctl.hypervisor.v1.GetResponse
-	(*ListRequest)(nil),           // 28: vzctl.hypervisor.v1.ListRequest
-	(*ListResponse)(nil),          // 29: vzctl.hypervisor.v1.ListResponse
-	(*WatchRequest)(nil),          // 30: vzctl.hypervisor.v1.WatchRequest
-	(*WatchResponse)(nil),         // 31: vzctl.hypervisor.v1.WatchResponse
-	(*Device)(nil),                // 32: vzctl.hypervisor.v1.Device
-	(*AttachDeviceRequest)(nil),   // 33: vzctl.hypervisor.v1.AttachDeviceRequest
-	(*AttachDeviceResponse)(nil),  // 34: vzctl.hypervisor.v1.AttachDeviceResponse
-	(*DetachDeviceRequest)(nil),   // 35: vzctl.hypervisor.v1.DetachDeviceRequest
-	(*DetachDeviceResponse)(nil),  // 36: vzctl.hypervisor.v1.DetachDeviceResponse
-	(*ResizeRequest)(nil),         // 37: vzctl.hypervisor.v1.ResizeRequest
-	(*ResizeResponse)(nil),        // 38: vzctl.hypervisor.v1.ResizeResponse
-	(*SnapshotRequest)(nil),       // 39: vzctl.hypervisor.v1.SnapshotRequest
-	(*SnapshotResponse)(nil),      // 40: vzctl.hypervisor.v1.SnapshotResponse
-	(*SnapshotResult)(nil),        // 41: vzctl.hypervisor.v1.SnapshotResult
-	(*RestoreRequest)(nil),        // 42: vzctl.hypervisor.v1.RestoreRequest
-	(*RestoreResponse)(nil),       // 43: vzctl.hypervisor.v1.RestoreResponse
-	nil,                           // 44: vzctl.hypervisor.v1.Spec.OptionsEntry
-	(*v1.Link)(nil),               // 45: vzctl.network.v1.Link
-	(*timestamppb.Timestamp)(nil), // 46: google.protobuf.Timestamp
-	(*v11.Progress)(nil),          // 47: vzctl.plugin.v1.Progress
+	(State)(0),                     // 0: vzctl.hypervisor.v1.State
+	(ExitReason)(0),                // 1: vzctl.hypervisor.v1.ExitReason
+	(StopMode)(0),                  // 2: vzctl.hypervisor.v1.StopMode
+	(*Template)(nil),               // 3: vzctl.hypervisor.v1.Template
+	(*ListTemplatesRequest)(nil),   // 4: vzctl.hypervisor.v1.ListTemplatesRequest
+	(*ListTemplatesResponse)(nil),  // 5: vzctl.hypervisor.v1.ListTemplatesResponse
+	(*RemoveTemplateRequest)(nil),  // 6: vzctl.hypervisor.v1.RemoveTemplateRequest
+	(*RemoveTemplateResponse)(nil), // 7: vzctl.hypervisor.v1.RemoveTemplateResponse
+	(*Spec)(nil),                   // 8: vzctl.hypervisor.v1.Spec
+	(*Kernel)(nil),                 // 9: vzctl.hypervisor.v1.Kernel
+	(*Disk)(nil),                   // 10: vzctl.hypervisor.v1.Disk
+	(*FileBackend)(nil),            // 11: vzctl.hypervisor.v1.FileBackend
+	(*BlockBackend)(nil),           // 12: vzctl.hypervisor.v1.BlockBackend
+	(*NbdBackend)(nil),             // 13: vzctl.hypervisor.v1.NbdBackend
+	(*VhostUserBackend)(nil),       // 14: vzctl.hypervisor.v1.VhostUserBackend
+	(*Share)(nil),                  // 15: vzctl.hypervisor.v1.Share
+	(*Nic)(nil),                    // 16: vzctl.hypervisor.v1.Nic
+	(*VM)(nil),                     // 17: vzctl.hypervisor.v1.VM
+	(*Exit)(nil),                   // 18: vzctl.hypervisor.v1.Exit
+	(*CreateRequest)(nil),          // 19: vzctl.hypervisor.v1.CreateRequest
+	(*CreateResponse)(nil),         // 20: vzctl.hypervisor.v1.CreateResponse
+	(*StartRequest)(nil),           // 21: vzctl.hypervisor.v1.StartRequest
+	(*StartResponse)(nil),          // 22: vzctl.hypervisor.v1.StartResponse
+	(*StopRequest)(nil),            // 23: vzctl.hypervisor.v1.StopRequest
+	(*StopResponse)(nil),           // 24: vzctl.hypervisor.v1.StopResponse
+	(*PauseRequest)(nil),           // 25: vzctl.hypervisor.v1.PauseRequest
+	(*PauseResponse)(nil),          // 26: vzctl.hypervisor.v1.PauseResponse
+	(*ResumeRequest)(nil),          // 27: vzctl.hypervisor.v1.ResumeRequest
+	(*ResumeResponse)(nil),         // 28: vzctl.hypervisor.v1.ResumeResponse
+	(*DeleteRequest)(nil),          // 29: vzctl.hypervisor.v1.DeleteRequest
+	(*DeleteResponse)(nil),         // 30: vzctl.hypervisor.v1.DeleteResponse
+	(*GetRequest)(nil),             // 31: vzctl.hypervisor.v1.GetRequest
+	(*GetResponse)(nil),            // 32: vzctl.hypervisor.v1.GetResponse
+	(*ListRequest)(nil),            // 33: vzctl.hypervisor.v1.ListRequest
+	(*ListResponse)(nil),           // 34: vzctl.hypervisor.v1.ListResponse
+	(*WatchRequest)(nil),           // 35: vzctl.hypervisor.v1.WatchRequest
+	(*WatchResponse)(nil),          // 36: vzctl.hypervisor.v1.WatchResponse
+	(*Device)(nil),                 // 37: vzctl.hypervisor.v1.Device
+	(*AttachDeviceRequest)(nil),    // 38: vzctl.hypervisor.v1.AttachDeviceRequest
+	(*AttachDeviceResponse)(nil),   // 39: vzctl.hypervisor.v1.AttachDeviceResponse
+	(*DetachDeviceRequest)(nil),    // 40: vzctl.hypervisor.v1.DetachDeviceRequest
+	(*DetachDeviceResponse)(nil),   // 41: vzctl.hypervisor.v1.DetachDeviceResponse
+	(*ResizeRequest)(nil),          // 42: vzctl.hypervisor.v1.ResizeRequest
+	(*ResizeResponse)(nil),         // 43: vzctl.hypervisor.v1.ResizeResponse
+	(*SnapshotRequest)(nil),        // 44: vzctl.hypervisor.v1.SnapshotRequest
+	(*SnapshotResponse)(nil),       // 45: vzctl.hypervisor.v1.SnapshotResponse
+	(*SnapshotResult)(nil),         // 46: vzctl.hypervisor.v1.SnapshotResult
+	(*RestoreRequest)(nil),         // 47: vzctl.hypervisor.v1.RestoreRequest
+	(*RestoreResponse)(nil),        // 48: vzctl.hypervisor.v1.RestoreResponse
+	nil,                            // 49: vzctl.hypervisor.v1.Spec.OptionsEntry
+	(*timestamppb.Timestamp)(nil),  // 50: google.protobuf.Timestamp
+	(*v1.Link)(nil),                // 51: vzctl.network.v1.Link
+	(*v11.Progress)(nil),           // 52: vzctl.plugin.v1.Progress
 }
 var file_vzctl_hypervisor_v1_hypervisor_proto_depIdxs = []int32{
-	4,  // 0: vzctl.hypervisor.v1.Spec.kernel:type_name -> vzctl.hypervisor.v1.Kernel
-	5,  // 1: vzctl.hypervisor.v1.Spec.disks:type_name -> vzctl.hypervisor.v1.Disk
-	10, // 2: vzctl.hypervisor.v1.Spec.shares:type_name -> vzctl.hypervisor.v1.Share
-	11, // 3: vzctl.hypervisor.v1.Spec.nics:type_name -> vzctl.hypervisor.v1.Nic
-	44, // 4: vzctl.hypervisor.v1.Spec.options:type_name -> vzctl.hypervisor.v1.Spec.OptionsEntry
-	6,  // 5: vzctl.hypervisor.v1.Disk.file:type_name -> vzctl.hypervisor.v1.FileBackend
-	7,  // 6: vzctl.hypervisor.v1.Disk.block:type_name -> vzctl.hypervisor.v1.BlockBackend
-	8,  // 7: vzctl.hypervisor.v1.Disk.nbd:type_name -> vzctl.hypervisor.v1.NbdBackend
-	9,  // 8: vzctl.hypervisor.v1.Disk.vhost_user:type_name -> vzctl.hypervisor.v1.VhostUserBackend
-	45, // 9: vzctl.hypervisor.v1.Nic.link:type_name -> vzctl.network.v1.Link
-	0,  // 10: vzctl.hypervisor.v1.VM.state:type_name -> vzctl.hypervisor.v1.State
-	13, // 11: vzctl.hypervisor.v1.VM.exit:type_name -> vzctl.hypervisor.v1.Exit
-	1,  // 12: vzctl.hypervisor.v1.Exit.reason:type_name -> vzctl.hypervisor.v1.ExitReason
-	46, // 13: vzctl.hypervisor.v1.Exit.time:type_name -> google.protobuf.Timestamp
-	3,  // 14: vzctl.hypervisor.v1.CreateRequest.spec:type_name -> vzctl.hypervisor.v1.Spec
-	12, // 15: vzctl.hypervisor.v1.CreateResponse.vm:type_name -> vzctl.hypervisor.v1.VM
-	12, // 16: vzctl.hypervisor.v1.StartResponse.vm:type_name -> vzctl.hypervisor.v1.VM
-	2,  // 17: vzctl.hypervisor.v1.StopRequest.mode:type_name -> vzctl.hypervisor.v1.StopMode
-	12, // 18: vzctl.hypervisor.v1.StopResponse.vm:type_name -> vzctl.hypervisor.v1.VM
-	12, // 19: vzctl.hypervisor.v1.GetResponse.vm:type_name -> vzctl.hypervisor.v1.VM
-	12, // 20: vzctl.hypervisor.v1.ListResponse.vms:type_name -> vzctl.hypervisor.v1.VM
-	12, // 21: vzctl.hypervisor.v1.WatchResponse.vm:type_name -> vzctl.hypervisor.v1.VM
-	5,  // 22: vzctl.hypervisor.v1.Device.disk:type_name -> vzctl.hypervisor.v1.Disk
-	10, // 23: vzctl.hypervisor.v1.Device.share:type_name -> vzctl.hypervisor.v1.Share
-	11, // 24: vzctl.hypervisor.v1.Device.nic:type_name -> vzctl.hypervisor.v1.Nic
-	32, // 25: vzctl.hypervisor.v1.AttachDeviceRequest.device:type_name -> vzctl.hypervisor.v1.Device
-	47, // 26: vzctl.hypervisor.v1.SnapshotResponse.progress:type_name -> vzctl.plugin.v1.Progress
-	41, // 27: vzctl.hypervisor.v1.SnapshotResponse.result:type_name -> vzctl.hypervisor.v1.SnapshotResult
-	3,  // 28: vzctl.hypervisor.v1.RestoreRequest.spec:type_name -> vzctl.hypervisor.v1.Spec
-	12, // 29: vzctl.hypervisor.v1.RestoreResponse.vm:type_name -> vzctl.hypervisor.v1.VM
-	14, // 30: vzctl.hypervisor.v1.Hypervisor.Create:input_type -> vzctl.hypervisor.v1.CreateRequest
-	16, // 31: vzctl.hypervisor.v1.Hypervisor.Start:input_type -> vzctl.hypervisor.v1.StartRequest
-	18, // 32: vzctl.hypervisor.v1.Hypervisor.Stop:input_type -> vzctl.hypervisor.v1.StopRequest
-	20, // 33: vzctl.hypervisor.v1.Hypervisor.Pause:input_type -> vzctl.hypervisor.v1.PauseRequest
-	22, // 34: vzctl.hypervisor.v1.Hypervisor.Resume:input_type -> vzctl.hypervisor.v1.ResumeRequest
-	24, // 35: vzctl.hypervisor.v1.Hypervisor.Delete:input_type -> vzctl.hypervisor.v1.DeleteRequest
-	26, // 36: vzctl.hypervisor.v1.Hypervisor.Get:input_type -> vzctl.hypervisor.v1.GetRequest
-	28, // 37: vzctl.hypervisor.v1.Hypervisor.List:input_type -> vzctl.hypervisor.v1.ListRequest
-	30, // 38: vzctl.hypervisor.v1.Hypervisor.Watch:input_type -> vzctl.hypervisor.v1.WatchRequest
-	33, // 39: vzctl.hypervisor.v1.Hypervisor.AttachDevice:input_type -> vzctl.hypervisor.v1.AttachDeviceRequest
-	35, // 40: vzctl.hypervisor.v1.Hypervisor.DetachDevice:input_type -> vzctl.hypervisor.v1.DetachDeviceRequest
-	37, // 41: vzctl.hypervisor.v1.Hypervisor.Resize:input_type -> vzctl.hypervisor.v1.ResizeRequest
-	39, // 42: vzctl.hypervisor.v1.Hypervisor.Snapshot:input_type -> vzctl.hypervisor.v1.SnapshotRequest
-	42, // 43: vzctl.hypervisor.v1.Hypervisor.Restore:input_type -> vzctl.hypervisor.v1.RestoreRequest
-	15, // 44: vzctl.hypervisor.v1.Hypervisor.Create:output_type -> vzctl.hypervisor.v1.CreateResponse
-	17, // 45: vzctl.hypervisor.v1.Hypervisor.Start:output_type -> vzctl.hypervisor.v1.StartResponse
-	19, // 46: vzctl.hypervisor.v1.Hypervisor.Stop:output_type -> vzctl.hypervisor.v1.StopResponse
-	21, // 47: vzctl.hypervisor.v1.Hypervisor.Pause:output_type -> vzctl.hypervisor.v1.PauseResponse
-	23, // 48: vzctl.hypervisor.v1.Hypervisor.Resume:output_type -> vzctl.hypervisor.v1.ResumeResponse
-	25, // 49: vzctl.hypervisor.v1.Hypervisor.Delete:output_type -> vzctl.hypervisor.v1.DeleteResponse
-	27, // 50: vzctl.hypervisor.v1.Hypervisor.Get:output_type -> vzctl.hypervisor.v1.GetResponse
-	29, // 51: vzctl.hypervisor.v1.Hypervisor.List:output_type -> vzctl.hypervisor.v1.ListResponse
-	31, // 52: vzctl.hypervisor.v1.Hypervisor.Watch:output_type -> vzctl.hypervisor.v1.WatchResponse
-	34, // 53: vzctl.hypervisor.v1.Hypervisor.AttachDevice:output_type -> vzctl.hypervisor.v1.AttachDeviceResponse
-	36, // 54: vzctl.hypervisor.v1.Hypervisor.DetachDevice:output_type -> vzctl.hypervisor.v1.DetachDeviceResponse
-	38, // 55: vzctl.hypervisor.v1.Hypervisor.Resize:output_type -> vzctl.hypervisor.v1.ResizeResponse
-	40, // 56: vzctl.hypervisor.v1.Hypervisor.Snapshot:output_type -> vzctl.hypervisor.v1.SnapshotResponse
-	43, // 57: vzctl.hypervisor.v1.Hypervisor.Restore:output_type -> vzctl.hypervisor.v1.RestoreResponse
-	44, // [44:58] is the sub-list for method output_type
-	30, // [30:44] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	50, // 0: vzctl.hypervisor.v1.Template.made:type_name -> google.protobuf.Timestamp
+	50, // 1: vzctl.hypervisor.v1.Template.used:type_name -> google.protobuf.Timestamp
+	3,  // 2: vzctl.hypervisor.v1.ListTemplatesResponse.templates:type_name -> vzctl.hypervisor.v1.Template
+	9,  // 3: vzctl.hypervisor.v1.Spec.kernel:type_name -> vzctl.hypervisor.v1.Kernel
+	10, // 4: vzctl.hypervisor.v1.Spec.disks:type_name -> vzctl.hypervisor.v1.Disk
+	15, // 5: vzctl.hypervisor.v1.Spec.shares:type_name -> vzctl.hypervisor.v1.Share
+	16, // 6: vzctl.hypervisor.v1.Spec.nics:type_name -> vzctl.hypervisor.v1.Nic
+	49, // 7: vzctl.hypervisor.v1.Spec.options:type_name -> vzctl.hypervisor.v1.Spec.OptionsEntry
+	11, // 8: vzctl.hypervisor.v1.Disk.file:type_name -> vzctl.hypervisor.v1.FileBackend
+	12, // 9: vzctl.hypervisor.v1.Disk.block:type_name -> vzctl.hypervisor.v1.BlockBackend
+	13, // 10: vzctl.hypervisor.v1.Disk.nbd:type_name -> vzctl.hypervisor.v1.NbdBackend
+	14, // 11: vzctl.hypervisor.v1.Disk.vhost_user:type_name -> vzctl.hypervisor.v1.VhostUserBackend
+	51, // 12: vzctl.hypervisor.v1.Nic.link:type_name -> vzctl.network.v1.Link
+	0,  // 13: vzctl.hypervisor.v1.VM.state:type_name -> vzctl.hypervisor.v1.State
+	18, // 14: vzctl.hypervisor.v1.VM.exit:type_name -> vzctl.hypervisor.v1.Exit
+	1,  // 15: vzctl.hypervisor.v1.Exit.reason:type_name -> vzctl.hypervisor.v1.ExitReason
+	50, // 16: vzctl.hypervisor.v1.Exit.time:type_name -> google.protobuf.Timestamp
+	8,  // 17: vzctl.hypervisor.v1.CreateRequest.spec:type_name -> vzctl.hypervisor.v1.Spec
+	17, // 18: vzctl.hypervisor.v1.CreateResponse.vm:type_name -> vzctl.hypervisor.v1.VM
+	17, // 19: vzctl.hypervisor.v1.StartResponse.vm:type_name -> vzctl.hypervisor.v1.VM
+	2,  // 20: vzctl.hypervisor.v1.StopRequest.mode:type_name -> vzctl.hypervisor.v1.StopMode
+	17, // 21: vzctl.hypervisor.v1.StopResponse.vm:type_name -> vzctl.hypervisor.v1.VM
+	17, // 22: vzctl.hypervisor.v1.GetResponse.vm:type_name -> vzctl.hypervisor.v1.VM
+	17, // 23: vzctl.hypervisor.v1.ListResponse.vms:type_name -> vzctl.hypervisor.v1.VM
+	17, // 24: vzctl.hypervisor.v1.WatchResponse.vm:type_name -> vzctl.hypervisor.v1.VM
+	10, // 25: vzctl.hypervisor.v1.Device.disk:type_name -> vzctl.hypervisor.v1.Disk
+	15, // 26: vzctl.hypervisor.v1.Device.share:type_name -> vzctl.hypervisor.v1.Share
+	16, // 27: vzctl.hypervisor.v1.Device.nic:type_name -> vzctl.hypervisor.v1.Nic
+	37, // 28: vzctl.hypervisor.v1.AttachDeviceRequest.device:type_name -> vzctl.hypervisor.v1.Device
+	52, // 29: vzctl.hypervisor.v1.SnapshotResponse.progress:type_name -> vzctl.plugin.v1.Progress
+	46, // 30: vzctl.hypervisor.v1.SnapshotResponse.result:type_name -> vzctl.hypervisor.v1.SnapshotResult
+	8,  // 31: vzctl.hypervisor.v1.RestoreRequest.spec:type_name -> vzctl.hypervisor.v1.Spec
+	17, // 32: vzctl.hypervisor.v1.RestoreResponse.vm:type_name -> vzctl.hypervisor.v1.VM
+	19, // 33: vzctl.hypervisor.v1.Hypervisor.Create:input_type -> vzctl.hypervisor.v1.CreateRequest
+	21, // 34: vzctl.hypervisor.v1.Hypervisor.Start:input_type -> vzctl.hypervisor.v1.StartRequest
+	23, // 35: vzctl.hypervisor.v1.Hypervisor.Stop:input_type -> vzctl.hypervisor.v1.StopRequest
+	25, // 36: vzctl.hypervisor.v1.Hypervisor.Pause:input_type -> vzctl.hypervisor.v1.PauseRequest
+	27, // 37: vzctl.hypervisor.v1.Hypervisor.Resume:input_type -> vzctl.hypervisor.v1.ResumeRequest
+	29, // 38: vzctl.hypervisor.v1.Hypervisor.Delete:input_type -> vzctl.hypervisor.v1.DeleteRequest
+	31, // 39: vzctl.hypervisor.v1.Hypervisor.Get:input_type -> vzctl.hypervisor.v1.GetRequest
+	33, // 40: vzctl.hypervisor.v1.Hypervisor.List:input_type -> vzctl.hypervisor.v1.ListRequest
+	35, // 41: vzctl.hypervisor.v1.Hypervisor.Watch:input_type -> vzctl.hypervisor.v1.WatchRequest
+	38, // 42: vzctl.hypervisor.v1.Hypervisor.AttachDevice:input_type -> vzctl.hypervisor.v1.AttachDeviceRequest
+	40, // 43: vzctl.hypervisor.v1.Hypervisor.DetachDevice:input_type -> vzctl.hypervisor.v1.DetachDeviceRequest
+	42, // 44: vzctl.hypervisor.v1.Hypervisor.Resize:input_type -> vzctl.hypervisor.v1.ResizeRequest
+	44, // 45: vzctl.hypervisor.v1.Hypervisor.Snapshot:input_type -> vzctl.hypervisor.v1.SnapshotRequest
+	47, // 46: vzctl.hypervisor.v1.Hypervisor.Restore:input_type -> vzctl.hypervisor.v1.RestoreRequest
+	4,  // 47: vzctl.hypervisor.v1.Hypervisor.ListTemplates:input_type -> vzctl.hypervisor.v1.ListTemplatesRequest
+	6,  // 48: vzctl.hypervisor.v1.Hypervisor.RemoveTemplate:input_type -> vzctl.hypervisor.v1.RemoveTemplateRequest
+	20, // 49: vzctl.hypervisor.v1.Hypervisor.Create:output_type -> vzctl.hypervisor.v1.CreateResponse
+	22, // 50: vzctl.hypervisor.v1.Hypervisor.Start:output_type -> vzctl.hypervisor.v1.StartResponse
+	24, // 51: vzctl.hypervisor.v1.Hypervisor.Stop:output_type -> vzctl.hypervisor.v1.StopResponse
+	26, // 52: vzctl.hypervisor.v1.Hypervisor.Pause:output_type -> vzctl.hypervisor.v1.PauseResponse
+	28, // 53: vzctl.hypervisor.v1.Hypervisor.Resume:output_type -> vzctl.hypervisor.v1.ResumeResponse
+	30, // 54: vzctl.hypervisor.v1.Hypervisor.Delete:output_type -> vzctl.hypervisor.v1.DeleteResponse
+	32, // 55: vzctl.hypervisor.v1.Hypervisor.Get:output_type -> vzctl.hypervisor.v1.GetResponse
+	34, // 56: vzctl.hypervisor.v1.Hypervisor.List:output_type -> vzctl.hypervisor.v1.ListResponse
+	36, // 57: vzctl.hypervisor.v1.Hypervisor.Watch:output_type -> vzctl.hypervisor.v1.WatchResponse
+	39, // 58: vzctl.hypervisor.v1.Hypervisor.AttachDevice:output_type -> vzctl.hypervisor.v1.AttachDeviceResponse
+	41, // 59: vzctl.hypervisor.v1.Hypervisor.DetachDevice:output_type -> vzctl.hypervisor.v1.DetachDeviceResponse
+	43, // 60: vzctl.hypervisor.v1.Hypervisor.Resize:output_type -> vzctl.hypervisor.v1.ResizeResponse
+	45, // 61: vzctl.hypervisor.v1.Hypervisor.Snapshot:output_type -> vzctl.hypervisor.v1.SnapshotResponse
+	48, // 62: vzctl.hypervisor.v1.Hypervisor.Restore:output_type -> vzctl.hypervisor.v1.RestoreResponse
+	5,  // 63: vzctl.hypervisor.v1.Hypervisor.ListTemplates:output_type -> vzctl.hypervisor.v1.ListTemplatesResponse
+	7,  // 64: vzctl.hypervisor.v1.Hypervisor.RemoveTemplate:output_type -> vzctl.hypervisor.v1.RemoveTemplateResponse
+	49, // [49:65] is the sub-list for method output_type
+	33, // [33:49] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_vzctl_hypervisor_v1_hypervisor_proto_init() }
@@ -2853,18 +3147,18 @@ func file_vzctl_hypervisor_v1_hypervisor_proto_init() {
 	if File_vzctl_hypervisor_v1_hypervisor_proto != nil {
 		return
 	}
-	file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[2].OneofWrappers = []any{
+	file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[7].OneofWrappers = []any{
 		(*Disk_File)(nil),
 		(*Disk_Block)(nil),
 		(*Disk_Nbd)(nil),
 		(*Disk_VhostUser)(nil),
 	}
-	file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[29].OneofWrappers = []any{
+	file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[34].OneofWrappers = []any{
 		(*Device_Disk)(nil),
 		(*Device_Share)(nil),
 		(*Device_Nic)(nil),
 	}
-	file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[37].OneofWrappers = []any{
+	file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[42].OneofWrappers = []any{
 		(*SnapshotResponse_Progress)(nil),
 		(*SnapshotResponse_Result)(nil),
 	}
@@ -2874,7 +3168,7 @@ func file_vzctl_hypervisor_v1_hypervisor_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vzctl_hypervisor_v1_hypervisor_proto_rawDesc), len(file_vzctl_hypervisor_v1_hypervisor_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   42,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

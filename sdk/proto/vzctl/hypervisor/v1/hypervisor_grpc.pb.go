@@ -21,20 +21,22 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Hypervisor_Create_FullMethodName       = "/vzctl.hypervisor.v1.Hypervisor/Create"
-	Hypervisor_Start_FullMethodName        = "/vzctl.hypervisor.v1.Hypervisor/Start"
-	Hypervisor_Stop_FullMethodName         = "/vzctl.hypervisor.v1.Hypervisor/Stop"
-	Hypervisor_Pause_FullMethodName        = "/vzctl.hypervisor.v1.Hypervisor/Pause"
-	Hypervisor_Resume_FullMethodName       = "/vzctl.hypervisor.v1.Hypervisor/Resume"
-	Hypervisor_Delete_FullMethodName       = "/vzctl.hypervisor.v1.Hypervisor/Delete"
-	Hypervisor_Get_FullMethodName          = "/vzctl.hypervisor.v1.Hypervisor/Get"
-	Hypervisor_List_FullMethodName         = "/vzctl.hypervisor.v1.Hypervisor/List"
-	Hypervisor_Watch_FullMethodName        = "/vzctl.hypervisor.v1.Hypervisor/Watch"
-	Hypervisor_AttachDevice_FullMethodName = "/vzctl.hypervisor.v1.Hypervisor/AttachDevice"
-	Hypervisor_DetachDevice_FullMethodName = "/vzctl.hypervisor.v1.Hypervisor/DetachDevice"
-	Hypervisor_Resize_FullMethodName       = "/vzctl.hypervisor.v1.Hypervisor/Resize"
-	Hypervisor_Snapshot_FullMethodName     = "/vzctl.hypervisor.v1.Hypervisor/Snapshot"
-	Hypervisor_Restore_FullMethodName      = "/vzctl.hypervisor.v1.Hypervisor/Restore"
+	Hypervisor_Create_FullMethodName         = "/vzctl.hypervisor.v1.Hypervisor/Create"
+	Hypervisor_Start_FullMethodName          = "/vzctl.hypervisor.v1.Hypervisor/Start"
+	Hypervisor_Stop_FullMethodName           = "/vzctl.hypervisor.v1.Hypervisor/Stop"
+	Hypervisor_Pause_FullMethodName          = "/vzctl.hypervisor.v1.Hypervisor/Pause"
+	Hypervisor_Resume_FullMethodName         = "/vzctl.hypervisor.v1.Hypervisor/Resume"
+	Hypervisor_Delete_FullMethodName         = "/vzctl.hypervisor.v1.Hypervisor/Delete"
+	Hypervisor_Get_FullMethodName            = "/vzctl.hypervisor.v1.Hypervisor/Get"
+	Hypervisor_List_FullMethodName           = "/vzctl.hypervisor.v1.Hypervisor/List"
+	Hypervisor_Watch_FullMethodName          = "/vzctl.hypervisor.v1.Hypervisor/Watch"
+	Hypervisor_AttachDevice_FullMethodName   = "/vzctl.hypervisor.v1.Hypervisor/AttachDevice"
+	Hypervisor_DetachDevice_FullMethodName   = "/vzctl.hypervisor.v1.Hypervisor/DetachDevice"
+	Hypervisor_Resize_FullMethodName         = "/vzctl.hypervisor.v1.Hypervisor/Resize"
+	Hypervisor_Snapshot_FullMethodName       = "/vzctl.hypervisor.v1.Hypervisor/Snapshot"
+	Hypervisor_Restore_FullMethodName        = "/vzctl.hypervisor.v1.Hypervisor/Restore"
+	Hypervisor_ListTemplates_FullMethodName  = "/vzctl.hypervisor.v1.Hypervisor/ListTemplates"
+	Hypervisor_RemoveTemplate_FullMethodName = "/vzctl.hypervisor.v1.Hypervisor/RemoveTemplate"
 )
 
 // HypervisorClient is the client API for Hypervisor service.
@@ -80,6 +82,10 @@ type HypervisorClient interface {
 	// directory, in state paused.
 	Snapshot(ctx context.Context, in *SnapshotRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SnapshotResponse], error)
 	Restore(ctx context.Context, in *RestoreRequest, opts ...grpc.CallOption) (*RestoreResponse, error)
+	// ListTemplates lists what the plugin keeps in a cache directory to start VMs as copies of. RemoveTemplate removes one; VMs that were started from it
+	// go on. Of one that is not there: NOT_FOUND.
+	ListTemplates(ctx context.Context, in *ListTemplatesRequest, opts ...grpc.CallOption) (*ListTemplatesResponse, error)
+	RemoveTemplate(ctx context.Context, in *RemoveTemplateRequest, opts ...grpc.CallOption) (*RemoveTemplateResponse, error)
 }
 
 type hypervisorClient struct {
@@ -248,6 +254,26 @@ func (c *hypervisorClient) Restore(ctx context.Context, in *RestoreRequest, opts
 	return out, nil
 }
 
+func (c *hypervisorClient) ListTemplates(ctx context.Context, in *ListTemplatesRequest, opts ...grpc.CallOption) (*ListTemplatesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListTemplatesResponse)
+	err := c.cc.Invoke(ctx, Hypervisor_ListTemplates_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *hypervisorClient) RemoveTemplate(ctx context.Context, in *RemoveTemplateRequest, opts ...grpc.CallOption) (*RemoveTemplateResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RemoveTemplateResponse)
+	err := c.cc.Invoke(ctx, Hypervisor_RemoveTemplate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // HypervisorServer is the server API for Hypervisor service.
 // All implementations must embed UnimplementedHypervisorServer
 // for forward compatibility.
@@ -291,6 +317,10 @@ type HypervisorServer interface {
 	// directory, in state paused.
 	Snapshot(*SnapshotRequest, grpc.ServerStreamingServer[SnapshotResponse]) error
 	Restore(context.Context, *RestoreRequest) (*RestoreResponse, error)
+	// ListTemplates lists what the plugin keeps in a cache directory to start VMs as copies of. RemoveTemplate removes one; VMs that were started from it
+	// go on. Of one that is not there: NOT_FOUND.
+	ListTemplates(context.Context, *ListTemplatesRequest) (*ListTemplatesResponse, error)
+	RemoveTemplate(context.Context, *RemoveTemplateRequest) (*RemoveTemplateResponse, error)
 	mustEmbedUnimplementedHypervisorServer()
 }
 
@@ -342,6 +372,12 @@ func (UnimplementedHypervisorServer) Snapshot(*SnapshotRequest, grpc.ServerStrea
 }
 func (UnimplementedHypervisorServer) Restore(context.Context, *RestoreRequest) (*RestoreResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Restore not implemented")
+}
+func (UnimplementedHypervisorServer) ListTemplates(context.Context, *ListTemplatesRequest) (*ListTemplatesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListTemplates not implemented")
+}
+func (UnimplementedHypervisorServer) RemoveTemplate(context.Context, *RemoveTemplateRequest) (*RemoveTemplateResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RemoveTemplate not implemented")
 }
 func (UnimplementedHypervisorServer) mustEmbedUnimplementedHypervisorServer() {}
 func (UnimplementedHypervisorServer) testEmbeddedByValue()                    {}
@@ -602,6 +638,42 @@ func _Hypervisor_Restore_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Hypervisor_ListTemplates_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListTemplatesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HypervisorServer).ListTemplates(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Hypervisor_ListTemplates_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HypervisorServer).ListTemplates(ctx, req.(*ListTemplatesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Hypervisor_RemoveTemplate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RemoveTemplateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HypervisorServer).RemoveTemplate(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Hypervisor_RemoveTemplate_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HypervisorServer).RemoveTemplate(ctx, req.(*RemoveTemplateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Hypervisor_ServiceDesc is the grpc.ServiceDesc for Hypervisor service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -656,6 +728,14 @@ var Hypervisor_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Restore",
 			Handler:    _Hypervisor_Restore_Handler,
+		},
+		{
+			MethodName: "ListTemplates",
+			Handler:    _Hypervisor_ListTemplates_Handler,
+		},
+		{
+			MethodName: "RemoveTemplate",
+			Handler:    _Hypervisor_RemoveTemplate_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
