@@ -156,6 +156,12 @@ func newEngine(t *testing.T) *Engine {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { // root's are not below XDG_RUNTIME_DIR
+		left, _ := os.ReadDir(e.store.Paths().Sandboxes())
+		for _, sandbox := range left {
+			_ = os.RemoveAll(e.store.Paths().SandboxRun(sandbox.Name()))
+		}
+	})
 	return e
 }
 

@@ -56,6 +56,7 @@ func newRig(t *testing.T, change func(*store.Container)) *rig {
 		t.Fatal(err)
 	}
 	run, err := st.MakeSandboxRun(r.box)
+	t.Cleanup(func() { _ = os.RemoveAll(run) }) // root's is not below XDG_RUNTIME_DIR
 	if err != nil {
 		t.Fatal(err)
 	}
