@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -132,6 +133,8 @@ func (c *Config) read(path string) error {
 	return c.check()
 }
 
+var label = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
 func (c *Config) check() error {
 	if c.Root != "" && !filepath.IsAbs(c.Root) {
 		return fmt.Errorf("root %q is not an absolute path", c.Root)
@@ -152,6 +155,10 @@ func (c *Config) check() error {
 		}
 	}
 	for name, n := range c.Networks {
+		// It becomes a directory's name, and a part of names that containers look up. "none" is what --network has for no network.
+		if !label.MatchString(name) || name == "none" {
+			return fmt.Errorf("networks: %q is no name for a network; use lower case letters, digits and '-'", name)
+		}
 		if err := n.check(); err != nil {
 			return fmt.Errorf("networks.%s: %w", name, err)
 		}

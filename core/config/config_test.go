@@ -124,6 +124,8 @@ func TestMistakesAreToldWithTheirPlace(t *testing.T) {
 		{"bad pin", "[plugins.sha256]\nx = \"abc\"", `the one of "x" is not 64 hexadecimal digits`},
 		{"relative root", `root = "data"`, `root "data" is not an absolute path`},
 		{"relative directory", "[plugins]\ndirs = [\"p\"]", `"p" is not an absolute path`},
+		{"a network whose name leads elsewhere", "[networks.\"../../x\"]", `networks: "../../x" is no name`},
+		{"a network whose name is that of no network", "[networks.none]", `networks: "none" is no name`},
 		{"bad subnet", "[networks.x]\nsubnet_v4 = \"10.0.0.0\"", `networks.x: "10.0.0.0" is not a subnet`},
 		{"bad gateway", "[networks.x]\ngateway_v4 = \"ten\"", `networks.x: "ten" is not an address`},
 	}

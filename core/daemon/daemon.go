@@ -121,23 +121,36 @@ func (p *Process) Wait(ctx context.Context) error {
 
 // LastWords returns the end of what the daemon has logged since its start, at most a few lines.
 func (p *Process) LastWords() string {
+	lines := p.lastLines()
+	return strings.Join(lines[max(0, len(lines)-3):], "; ")
+}
+
+// LastLine returns the last line of it.
+func (p *Process) LastLine() string {
+	lines := p.lastLines()
+	if len(lines) == 0 {
+		return ""
+	}
+	return lines[len(lines)-1]
+}
+
+func (p *Process) lastLines() []string {
 	const most = 2048
 	f, err := os.Open(p.logPath)
 	if err != nil {
-		return ""
+		return nil
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return ""
+		return nil
 	}
 	from := max(p.logFrom, info.Size()-most)
 	text, err := io.ReadAll(io.NewSectionReader(f, from, most))
 	if err != nil {
-		return ""
+		return nil
 	}
-	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-	return strings.Join(lines[max(0, len(lines)-3):], "; ")
+	return strings.Split(strings.TrimSpace(string(text)), "\n")
 }
 
 // Inherited is what a daemon got from its starter, beside the life lock: its descriptor stays open until the kernel closes it with the process.

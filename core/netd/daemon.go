@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 
@@ -27,6 +28,9 @@ import (
 
 // idleGrace is how long a network stays up with nobody on it: the next container often follows soon, and finds it there.
 const idleGrace = 10 * time.Second
+
+// failed is the exit code of a daemon whose last line says why it ended.
+const failed = 1
 
 // Record is what the engine writes for the daemon of a network.
 type Record struct {
@@ -53,8 +57,9 @@ func Main(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	if err := serve(ctx, *root, *run, flags.Arg(0), log); err != nil {
-		log.Error("the network ends", "network", flags.Arg(0), "error", err)
-		return 1
+		// The last line, and nothing else in it: whoever started the daemon tells the user.
+		fmt.Fprintln(os.Stderr, strings.ReplaceAll(err.Error(), "\n", "; "))
+		return failed
 	}
 	return 0
 }
@@ -83,14 +88,14 @@ func serve(ctx context.Context, root, run, name string, log hclog.Logger) error 
 	server := grpc.NewServer(rpc.ServerOptions(log)...)
 	netdv1.RegisterLeasesServer(server, held)
 	network.Plugin(sdk.Info{Name: "netd"}, k).Register(server)
-	failed := make(chan error, 2)
-	go func() { failed <- server.Serve(inherited.Listeners[0]) }()
-	go func() { failed <- k.watch() }()
+	broken := make(chan error, 2)
+	go func() { broken <- server.Serve(inherited.Listeners[0]) }()
+	go func() { broken <- k.watch() }()
 	idle := make(chan departure, 1)
 	go func() { idle <- leave(ctx, held, paths, name) }()
 	var leaving departure
 	select {
-	case err = <-failed:
+	case err = <-broken:
 	case leaving = <-idle:
 		if err = leaving.err; errors.Is(err, context.Canceled) {
 			err = nil

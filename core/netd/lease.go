@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -151,16 +152,31 @@ func (c *Client) take(ctx context.Context, request network.AttachRequest) (*held
 			return nil, network.Endpoint{}, errs
 		}
 		if d != nil {
-			// This very daemon was started for us: what it said last is the reason.
-			select {
-			case <-d.Done():
+			// This very daemon was started for us: if it ends, what it said last is the reason.
+			if cause := lastWords(ctx, d); cause != "" {
 				return nil, network.Endpoint{}, &fault.Error{Reason: fault.Unavailable, Op: "start network", Subject: request.Network,
-					Cause: errors.New(d.LastWords())}
-			default:
+					Cause: errors.New(cause)}
 			}
 		}
 	}
 	return nil, network.Endpoint{}, errs
+}
+
+// endingTimeout is how long a daemon that does not answer may take to end. Its socket is closed a moment before it has.
+const endingTimeout = 2 * time.Second
+
+// lastWords is what a daemon ended with, empty if it goes on.
+func lastWords(ctx context.Context, d *daemon.Process) string {
+	ctx, cancel := context.WithTimeout(ctx, endingTimeout)
+	defer cancel()
+	err := d.Wait(ctx)
+	if ctx.Err() != nil {
+		return ""
+	}
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() == failed {
+		return d.LastLine()
+	}
+	return d.LastWords()
 }
 
 func (c *Client) hold(ctx context.Context, conn *grpc.ClientConn, request network.AttachRequest) (*held, network.Endpoint, error) {
