@@ -166,9 +166,12 @@ func (c *Config) check() error {
 	return nil
 }
 
+// noSubnet turns a family of addresses off.
+const noSubnet = "none"
+
 func (n Network) check() error {
 	for _, subnet := range []string{n.SubnetV4, n.SubnetV6} {
-		if _, err := netip.ParsePrefix(subnet); subnet != "" && err != nil {
+		if _, err := netip.ParsePrefix(subnet); subnet != "" && subnet != noSubnet && err != nil {
 			return fmt.Errorf("%q is not a subnet", subnet)
 		}
 	}

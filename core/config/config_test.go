@@ -75,6 +75,12 @@ options = { a = "b" }
 	}
 }
 
+func TestAFamilyOfAddressesCanBeTurnedOff(t *testing.T) {
+	if _, err := load(write(t, "[networks.x]\nsubnet_v4 = \"none\"\nsubnet_v6 = \"none\""), noEnv); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestUsersFileGoesOverTheHostsKeyByKey(t *testing.T) {
 	files := write(t, `
 [plugins.use]
