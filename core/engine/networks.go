@@ -7,37 +7,59 @@ import (
 	"os"
 	"slices"
 
+	"github.com/vzctl/vzctl/core/config"
 	"github.com/vzctl/vzctl/core/lock"
+	"github.com/vzctl/vzctl/core/store"
 )
 
 // ListNetworks returns the networks containers can be on, and who is. It reads files and asks locks.
 func (e *Engine) ListNetworks(ctx context.Context) ([]NetworkView, error) {
-	names := map[string]bool{DefaultNetwork: true}
-	for name := range e.config.Networks {
-		names[name] = true
-	}
 	entries, err := e.store.List()
 	if err != nil {
 		return nil, err
 	}
-	var views []NetworkView
-	for _, name := range slices.Sorted(maps.Keys(names)) {
-		running, err := lock.Held(e.store.Paths().NetworkLife(name))
+	var active []store.Container
+	for _, entry := range entries {
+		if entry.Err == nil && entry.Container.State.Active() {
+			active = append(active, entry.Container)
+		}
+	}
+	views := networkViews(e.config.Networks, active)
+	for i := range views {
+		v := &views[i]
+		v.Plugin = e.host.Choice("network", e.config.Networks[v.Name].Plugin)
+		v.Running, err = lock.Held(e.store.Paths().NetworkLife(v.Name))
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return nil, err
 		}
-		v := NetworkView{Name: name, Plugin: e.host.Choice("network", e.config.Networks[name].Plugin), Running: running,
-			Subnet: e.config.Networks[name].SubnetV4}
-		for _, entry := range entries {
-			c := entry.Container
-			if entry.Err == nil && c.Network == name && c.State.Active() {
-				v.Endpoints = append(v.Endpoints, c.ID)
-				if v.Subnet == "" && c.Run != nil && len(c.Run.Addresses) > 0 {
-					v.Subnet = c.Run.Addresses[0].Masked().String()
-				}
-			}
-		}
-		views = append(views, v)
 	}
 	return views, ctx.Err()
+}
+
+// networkViews lists the networks of the configuration, and those that containers are on still, with what these know of them: a network keeps its settings
+// while it is in use.
+func networkViews(configured map[string]config.Network, active []store.Container) []NetworkView {
+	views := map[string]*NetworkView{DefaultNetwork: {Name: DefaultNetwork}}
+	for name, n := range configured {
+		views[name] = &NetworkView{Name: name, Subnet: n.SubnetV4}
+	}
+	for _, c := range active {
+		if c.Network == "" {
+			continue
+		}
+		v := views[c.Network]
+		if v == nil {
+			v = &NetworkView{Name: c.Network}
+			views[c.Network] = v
+		}
+		v.Endpoints = append(v.Endpoints, c.ID)
+		if c.Run != nil && len(c.Run.Addresses) > 0 {
+			v.Subnet = c.Run.Addresses[0].Masked().String()
+		}
+	}
+	var all []NetworkView
+	for _, name := range slices.Sorted(maps.Keys(views)) {
+		all = append(all, *views[name])
+	}
+	return all
 }
