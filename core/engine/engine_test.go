@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -123,6 +124,25 @@ func TestAnUnknownHypervisorIsNamedAndLeavesNothing(t *testing.T) {
 	r.Plugins = map[sdk.Kind]string{sdk.Hypervisor: "bochs"}
 	if _, err := e.Create(t.Context(), r, nil); !errors.Is(err, fault.NotFound) || !strings.Contains(err.Error(), "bochs") {
 		t.Errorf("error %v", err)
+	}
+	nothingLeft(t, e)
+}
+
+func TestAPluginThatCannotStartIsStartedOnce(t *testing.T) {
+	e := newEngine(t)
+	dir := t.TempDir()
+	broken, starts := filepath.Join(dir, "broken"), filepath.Join(dir, "starts")
+	if err := os.WriteFile(broken, []byte("#!/bin/sh\necho start >>"+starts+"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	r := request("web")
+	r.Plugins = map[sdk.Kind]string{sdk.Hypervisor: broken}
+	if _, err := e.Create(t.Context(), r, nil); err == nil || !strings.Contains(err.Error(), "broken") {
+		t.Errorf("error %v", err)
+	}
+	// A plugin that hangs is waited for each time.
+	if got, err := os.ReadFile(starts); err != nil || string(got) != "start\n" {
+		t.Errorf("starts: %q, %v", got, err)
 	}
 	nothingLeft(t, e)
 }

@@ -73,27 +73,27 @@ func (e *Engine) matchCapabilities(ctx context.Context, c *store.Container, b *s
 	if b.Network != "" {
 		need.NICs = 1
 	}
-	match := func(fresh bool) error {
+	match := func(fresh bool) (refusal, err error) {
 		var offer capability.Offer
-		info, err := e.pluginInfo(ctx, sdk.Hypervisor, b.Hypervisor, fresh)
+		offer.Hypervisor, err = e.pluginInfo(ctx, sdk.Hypervisor, b.Hypervisor, fresh)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		offer.Hypervisor = info
 		if b.Network != "" {
 			info, err := e.pluginInfo(ctx, sdk.Network, b.NetworkPlugin, fresh)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			offer.Network = &info
 		}
-		_, err = capability.Match(need, offer)
-		return err
+		_, refusal = capability.Match(need, offer)
+		return refusal, nil
 	}
-	if match(false) == nil {
-		return nil
+	refusal, err := match(false)
+	if refusal != nil {
+		refusal, err = match(true)
 	}
-	return match(true)
+	return errors.Join(refusal, err)
 }
 
 // remembered is what a plugin said of itself, with what tells whether its file is still the same.

@@ -197,8 +197,8 @@ func (h *Host) Inspect(ctx context.Context, choice string) (Listed, error) {
 		Cause: errors.New("there is no such plugin"), Hint: "vzctl plugin ls shows all"}
 }
 
-// inspectTime is how long a plugin may take to say what it is. It takes 4 ms.
-const inspectTime = 10 * time.Second
+// inspectTime is how long a plugin may take to say what it is. It takes 4 ms. A start that takes too long says so itself, before this ends.
+const inspectTime = launch.DefaultStartTimeout + 5*time.Second
 
 func (h *Host) inspect(ctx context.Context, p Plugin) Listed {
 	listed := Listed{Plugin: p}
