@@ -51,7 +51,7 @@ func TestASuiteTellsGoodFromBad(t *testing.T) {
 		"the plugin ends on SIGTERM":                                          conformance.Passed,
 		"list for an architecture gives no other":                             conformance.Failed,
 		"ensure of a name that is none is not found":                          conformance.Failed,
-		"ensure of a file that is no kernel is invalid":                       conformance.Failed,
+		"ensure of a file that is no kernel is refused":                       conformance.Failed,
 		"ensure gives a kernel for the architecture, the same each time":      conformance.NotRan,
 	} {
 		found := false

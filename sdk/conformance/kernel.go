@@ -24,7 +24,7 @@ func kernelCases() []Case {
 		{Name: "ensure gives a kernel for the architecture, the same each time", Run: kernelEnsure},
 		{Name: "ensure of a name from list gives that kernel", Run: kernelEnsureByName},
 		{Name: "ensure of a name that is none is not found", Run: kernelUnknown},
-		{Name: "ensure of a file that is no kernel is invalid", Run: kernelNotOne},
+		{Name: "ensure of a file that is no kernel is refused", Run: kernelNotOne},
 		{Name: "ensure of a path where nothing is is not found", Run: kernelNothing},
 		{Name: "ensure for an architecture nobody has fails", Run: kernelForeignArch},
 	}
@@ -137,7 +137,8 @@ func kernelNotOne(ctx context.Context, env *Env) error {
 		return err
 	}
 	_, err := kernels(env).Ensure(ctx, kernel.EnsureRequest{Arch: "amd64", Reference: path, CacheDir: env.Dir}, nil)
-	return offered("kernels by path", wantReason("ensure", err, fault.Invalid, fault.Unsupported))
+	// A provider that takes no paths finds no kernel of such a name.
+	return offered("kernels by path", wantReason("ensure", err, fault.Invalid, fault.NotFound, fault.Unsupported))
 }
 
 func kernelNothing(ctx context.Context, env *Env) error {
