@@ -13,7 +13,7 @@ func newAttach(p *program) *cli.Command {
 		Name:        "attach",
 		Usage:       "connect to a running container",
 		ArgsUsage:   "CONTAINER",
-		Description: "Ends with the container, and its exit code. With --sig-proxy=false Ctrl-C disconnects and leaves the container running.",
+		Description: "Ends with the container, and its exit code. With --sig-proxy=false Ctrl-C disconnects and leaves the container running, as closing the terminal does.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "no-stdin", Usage: "connect the output only"},
 			&cli.BoolFlag{Name: "sig-proxy", Value: true, Usage: "hand signals on to the process"},

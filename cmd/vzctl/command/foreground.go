@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -17,11 +19,15 @@ import (
 // signalTimeout bounds handing a signal to a container.
 const signalTimeout = 10 * time.Second
 
+// hangUpPatience is how long a process may go on when the terminal is gone and SIGHUP did not end it. Nobody could ask it to end any more.
+const hangUpPatience = 2 * time.Second
+
 // foreground connects the user's streams to a process and undoes that in end, which every path must reach before vzctl writes anything itself.
 type foreground struct {
 	p       *program
 	streams engine.Streams
-	raw     bool // once the process runs
+	raw     bool  // once the process runs
+	screens []int // descriptors of the terminals that there were
 
 	sink    *sink
 	mu      sync.Mutex
@@ -40,6 +46,12 @@ func (p *program) newForeground(tty, stdin bool) (*foreground, error) {
 	out, outIsTerminal := terminal.Of(p.Stdout)
 	if stdin {
 		f.streams.Stdin = p.Stdin
+	}
+	if inIsTerminal {
+		f.screens = append(f.screens, in)
+	}
+	if outIsTerminal {
+		f.screens = append(f.screens, out)
 	}
 	if tty && stdin && !inIsTerminal {
 		return nil, &fault.Error{Reason: fault.Invalid, Op: "connect the terminal", Hint: "leave out -t", Cause: errNoTerminal}
@@ -135,6 +147,9 @@ func (f *foreground) signals(ctx context.Context, api engine.API, id string) {
 			name = "SIGKILL"
 		}
 		f.later(func() { f.kill(ctx, api, id, name) })
+		if s == syscall.SIGHUP && slices.ContainsFunc(f.screens, terminal.Gone) {
+			f.hangUp()
+		}
 	})
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -143,6 +158,17 @@ func (f *foreground) signals(ctx context.Context, api engine.API, id string) {
 		return
 	}
 	f.undo = append(f.undo, restore)
+}
+
+// hangUp takes the output for lost if the process does not end soon.
+func (f *foreground) hangUp() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.over {
+		return
+	}
+	timer := time.AfterFunc(hangUpPatience, func() { f.sink.lost(errHungUp) })
+	f.undo = append(f.undo, func() { timer.Stop() })
 }
 
 func (f *foreground) kill(ctx context.Context, api engine.API, id, signal string) {

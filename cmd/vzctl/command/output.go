@@ -85,6 +85,8 @@ func (s *sink) failure() error {
 	return s.cause
 }
 
+var errHungUp = errors.New("the terminal is gone")
+
 // ended is how a command ends whose output was lost; nil if it was not.
 func (s *sink) ended() error {
 	switch err := s.failure(); {
@@ -92,6 +94,8 @@ func (s *sink) ended() error {
 		return nil
 	case errors.Is(err, syscall.EPIPE):
 		return status(codeSignal + int(syscall.SIGPIPE))
+	case errors.Is(err, errHungUp):
+		return status(codeSignal + int(syscall.SIGHUP))
 	default:
 		return &fault.Error{Reason: fault.Internal, Op: "write the output", Cause: err}
 	}

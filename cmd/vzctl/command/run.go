@@ -23,7 +23,7 @@ func newRun(p *program) *cli.Command {
 		ArgsUsage: "IMAGE [COMMAND [ARG...]]",
 		Description: "Runs the image's command, or COMMAND, in a new VM. Everything behind IMAGE belongs to the command.\n" +
 			"In the foreground the exit code is the process's own, 128 and the signal's number if one ended it, 125 if vzctl failed, 126 if the command " +
-			"cannot be executed and 127 if there is none. SIGINT, SIGTERM and other signals go to the process; the third kills it. With -d the id is printed and the container goes on.",
+			"cannot be executed and 127 if there is none. SIGINT, SIGTERM and other signals go to the process; the third kills it. If the terminal is closed, the process gets SIGHUP and two seconds to end. With -d the id is printed and the container goes on.",
 		Flags: append(createFlags(),
 			&cli.BoolFlag{Name: "detach", Aliases: []string{"d"}, Usage: "print the id and leave the container running"},
 			&cli.BoolFlag{Name: "timeline", Usage: "print on stderr where the time of the start went"},

@@ -113,6 +113,49 @@ func TestARunWithATerminal(t *testing.T) {
 	}
 }
 
+func TestATerminalThatIsClosed(t *testing.T) {
+	for _, test := range []struct {
+		name, args, calls string
+	}{
+		{"ends a container that SIGHUP does not end", "run -it i", "kill SIGHUP, kill SIGKILL"},
+		{"disconnects from one that was attached to", "attach c", "kill SIGHUP, disconnected"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			user, program := pseudoTerminal(t)
+			signals := make(chan os.Signal, 1)
+			calls := make(chan string, 5)
+			f := &fake{
+				kill: func(signal string) error { calls <- "kill " + signal; return nil },
+				run: func(ctx context.Context, _ engine.Streams, started func()) (engine.Exit, error) {
+					started()
+					if err := user.Close(); err != nil {
+						t.Error(err)
+					}
+					signals <- syscall.SIGHUP
+					var got []string
+					for len(got) < 2 {
+						select {
+						case call := <-calls:
+							got = append(got, call)
+						case <-ctx.Done():
+							got = append(got, "disconnected")
+						}
+					}
+					if got := strings.Join(got, ", "); got != test.calls {
+						t.Errorf("got %s, want %s", got, test.calls)
+					}
+					return engine.Exit{Code: 137, Signal: 9, Reason: "killed"}, ctx.Err()
+				},
+				terminal: true,
+			}
+			d := newDesk(f)
+			d.Stdin, d.Stdout, d.Signals = program, program, signals
+			code := d.run(t, strings.Fields(test.args)...)
+			d.wants(t, code, 129, "", "")
+		})
+	}
+}
+
 func TestExecBeginsWithTheSizeOfTheTerminal(t *testing.T) {
 	_, program := pseudoTerminal(t)
 	f := &fake{}

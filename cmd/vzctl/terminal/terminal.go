@@ -22,6 +22,9 @@ func Of(stream any) (fd int, ok bool) {
 	return fd, term.IsTerminal(fd)
 }
 
+// Gone says whether a terminal has been hung up.
+func Gone(fd int) bool { return !term.IsTerminal(fd) }
+
 // Raw hands keys on one by one and unchanged, Ctrl-C too. restore may be called more than once.
 func Raw(fd int) (restore func(), err error) {
 	before, err := term.MakeRaw(fd)
