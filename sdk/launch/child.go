@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/vzctl/vzctl/sdk"
 	"github.com/vzctl/vzctl/sdk/fault"
 	"github.com/vzctl/vzctl/sdk/internal/wire"
 )
@@ -25,6 +27,16 @@ const drainTime = 200 * time.Millisecond
 
 // inherited are the variables every plugin gets from this process's environment.
 var inherited = []string{"PATH", "HOME", "LANG", "LC_ALL", "TZ"}
+
+// fetching are those that plugins get too which fetch from the world. A proxy's address may have a password in it.
+var fetching = []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"}
+
+func inheritedBy(kind sdk.Kind) []string {
+	if kind == sdk.ImageSource || kind == sdk.KernelProvider {
+		return slices.Concat(inherited, fetching)
+	}
+	return inherited
+}
 
 // child is the process. It is go-plugin's runner.Runner, because go-plugin's own gives a plugin our standard input, kills the one process only, and
 // takes it for alive while a grandchild holds its output.
@@ -53,7 +65,7 @@ func newChild(o Options) (*child, error) {
 	c.gone, c.ended = context.WithCancel(context.Background())
 	c.cmd.Dir = o.RuntimeDir
 	c.cmd.SysProcAttr = sysProcAttr()
-	for _, key := range inherited {
+	for _, key := range inheritedBy(o.Kind) {
 		if value, ok := os.LookupEnv(key); ok {
 			c.cmd.Env = append(c.cmd.Env, key+"="+value)
 		}

@@ -46,7 +46,8 @@ type Options struct {
 	Kind sdk.Kind
 	// RuntimeDir takes the plugin's socket and is its TMPDIR. A short path, mode 0700, ours; it stays the caller's to remove.
 	RuntimeDir string
-	// Env has "KEY=value" for this plugin beside the few variables every plugin gets: PATH, HOME, LANG, LC_ALL, TZ, TMPDIR.
+	// Env has "KEY=value" for this plugin beside the few variables every plugin gets: PATH, HOME, LANG, LC_ALL, TZ, TMPDIR. Image sources and kernel
+	// providers get those of proxies and certificates as well.
 	Env []string
 	// Log takes the plugin's log lines under the plugin's name, each with its level. Nil: they are dropped.
 	Log hclog.Logger

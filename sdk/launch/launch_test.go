@@ -287,6 +287,23 @@ func TestLogLinesKeepTheirLevel(t *testing.T) {
 	}
 }
 
+func TestOnlyWhatFetchesLearnsTheWayToTheWorld(t *testing.T) {
+	proxy := "https_proxy=http://user:hunter2@proxy.example.com:3128"
+	t.Setenv("https_proxy", strings.TrimPrefix(proxy, "https_proxy="))
+	for kind, want := range map[sdk.Kind]bool{sdk.KernelProvider: true, "": false} {
+		o := options(t, "")
+		o.Kind = kind
+		_, provider := start(t, o)
+		list, err := provider.List(t.Context(), "env", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(list[0].CommandLine, proxy); got != want {
+			t.Errorf("kind %q knows the proxy: %t", kind, got)
+		}
+	}
+}
+
 func TestAPluginGetsAShortEnvironmentAndNoInput(t *testing.T) {
 	t.Setenv("SECRET_TOKEN", "hunter2")
 	t.Setenv("HOME", "/home/somebody")
