@@ -12,8 +12,8 @@ import (
 	"sync"
 )
 
-// copyBuffer is what one read of a stream takes, in bytes: what a virtio-serial port delivers at once.
-const copyBuffer = 64 << 10
+// copyBuffer is what one read of a stream takes, in bytes: as much as the guest sends at once. A small one wakes every process on the way more often.
+const copyBuffer = 256 << 10
 
 // Output spreads one stream of a process.
 type Output struct {

@@ -33,6 +33,9 @@ type Conn struct {
 	port    uint32
 	closed  atomic.Bool // here
 	reset   atomic.Bool // here
+
+	paged         atomic.Bool // there was a Sender: yamux does not know any more how much room the other end has
+	pagesDeadline deadline    // of writing by a Sender; yamux has its own
 }
 
 func newConn(s *Session, stream *yamux.Stream, port uint32) *Conn {
@@ -63,8 +66,11 @@ func (c *Conn) Write(p []byte) (int, error) {
 	if err := c.ended(); err != nil {
 		return 0, c.wrap("write", err)
 	}
+	if c.paged.Load() {
+		return 0, c.wrap("write", errors.ErrUnsupported)
+	}
 	for written := 0; ; {
-		n, err := c.stream.Write(p[written:min(len(p), written+maxFrame)])
+		n, err := c.stream.Write(p[written:min(len(p), written+maxWritten)])
 		if written += n; err != nil {
 			return written, c.wrap("write", err)
 		}
@@ -124,7 +130,7 @@ func (c *Conn) Close() error {
 	id := c.stream.StreamID()
 	c.session.link.markClosed(id)
 	err := c.stream.Close()
-	_ = c.stream.SetDeadline(time.Unix(1, 0)) // wakes those who read and write
+	_ = c.SetDeadline(time.Unix(1, 0)) // wakes those who read and write
 	var unread [1]byte
 	if n, _ := c.stream.Read(unread[:]); n > 0 {
 		c.session.link.reset(id) // the other end may wait for room that will never be
@@ -138,7 +144,7 @@ func (c *Conn) Reset() {
 		return
 	}
 	c.session.link.reset(c.stream.StreamID())
-	_ = c.stream.SetDeadline(time.Unix(1, 0)) // wakes those who read and write
+	_ = c.SetDeadline(time.Unix(1, 0)) // wakes those who read and write
 }
 
 // Broken is closed when the connection was reset or its session has ended: it tells one who neither reads nor writes. What arrived before the end of a
@@ -152,10 +158,16 @@ func (c *Conn) LocalAddr() net.Addr { return Addr(c.port) }
 func (c *Conn) RemoteAddr() net.Addr { return Addr(c.port) }
 
 // SetDeadline sets the deadlines of reads and writes, also of those under way.
-func (c *Conn) SetDeadline(t time.Time) error { return c.stream.SetDeadline(t) }
+func (c *Conn) SetDeadline(t time.Time) error {
+	c.pagesDeadline.set(t)
+	return c.stream.SetDeadline(t)
+}
 
 // SetReadDeadline sets the deadline of reads.
 func (c *Conn) SetReadDeadline(t time.Time) error { return c.stream.SetReadDeadline(t) }
 
 // SetWriteDeadline sets the deadline of writes.
-func (c *Conn) SetWriteDeadline(t time.Time) error { return c.stream.SetWriteDeadline(t) }
+func (c *Conn) SetWriteDeadline(t time.Time) error {
+	c.pagesDeadline.set(t)
+	return c.stream.SetWriteDeadline(t)
+}

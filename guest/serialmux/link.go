@@ -31,8 +31,13 @@ const (
 	// maxKept is how much of a queue that was written is kept for the next. To fault in new memory each time costs half the throughput in a guest.
 	maxKept = 4 << 20
 	// maxFrame bounds the body of a frame. yamux locks a stream while it reads a body, so a body is given to it only when all of it has arrived.
-	maxFrame = 64 << 10
+	maxFrame = 256 << 10
+	// maxWritten bounds the body of a frame that is written with Write: what a reader takes at once.
+	maxWritten = 64 << 10
 )
+
+// firstRoom is what yamux has room for on a stream before it says more.
+const firstRoom = 256 << 10
 
 var errPeerRestarted = errors.New("serialmux: the other end began a new session")
 
@@ -57,9 +62,22 @@ type streamState struct {
 	gone          func()        // called once, when the stream is gone; may be nil
 	wake          func()        // ends what waits in yamux; may be nil
 	broken        chan struct{} // closed when the stream is reset or its session ends
+	room          int64         // bytes that the peer has room for
+	grown         chan struct{} // has a token when there may be more room than before
 }
 
-func newStreamState() *streamState { return &streamState{broken: make(chan struct{})} }
+func newStreamState() *streamState {
+	return &streamState{broken: make(chan struct{}), room: firstRoom, grown: make(chan struct{}, 1)}
+}
+
+// grow is with the link's lock held.
+func (s *streamState) grow(by uint32) {
+	s.room += int64(by)
+	select {
+	case s.grown <- struct{}{}:
+	default:
+	}
+}
 
 // link is the connection yamux is given. Reading and writing go on at once; one goroutine each.
 type link struct {
@@ -83,6 +101,9 @@ type link struct {
 	err      error
 	changed  *sync.Cond
 	finished chan struct{} // closed when the writer has ended
+
+	writing sync.Mutex // held by who writes to the pipe
+	free    []byte     // of the one who is writing: memory for the next queue
 }
 
 func newLink(pipe io.ReadWriteCloser, reader *bufio.Reader, peerOdd bool) *link {
@@ -215,6 +236,9 @@ func (l *link) judge() (pass bool, err error) {
 		l.resetBoth(id)
 		return false, nil
 	}
+	if h.kind() == typeWindow {
+		state.grow(h.length())
+	}
 	switch {
 	case flags&flagRST != 0:
 		l.dropBroken(id)
@@ -243,112 +267,6 @@ func (l *link) dropBroken(id uint32) {
 		close(state.broken)
 	}
 	l.drop(id)
-}
-
-// Write queues what yamux writes: a header, then the body of its frame.
-func (l *link) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for len(l.queue) > maxQueued && l.err == nil {
-		l.changed.Wait()
-	}
-	if l.err != nil {
-		return 0, l.err
-	}
-	l.queue = append(l.queue, p...)
-	if l.partial > 0 {
-		l.partial -= len(p)
-	} else {
-		l.partial = l.sent(header(p))
-	}
-	if l.partial == 0 {
-		l.frameQueued()
-	}
-	return len(p), nil
-}
-
-// sent notes what a header of ours does to its stream and returns the length of the frame's body; with the lock held.
-func (l *link) sent(h header) int {
-	if h.kind() != typeData && h.kind() != typeWindow {
-		return 0
-	}
-	id, flags := h.stream(), h.flags()
-	if flags&flagSYN != 0 {
-		l.state(id)
-	}
-	if state := l.streams[id]; state != nil && flags&flagFIN != 0 {
-		state.finOut = true
-		if state.finIn {
-			l.drop(id)
-		}
-	}
-	if flags&flagRST != 0 {
-		l.dropBroken(id)
-	}
-	if h.kind() == typeData {
-		return int(h.length())
-	}
-	return 0
-}
-
-func (l *link) state(id uint32) *streamState {
-	state := l.streams[id]
-	if state == nil {
-		state = newStreamState()
-		l.streams[id] = state
-	}
-	return state
-}
-
-// frameQueued lets the writer have the queue, up to its end; with the lock held.
-func (l *link) frameQueued() {
-	for _, id := range l.resets {
-		frame := resetFrame(id)
-		l.queue = append(l.queue, frame[:]...)
-	}
-	l.resets = l.resets[:0]
-	l.whole = len(l.queue)
-	l.changed.Broadcast()
-}
-
-// queueReset tells the peer that a stream is reset; with the lock held.
-func (l *link) queueReset(id uint32) {
-	if len(l.resets) >= maxStreams {
-		return // a peer that opens streams faster than it reads answers does not get them all
-	}
-	l.resets = append(l.resets, id)
-	if l.partial == 0 && len(l.queue) <= maxQueued {
-		l.frameQueued()
-	}
-}
-
-// writeQueued is the goroutine that writes, until the link ends.
-func (l *link) writeQueued() {
-	defer close(l.finished)
-	var free []byte
-	for {
-		l.mu.Lock()
-		for l.whole == 0 && l.err == nil {
-			l.changed.Wait()
-		}
-		if l.err != nil {
-			l.mu.Unlock()
-			return
-		}
-		batch, rest := l.queue[:l.whole], l.queue[l.whole:]
-		l.queue, l.whole = append(free[:0], rest...), 0
-		l.changed.Broadcast()
-		l.mu.Unlock()
-		_, err := l.pipe.Write(batch)
-		if err != nil {
-			l.fail(fmt.Errorf("serialmux: write: %w", err))
-			_ = l.pipe.Close() // wakes the reader
-			return
-		}
-		if free = batch; cap(free) > maxKept {
-			free = nil
-		}
-	}
 }
 
 // fail ends all streams. It wakes those who wait in yamux, because that, once it has closed its session, lets each of them spin until it has come to

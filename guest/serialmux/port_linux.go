@@ -35,7 +35,7 @@ func OpenPort(name string) Opener {
 			_ = file.Close()
 			return nil, err
 		}
-		return port{nonblock.Of(file), file}, nil
+		return port{nonblock.Of(file), file, file}, nil
 	}
 }
 
@@ -43,6 +43,7 @@ func OpenPort(name string) Opener {
 type port struct {
 	io.ReadWriter
 	io.Closer
+	syscall.Conn // for SendPipe
 }
 
 // findPort returns the device of the port. The kernel learns of ports and their names from the host a moment after it has found the card they are

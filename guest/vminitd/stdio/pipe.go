@@ -53,6 +53,16 @@ func pipe(nearWrites bool) (near, far *os.File, err error) {
 	return os.NewFile(uintptr(fds[0]), "pipe"), os.NewFile(uintptr(fds[1]), "pipe"), nil
 }
 
+// enlarge reports whether file is a pipe that holds size bytes now.
+func enlarge(file *os.File, size int) bool {
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return false
+	}
+	controlErr := raw.Control(func(fd uintptr) { _, err = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, size) })
+	return err == nil && controlErr == nil
+}
+
 // Far returns the process's ends: stdin, stdout, stderr.
 func (p *Pipes) Far() []*os.File { return p.far }
 

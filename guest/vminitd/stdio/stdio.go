@@ -1,7 +1,7 @@
 // Package stdio holds the near ends of processes' streams and moves bytes between them and the host's connections. Nothing is gathered here: who
 // does not read holds up the process that writes, and no one else.
 //
-// output.go is guest to host, input.go host to guest, pipe.go where both come from.
+// output.go is guest to host, by pages where there is much, input.go host to guest, pipe.go where both come from.
 package stdio
 
 import (

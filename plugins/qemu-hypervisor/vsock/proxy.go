@@ -11,8 +11,8 @@ import (
 	"github.com/vzctl/vzctl/guest/serialmux"
 )
 
-// bufferSize is one frame of serialmux.
-const bufferSize = 64 << 10
+// bufferSize is the largest frame of serialmux.
+const bufferSize = 256 << 10
 
 var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
