@@ -64,11 +64,15 @@ func Main(args []string) int {
 	return 0
 }
 
-func serve(ctx context.Context, root, run, name string, log hclog.Logger) error {
+func serve(ctx context.Context, root, run, name string, log hclog.Logger) (err error) {
 	inherited, err := daemon.Inherit(1)
 	if err != nil {
 		return err
 	}
+	var leaving departure
+	// Starters wait until this process is gone, so the lock that they need is held beyond all that is done here.
+	defer func() { runtime.KeepAlive(leaving.starting) }()
+	defer func() { err = errors.Join(err, os.RemoveAll(run)) }()
 	st, err := store.Open(root)
 	if err != nil {
 		return err
@@ -93,7 +97,6 @@ func serve(ctx context.Context, root, run, name string, log hclog.Logger) error 
 	go func() { broken <- k.watch() }()
 	idle := make(chan departure, 1)
 	go func() { idle <- leave(ctx, held, paths, name) }()
-	var leaving departure
 	select {
 	case err = <-broken:
 	case leaving = <-idle:
@@ -101,13 +104,10 @@ func serve(ctx context.Context, root, run, name string, log hclog.Logger) error 
 			err = nil
 		}
 	}
-	// Starters wait until this process is gone.
-	defer runtime.KeepAlive(leaving.starting)
 	server.Stop()
 	ending, cancel := context.WithTimeout(context.Background(), replayTimeout)
 	defer cancel()
-	err = errors.Join(err, k.close(ending))
-	return errors.Join(err, os.RemoveAll(run))
+	return errors.Join(err, k.close(ending))
 }
 
 // leave returns once the network may end: nobody holds it, and, with the lock that starters take, nobody is about to.

@@ -1,6 +1,9 @@
 package e2e
 
 import (
+	"encoding/json"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -34,6 +37,17 @@ func TestE2EANetworkThatCannotBe(t *testing.T) {
 			q.config("[networks.odd]\n" + settings)
 			for range 5 { // its daemon may end sooner or later than the question arrives
 				q.fails([]string{"start network \"odd\": create network \"odd\": ", says}, "run", "--network", "odd", p.desk.busybox, "true")
+			}
+			var at struct{ RuntimeDir string }
+			text, err := os.ReadFile(filepath.Join(p.root, "networks", "odd", "whereabouts.json"))
+			if err == nil {
+				err = json.Unmarshal(text, &at)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if left, err := os.ReadDir(at.RuntimeDir); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("in %s there is %v, %v", at.RuntimeDir, left, err)
 			}
 		})
 	}
