@@ -1,7 +1,15 @@
-# make demo     from a fresh clone to a container in its own VM, saying what it does
-# make all      the command, the plugins and the guest's init image
-# make test     everything that is tested; the last line has the totals
-# See README.md for the rest.
+# make deps         what building and testing need, from Debian
+# make all          the command, the plugins and the guest's init image
+# make kernel       the guest's kernel; "make kernel initrd ARCH=arm64" for guests of another architecture
+# make demo         from a fresh clone to a container in its own VM, saying what it does
+# make test         everything that is tested; the last line has the totals
+# make integration  only what boots virtual machines
+# make lint         everything a machine can say about the source
+# make protos       what is generated from the protocols
+# make docs         docs/cli.md
+# make bench        docs/benchmarks.md
+# make install      into PREFIX, /usr/local by default
+# make clean        removes what was built; the kernel's cache stays
 
 # Where make deps puts a Go if the machine has none that is new enough.
 export PATH := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/vzctl/go/bin:$(PATH)
@@ -23,10 +31,13 @@ SOURCES := ./cmd/... ./core/... ./guest/... ./kernel/... ./plugins/... ./sdk/...
 VM_PACKAGES   = $(sort $(dir $(shell grep -rlE --include='*_test.go' '^func Test(VM|E2E)' cmd core guest kernel plugins sdk test)))
 UNIT_PACKAGES = $(filter-out $(patsubst %/,github.com/vzctl/vzctl/%,$(VM_PACKAGES)),$(shell PATH="$(PATH)" go list $(SOURCES)))
 
-.PHONY: all deps cli plugins initrd kernel fetch-default-kernel demo test integration lint protos bench docs install clean
+.PHONY: all deps cli plugins initrd kernel fetch-default-kernel demo test integration lint protos bench docs install clean help
 .DELETE_ON_ERROR:
 
 all: cli plugins initrd
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
 # go build knows what changed; there is nothing for make to know.
 cli:
