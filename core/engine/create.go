@@ -63,6 +63,9 @@ func (e *Engine) Create(ctx context.Context, request CreateRequest, report progr
 // check fills in defaults and refuses early what needs no look at anything.
 func (e *Engine) check(r *CreateRequest) error {
 	d := e.config.Defaults
+	if err := r.checkText(); err != nil {
+		return err
+	}
 	if r.Name != "" {
 		if err := store.CheckName(r.Name); err != nil {
 			return err

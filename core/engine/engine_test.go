@@ -89,13 +89,18 @@ func TestARequestThatMakesNoSenseIsRefusedBeforeAnyPluginRuns(t *testing.T) {
 		change func(*CreateRequest)
 		reason fault.Reason
 	}{
-		"a name with bad characters": {func(r *CreateRequest) { r.Name = "../x" }, fault.Invalid},
-		"too little memory":          {func(r *CreateRequest) { r.MemoryBytes = 1 << 20 }, fault.Invalid},
-		"memory beyond any host":     {func(r *CreateRequest) { r.MemoryBytes = 1<<64 - 1 }, fault.Invalid},
-		"an unknown network":         {func(r *CreateRequest) { r.Network = "moon" }, fault.NotFound},
-		"a host name with a space":   {func(r *CreateRequest) { r.Hostname = "my host" }, fault.Invalid},
-		"a host name of two lines":   {func(r *CreateRequest) { r.Hostname = "a\n1.2.3.4 b" }, fault.Invalid},
-		"a host name of 65 letters":  {func(r *CreateRequest) { r.Hostname = strings.Repeat("x", 65) }, fault.Invalid},
+		"a name with bad characters":  {func(r *CreateRequest) { r.Name = "../x" }, fault.Invalid},
+		"too little memory":           {func(r *CreateRequest) { r.MemoryBytes = 1 << 20 }, fault.Invalid},
+		"memory beyond any host":      {func(r *CreateRequest) { r.MemoryBytes = 1<<64 - 1 }, fault.Invalid},
+		"an unknown network":          {func(r *CreateRequest) { r.Network = "moon" }, fault.NotFound},
+		"an argument that is no text": {func(r *CreateRequest) { r.Command = []string{"cat", "\xff"} }, fault.Invalid},
+		"a variable that is no text":  {func(r *CreateRequest) { r.Env = []string{"A=\xff"} }, fault.Invalid},
+		"a directory that is no text": {func(r *CreateRequest) { r.WorkingDir = "/\xff" }, fault.Invalid},
+		"a label that is no text":     {func(r *CreateRequest) { r.Labels = map[string]string{"a": "\xff"} }, fault.Invalid},
+		"a kernel that is no text":    {func(r *CreateRequest) { r.Kernel = "/\xff" }, fault.Invalid},
+		"a host name with a space":    {func(r *CreateRequest) { r.Hostname = "my host" }, fault.Invalid},
+		"a host name of two lines":    {func(r *CreateRequest) { r.Hostname = "a\n1.2.3.4 b" }, fault.Invalid},
+		"a host name of 65 letters":   {func(r *CreateRequest) { r.Hostname = strings.Repeat("x", 65) }, fault.Invalid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := newEngine(t)
@@ -107,6 +112,18 @@ func TestARequestThatMakesNoSenseIsRefusedBeforeAnyPluginRuns(t *testing.T) {
 			}
 			nothingLeft(t, e)
 		})
+	}
+}
+
+func TestWhatIsNoTextIsNotExecuted(t *testing.T) {
+	e := newEngine(t)
+	for name, r := range map[string]ExecRequest{
+		"an argument": {Args: []string{"cat", "\xff"}}, "a variable": {Args: []string{"env"}, Env: []string{"A=\xff"}},
+		"a directory": {Args: []string{"pwd"}, WorkingDir: "/\xff"}, "a user": {Args: []string{"id"}, User: "\xff"},
+	} {
+		if _, err := e.Exec(t.Context(), "web", r, Streams{}); !errors.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "UTF-8") {
+			t.Errorf("%s: error %v", name, err)
+		}
 	}
 }
 

@@ -268,6 +268,9 @@ func (e *Engine) discard(ctx context.Context, id string, force bool) error {
 
 // Exec runs another process in a container.
 func (e *Engine) Exec(ctx context.Context, ref string, request ExecRequest, streams Streams) (Exit, error) {
+	if err := request.checkText(); err != nil {
+		return Exit{}, err
+	}
 	s, err := e.connect(ref, lifecycle.Exec)
 	if err != nil {
 		return Exit{}, err

@@ -92,4 +92,11 @@ func TestRootThatCannotBeUsedIsAClearError(t *testing.T) {
 			t.Errorf("%s: error %v", root, err)
 		}
 	}
+	notText := filepath.Join(t.TempDir(), "\xff") // plugins could not be told of it
+	if _, err := Open(notText); !errors.Is(err, fault.Invalid) {
+		t.Errorf("error %v", err)
+	}
+	if _, err := os.Stat(notText); err == nil {
+		t.Error("it was made")
+	}
 }

@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"unicode/utf8"
 
 	"github.com/vzctl/vzctl/core/lock"
 	"github.com/vzctl/vzctl/sdk/fault"
@@ -38,6 +39,9 @@ func OpenPaths(paths Paths) (*Store, error) {
 	root := filepath.Clean(paths.Root)
 	if !filepath.IsAbs(root) {
 		return nil, &fault.Error{Reason: fault.Invalid, Op: "open root", Subject: root, Cause: errors.New("not an absolute path")}
+	}
+	if !utf8.ValidString(root) {
+		return nil, &fault.Error{Reason: fault.Invalid, Op: "use root", Subject: root, Cause: errors.New("its name is not text in UTF-8")}
 	}
 	s := &Store{paths: Paths{Root: root, Run: paths.Run}}
 	if err := os.MkdirAll(root, 0o700); err != nil {
