@@ -89,7 +89,7 @@ func TestPeerCannotSendMoreThanTheWindow(t *testing.T) {
 	_, _ = pipe.Write(append(frame(typeData, 0, 2, openLength), openVersion, 0, 0, 0, 7))
 	body := make([]byte, maxFrame)
 	go func() {
-		for range 2 * hostWindow / maxFrame {
+		for range 2 * window / maxFrame {
 			if _, err := pipe.Write(append(frame(typeData, 0, 2, maxFrame), body...)); err != nil {
 				return
 			}

@@ -43,7 +43,7 @@ func OpenPort(name string) Opener {
 type port struct {
 	io.ReadWriter
 	io.Closer
-	syscall.Conn // for SendPipe
+	syscall.Conn // for a Sender
 }
 
 // findPort returns the device of the port. The kernel learns of ports and their names from the host a moment after it has found the card they are
