@@ -20,6 +20,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/vzctl/vzctl/core/lock"
+	"github.com/vzctl/vzctl/sdk/bootid"
 	"github.com/vzctl/vzctl/sdk/fault"
 )
 
@@ -54,7 +55,7 @@ func OpenPaths(paths Paths) (*Store, error) {
 		}
 	}
 	var err error
-	s.bootID, err = readBootID()
+	s.bootID, err = bootid.Read()
 	return s, err
 }
 

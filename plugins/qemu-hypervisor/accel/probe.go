@@ -8,9 +8,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
+
+	"github.com/vzctl/vzctl/sdk/bootid"
 )
 
 const (
@@ -60,7 +61,8 @@ func memoryDir() string {
 
 // openMemory returns what is remembered in dir of this boot and this device; nothing, if anything is different.
 func openMemory(dir string) *memory {
-	now := known{Boot: bootID(), Device: deviceID(), Recipe: recipe}
+	boot, _ := bootid.Read() // without it, nothing is remembered
+	now := known{Boot: boot, Device: deviceID(), Recipe: recipe}
 	m := &memory{known: now}
 	if dir == "" || now.Boot == "" {
 		return m
@@ -143,14 +145,6 @@ func Probe() {
 	if err := json.NewEncoder(os.Stdout).Encode(probeKVM()); err != nil {
 		os.Exit(1)
 	}
-}
-
-func bootID() string {
-	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(text))
 }
 
 // deviceID tells one /dev/kvm from another, as a container may be given.

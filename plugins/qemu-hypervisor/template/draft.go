@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/vzctl/vzctl/sdk/bootid"
 )
 
 const stagingPrefix = "making-"
@@ -63,7 +65,7 @@ func (d *Draft) create(name string) (*os.File, error) {
 
 // Commit makes the template one that Open finds. The description is for people. Nobody must write to its files any more; what else is in Dir is removed. It is not synced, see Sync.
 func (d *Draft) Commit(description string, console []byte) error {
-	boot, err := bootID()
+	boot, err := bootid.Read()
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vzctl/vzctl/sdk/bootid"
 )
 
 // version of what is written here and of how a key is made; templates of another are not found.
@@ -128,7 +130,7 @@ func readRecord(dir string) (record, error) {
 		return record{}, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	if made.Boot != "" {
-		if now, err := bootID(); err != nil || now != made.Boot {
+		if now, err := bootid.Read(); err != nil || now != made.Boot {
 			return record{}, fmt.Errorf("%w: the host went down before it was on the disk", ErrDamaged)
 		}
 	}

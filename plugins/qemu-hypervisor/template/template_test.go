@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/vzctl/vzctl/sdk/bootid"
 )
 
 // put makes a template whose memory is the text.
@@ -97,7 +99,7 @@ func TestTemplateThatMayBeTornIsNotUsedAfterAReboot(t *testing.T) {
 	reboot := func() {
 		dir := filepath.Join(s.dir, key("a"))
 		text, err := os.ReadFile(filepath.Join(dir, recordFile))
-		now, bootErr := bootID()
+		now, bootErr := bootid.Read()
 		if err := errors.Join(err, bootErr); err != nil {
 			t.Fatal(err)
 		}
