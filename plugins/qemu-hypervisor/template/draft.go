@@ -63,7 +63,8 @@ func (d *Draft) create(name string) (*os.File, error) {
 	return os.OpenFile(filepath.Join(d.Dir, name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 }
 
-// Commit makes the template one that Open finds. The description is for people. Nobody must write to its files any more; what else is in Dir is removed. It is not synced, see Sync.
+// Commit makes the template one that Open finds. The description is for people. Nobody must write to its files any more; what else is in Dir is
+// removed. It is not synced, see Sync.
 func (d *Draft) Commit(description string, console []byte) error {
 	boot, err := bootid.Read()
 	if err != nil {

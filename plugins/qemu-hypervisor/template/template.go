@@ -7,6 +7,7 @@ package template
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -196,19 +197,18 @@ func (s Store) Remove(key string) error {
 	return s.discard(dir)
 }
 
-// discard renames first, so that nobody finds half of it.
+// discard renames first, so that nobody finds half of it. What is left if it is killed then, Prune removes.
 func (s Store) discard(dir string) error {
-	grave, err := os.MkdirTemp(s.dir, stagingPrefix)
-	if err != nil {
+	grave := filepath.Join(s.dir, stagingPrefix+filepath.Base(dir)+"-"+rand.Text())
+	if err := os.Rename(dir, grave); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
 		return err
-	}
-	if err := os.Rename(dir, filepath.Join(grave, "removed")); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return errors.Join(err, os.RemoveAll(grave))
 	}
 	return os.RemoveAll(grave)
 }
 
-// Prune removes what makers that were killed have left, and templates, those that were not used for longest first, until the rest takes at most maxSize
+// Prune removes what those who were killed while making or removing have left, and templates: damaged ones, and those that were not used for longest first, until the rest takes at most maxSize
 // bytes. It keeps the one with the key.
 func (s Store) Prune(maxSize int64, keep string) error {
 	list, err := s.List()
@@ -217,7 +217,10 @@ func (s Store) Prune(maxSize int64, keep string) error {
 	}
 	var size int64
 	for _, e := range list {
-		if size += e.Size; (size > maxSize || e.Damaged) && e.Key != keep {
+		if !e.Damaged {
+			size += e.Size
+		}
+		if (size > maxSize || e.Damaged) && e.Key != keep {
 			if removeErr := s.Remove(e.Key); !errors.Is(removeErr, fs.ErrNotExist) { // somebody else may prune, too
 				err = errors.Join(err, removeErr)
 			}
@@ -230,11 +233,11 @@ func (s Store) Prune(maxSize int64, keep string) error {
 	return errors.Join(err, globErr)
 }
 
-// bury removes a draft that nobody is at.
+// bury removes what discard has renamed, or a draft that nobody is at.
 func (s Store) bury(dir string) error {
 	key := strings.TrimPrefix(filepath.Base(dir), stagingPrefix)
 	if !validKey.MatchString(key) {
-		return nil // of discard, which is at it
+		return os.RemoveAll(dir)
 	}
 	lock, busy, err := s.lock(key)
 	if busy || err != nil {
