@@ -186,7 +186,9 @@ func (c *Client) Templates(ctx context.Context, cacheDir string) ([]Template, er
 	if err != nil {
 		return nil, err
 	}
-	return convert.Slice(r.GetTemplates(), templateFromProto), nil
+	check := convert.Answer()
+	list := convert.Slice(r.GetTemplates(), func(t *hypervisorv1.Template) Template { return templateFromProto(check, t) })
+	return list, check.Err()
 }
 
 // RemoveTemplate implements Templater.

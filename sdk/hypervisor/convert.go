@@ -1,6 +1,9 @@
 package hypervisor
 
 import (
+	"math"
+	"regexp"
+
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/vzctl/vzctl/sdk/internal/convert"
@@ -161,7 +164,16 @@ func templateToProto(t Template) *hypervisorv1.Template {
 		Damaged: t.Damaged}
 }
 
-func templateFromProto(t *hypervisorv1.Template) Template {
+var templateID = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,64}$`)
+
+// templateFromProto checks what a plugin answered: ids are printed as they are.
+func templateFromProto(check *convert.Checks, t *hypervisorv1.Template) Template {
+	if !templateID.MatchString(t.GetId()) {
+		check.Fail("template", t.GetId(), "which is no id")
+	}
+	if t.GetSizeBytes() > math.MaxInt64 {
+		check.Fail("size of template", t.GetId(), "which is more than any disk has")
+	}
 	return Template{ID: t.GetId(), Description: t.GetDescription(), SizeBytes: t.GetSizeBytes(), Made: t.GetMade().AsTime(), Used: t.GetUsed().AsTime(),
 		Damaged: t.GetDamaged()}
 }

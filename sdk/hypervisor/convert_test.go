@@ -19,7 +19,7 @@ func TestConversionsKeepEveryField(t *testing.T) {
 	oneOf := []reflect.Type{reflect.TypeFor[Disk](), reflect.TypeFor[Device](), reflect.TypeFor[network.Link]()}
 	filltest.RoundTrip(t, "spec", values, oneOf, func(s Spec) Spec { return specFromProto(specToProto(s)) })
 	filltest.RoundTrip(t, "device", values, oneOf, func(d Device) Device { return deviceFromProto(deviceToProto(d)) })
-	filltest.RoundTrip(t, "template", values, oneOf, func(t Template) Template { return templateFromProto(templateToProto(t)) })
+	filltest.RoundTrip(t, "template", values, oneOf, func(t Template) Template { return templateFromProto(convert.Answer(), templateToProto(t)) })
 	filltest.RoundTrip(t, "VM", values, oneOf, func(v VM) VM { return vmFromProto(convert.Answer(), vmToProto(v), "") })
 }
 

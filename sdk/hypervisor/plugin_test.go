@@ -121,6 +121,33 @@ func TestWatchEndsInThePluginWhenTheCallerLeaves(t *testing.T) {
 	}
 }
 
+type templater struct {
+	hypervisor.Fake
+	list []hypervisor.Template
+}
+
+func (t *templater) Templates(context.Context, string) ([]hypervisor.Template, error) {
+	return t.list, nil
+}
+func (t *templater) RemoveTemplate(context.Context, string, string) error { return nil }
+
+func TestTemplatesOfAPluginAreNotTrusted(t *testing.T) {
+	for name, answer := range map[string]hypervisor.Template{
+		"an id that steers a terminal": {ID: "a\x1b[2J"},
+		"no id":                        {},
+		"a size below zero":            {ID: "a", SizeBytes: 1 << 63},
+	} {
+		c := dial(t, &templater{list: []hypervisor.Template{answer}}, hypervisor.FeatureTemplate)
+		if _, err := c.Templates(t.Context(), "/tmp"); !errors.Is(err, fault.Internal) || !strings.Contains(err.Error(), "fault of the plugin") {
+			t.Errorf("%s gave %v", name, err)
+		}
+	}
+	c := dial(t, &templater{list: []hypervisor.Template{{ID: "a-1"}}}, hypervisor.FeatureTemplate)
+	if list, err := c.Templates(t.Context(), "/tmp"); err != nil || len(list) != 1 || list[0].ID != "a-1" {
+		t.Errorf("a good one gave %v, %v", list, err)
+	}
+}
+
 func TestAnswersAreNotTrusted(t *testing.T) {
 	for name, answer := range map[string]hypervisor.VM{
 		"a relative vsock path":     {ID: "vm", State: hypervisor.Running, VsockPath: "vm.sock"},

@@ -197,7 +197,8 @@ func (StopMode) EnumDescriptor() ([]byte, []int) {
 
 type Template struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// 1 to 64 of [a-zA-Z0-9_.-].
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// The VMs it is for, for people.
 	Description string `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
 	// What it takes of the disk.
