@@ -21,7 +21,7 @@ func Template(s hypervisor.Spec, dir string) hypervisor.Spec {
 		t.ConsolePath = filepath.Join(dir, "boot.log")
 	}
 	for i, disk := range s.Disks {
-		t.Disks = append(t.Disks, hypervisor.Disk{Serial: fmt.Sprintf("disk%d", i), ReadOnly: disk.ReadOnly,
+		t.Disks = append(t.Disks, hypervisor.Disk{Serial: DiskNode(i), ReadOnly: disk.ReadOnly,
 			File: &hypervisor.FileBackend{Path: filepath.Join(dir, DiskNode(i)), Format: "raw"}})
 	}
 	for i, nic := range s.NICs {

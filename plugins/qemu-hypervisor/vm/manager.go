@@ -199,8 +199,8 @@ func (m *Manager) Resume(ctx context.Context, id string) error {
 
 // Templates implements hypervisor.Templater.
 func (m *Manager) Templates(_ context.Context, cacheDir string) ([]hypervisor.Template, error) {
-	if !filepath.IsAbs(cacheDir) {
-		return nil, &fault.Error{Reason: fault.Invalid, Op: "list templates", Subject: cacheDir, Cause: errors.New("the path is not absolute")}
+	if err := checkCache("list templates", cacheDir); err != nil {
+		return nil, err
 	}
 	entries, err := templatesOf(cacheDir).List()
 	if err != nil {
@@ -215,6 +215,9 @@ func (m *Manager) Templates(_ context.Context, cacheDir string) ([]hypervisor.Te
 
 // RemoveTemplate implements hypervisor.Templater.
 func (m *Manager) RemoveTemplate(_ context.Context, cacheDir, id string) error {
+	if err := checkCache("remove template", cacheDir); err != nil {
+		return err
+	}
 	err := templatesOf(cacheDir).Remove(id)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -223,6 +226,13 @@ func (m *Manager) RemoveTemplate(_ context.Context, cacheDir, id string) error {
 		return &fault.Error{Reason: fault.Unavailable, Op: "remove template", Subject: id, Cause: err}
 	}
 	return nil
+}
+
+func checkCache(op, dir string) error {
+	if filepath.IsAbs(dir) {
+		return nil
+	}
+	return &fault.Error{Reason: fault.Invalid, Op: op, Subject: dir, Cause: errors.New("the path of the cache directory is not absolute")}
 }
 
 func (m *Manager) find(op, id string) (*VM, error) {

@@ -17,9 +17,10 @@ import (
 	"github.com/vzctl/vzctl/sdk/hypervisor"
 )
 
-// A VM of a shape that has a template is a clone of it. One that has none makes the template first, and then is a clone as well; only if that fails it boots. What is saved is a VM of placeholders whose guest waits for its host, so there is nothing of any container in it.
+// A VM of a shape that has a template is a clone of it. One that has none makes the template first, and then is a clone as well; only if that fails it
+// boots. What is saved is a VM of placeholders whose guest waits for its host, so there is nothing of any container in it.
 
-// makeDeadline bounds the boot of a template's VM. Booting without a template has no bound here; it is the caller's.
+// makeDeadline bounds the boot of a template's VM. A boot without a template is bounded by the caller.
 const makeDeadline = 40 * time.Second
 
 // stateFile is what QEMU's commands call the descriptor of a template's state.
@@ -64,7 +65,8 @@ func (v *VM) templateKey() (string, error) {
 	return template.Key(shape, files...)
 }
 
-// template returns a template, and makes it if there is none; if another VM is making it, it waits for that. Without one, and without an error, that has failed.
+// template returns a template, and makes it if there is none; if another VM is making it, it waits for that. Without one, and without an error, the
+// other has failed.
 func (v *VM) template(ctx context.Context, key string) (*template.Template, error) {
 	store := v.templates()
 	t, err := store.Open(key)
@@ -113,10 +115,15 @@ func (v *VM) awaited(ctx context.Context, store template.Store, key string) (*te
 }
 
 // make boots a VM of the same shape and saves it.
-func (v *VM) make(ctx context.Context, draft *template.Draft) error {
+func (v *VM) make(ctx context.Context, draft *template.Draft) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, makeDeadline)
 	defer cancel()
 	spec := machine.Template(v.spec, draft.Dir)
+	defer func() {
+		for _, path := range ownSockets(spec) {
+			err = errors.Join(err, removeSocket(path))
+		}
+	}()
 	for path, size := range machine.Placeholders(spec) {
 		if err := placeholder(path, size); err != nil {
 			return err
@@ -131,11 +138,7 @@ func (v *VM) make(ctx context.Context, draft *template.Draft) error {
 	}
 	err = p.save(ctx, draft.State)
 	p.kill() // its disks are placeholders
-	exit := p.wait()
-	for _, path := range ownSockets(spec) {
-		err = errors.Join(err, removeSocket(path))
-	}
-	if err != nil {
+	if exit := p.wait(); err != nil {
 		return fmt.Errorf("%w (%s)", err, exit.Message)
 	}
 	var said []byte
