@@ -13,7 +13,7 @@ import (
 )
 
 // copyBuffer is what one read of a stream takes, in bytes: as much as the guest sends at once. A small one wakes every process on the way more often.
-const copyBuffer = 256 << 10
+const copyBuffer = 512 << 10
 
 // Output spreads one stream of a process.
 type Output struct {

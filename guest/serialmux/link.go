@@ -25,13 +25,13 @@ const (
 
 const (
 	// maxStreams bounds the streams of a session, and with the window the memory a peer can make us hold.
-	maxStreams = 512
+	maxStreams = 256
 	// maxQueued bounds the bytes that wait for a peer which does not read. Windows bound them first, unless the peer lies about its windows.
 	maxQueued = 16 << 20
 	// maxKept is how much of a queue that was written is kept for the next. To fault in new memory each time costs half the throughput in a guest.
 	maxKept = 4 << 20
 	// maxFrame bounds the body of a frame. yamux locks a stream while it reads a body, so a body is given to it only when all of it has arrived.
-	maxFrame = 256 << 10
+	maxFrame = 512 << 10
 	// maxWritten bounds the body of a frame that is written with Write: what a reader takes at once.
 	maxWritten = 64 << 10
 )

@@ -12,7 +12,7 @@ import (
 )
 
 // bufferSize is the largest frame of serialmux.
-const bufferSize = 256 << 10
+const bufferSize = 512 << 10
 
 var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
