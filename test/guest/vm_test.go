@@ -47,6 +47,9 @@ func TestVMContainers(t *testing.T) {
 		stdout    string
 		code      int32
 	}{
+		{"the first container too, which takes what was prepared, has no quota of CPU time unless the spec has", edit(script("cat /c/cpu.max"), func(s *specs.Spec) {
+			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/c", Type: "cgroup", Source: "cgroup", Options: []string{"ro"}})
+		}), "max 100000\n", 0},
 		{"output is exact", script(`printf 'a\0b\n\n'`), "a\x00b\n\n", 0},
 		{"exit code 1", script("exit 1"), "", 1},
 		{"exit code 42", script("exit 42"), "", 42},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -34,6 +35,7 @@ func Setup() error {
 type Group struct {
 	dir     string
 	devices []instruction // the program that is attached; nil: none
+	quota   bool          // of CPU time, is set
 }
 
 // Create makes the cgroup of a container, without limits.
@@ -42,12 +44,17 @@ func Create(id string) (*Group, error) {
 	return g, os.Mkdir(g.dir, 0o755)
 }
 
-// Limit sets the limits of a cgroup that has none.
+// Limit sets the limits of a cgroup that has none, or was made by Prepare.
 func (g *Group) Limit(resources *specs.LinuxResources) error {
 	settings, err := limits(resources)
 	if err != nil {
 		return err
 	}
+	quota := slices.ContainsFunc(settings, func(s setting) bool { return s.file == quotaFile })
+	if g.quota && !quota {
+		settings = append(settings, setting{quotaFile, "max 100000"})
+	}
+	g.quota = quota
 	for _, s := range settings {
 		if err := write(g.dir, s.file, s.value); err != nil {
 			return fmt.Errorf("set %s to %s: %w", s.file, s.value, err)
@@ -55,6 +62,16 @@ func (g *Group) Limit(resources *specs.LinuxResources) error {
 	}
 	return g.allowDevices(resources)
 }
+
+// Prepare does what all limits have in common before they are known: the device filter that most have, and a quota of CPU time, any. With the first quota the kernel
+// patches its scheduler, and an emulated CPU translates that anew.
+func (g *Group) Prepare() error {
+	quota := int64(100_000)
+	return g.Limit(&specs.LinuxResources{CPU: &specs.LinuxCPU{Quota: &quota}})
+}
+
+// quotaFile has the limit of CPU time.
+const quotaFile = "cpu.max"
 
 // Open returns the cgroup's directory, for a fork into it: moving a process that runs already waits for an RCU grace period, some 20 ms. The caller
 // closes it.

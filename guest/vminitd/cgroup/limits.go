@@ -67,7 +67,7 @@ func cpuLimits(c *specs.LinuxCPU) (settings []setting, err error) {
 		if c.Period != nil && *c.Period > 0 {
 			period = *c.Period
 		}
-		settings = append(settings, setting{"cpu.max", quota + " " + strconv.FormatUint(period, 10)})
+		settings = append(settings, setting{quotaFile, quota + " " + strconv.FormatUint(period, 10)})
 	}
 	if c.Burst != nil {
 		settings = append(settings, setting{"cpu.max.burst", strconv.FormatUint(*c.Burst, 10)})

@@ -25,7 +25,7 @@ func newSpare(reaper *reap.Reaper) (s *spare, err error) {
 	if s.group, err = cgroup.Create(spareID); err != nil {
 		return nil, err
 	}
-	err = s.group.Limit(nil) // the limits that all have
+	err = s.group.Prepare()
 	var dir *os.File
 	if err == nil {
 		dir, err = s.group.Open()
