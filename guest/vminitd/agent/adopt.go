@@ -6,19 +6,22 @@ import (
 	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
 	"github.com/vzctl/vzctl/guest/vminitd/identity"
 	"github.com/vzctl/vzctl/guest/vminitd/netconf"
+	"github.com/vzctl/vzctl/guest/vminitd/phase"
 	"github.com/vzctl/vzctl/guest/vminitd/power"
 	"github.com/vzctl/vzctl/sdk/fault"
 )
 
 // Adopt gives the machine its identity. Randomness and time come first: a clone of a VM must not use the random numbers, nor the time, of the VM it was
 // cloned from for anything that follows.
-func (a *Agent) Adopt(_ context.Context, r *guestv1.AdoptRequest) (*guestv1.AdoptResponse, error) {
+func (a *Agent) Adopt(ctx context.Context, r *guestv1.AdoptRequest) (*guestv1.AdoptResponse, error) {
+	ctx, watch := phase.Watched(ctx)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(r.Entropy) > 0 {
 		if err := identity.AddEntropy(r.Entropy); err != nil {
 			return nil, adoptError("entropy", err)
 		}
+		phase.Done(ctx, "entropy")
 	}
 	if r.Time != nil {
 		if err := r.Time.CheckValid(); err != nil {
@@ -27,16 +30,19 @@ func (a *Agent) Adopt(_ context.Context, r *guestv1.AdoptRequest) (*guestv1.Adop
 		if err := identity.SetTime(r.Time.AsTime()); err != nil {
 			return nil, adoptError("time", err)
 		}
+		phase.Done(ctx, "clock")
 	}
 	if r.Hostname != "" {
 		if err := identity.SetHostname(r.Hostname); err != nil {
 			return nil, adoptError("host name", err)
 		}
+		phase.Done(ctx, "host name")
 	}
 	interfaces := convertInterfaces(r.Interfaces)
 	if err := a.network.Apply(interfaces); err != nil {
 		return nil, adoptError("interfaces", err)
 	}
+	phase.Done(ctx, "interfaces")
 	if len(interfaces) > 0 {
 		a.interfaces = interfaces
 	}
@@ -46,8 +52,16 @@ func (a *Agent) Adopt(_ context.Context, r *guestv1.AdoptRequest) (*guestv1.Adop
 			return nil, adoptError("dns", err)
 		}
 		a.dns = dns
+		phase.Done(ctx, "dns")
 	}
-	return &guestv1.AdoptResponse{}, nil
+	return &guestv1.AdoptResponse{Phases: convertPhases(watch)}, nil
+}
+
+func convertPhases(watch *phase.Watch) (phases []*guestv1.Phase) {
+	for _, p := range watch.Phases() {
+		phases = append(phases, &guestv1.Phase{Name: p.Name, BeginNanoseconds: uint64(p.Begin), DurationNanoseconds: uint64(p.Duration)})
+	}
+	return phases
 }
 
 func adoptError(what string, err error) error {

@@ -11,11 +11,13 @@ import (
 
 	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
 	"github.com/vzctl/vzctl/guest/vminitd/container"
+	"github.com/vzctl/vzctl/guest/vminitd/phase"
 	"github.com/vzctl/vzctl/sdk/fault"
 )
 
 // CreateContainer prepares a container.
 func (a *Agent) CreateContainer(ctx context.Context, r *guestv1.CreateContainerRequest) (*guestv1.CreateContainerResponse, error) {
+	ctx, watch := phase.Watched(ctx)
 	request := container.Request{ID: r.ContainerId, ReadOnly: r.ReadOnly, Spec: r.OciSpec, User: r.User, Hostname: r.Hostname,
 		Hosts: r.Hosts, ResolvConf: r.ResolvConf}
 	for _, d := range r.Lower {
@@ -34,7 +36,10 @@ func (a *Agent) CreateContainer(ctx context.Context, r *guestv1.CreateContainerR
 	if len(request.ResolvConf) == 0 {
 		request.ResolvConf = resolvConf
 	}
-	return &guestv1.CreateContainerResponse{}, a.runtime.Create(ctx, request)
+	if err := a.runtime.Create(ctx, request); err != nil {
+		return nil, err
+	}
+	return &guestv1.CreateContainerResponse{Phases: convertPhases(watch)}, nil
 }
 
 // CreateProcess prepares an exec.
@@ -44,6 +49,7 @@ func (a *Agent) CreateProcess(_ context.Context, r *guestv1.CreateProcessRequest
 
 // StartProcess executes a process.
 func (a *Agent) StartProcess(ctx context.Context, r *guestv1.StartProcessRequest) (*guestv1.StartProcessResponse, error) {
+	ctx, watch := phase.Watched(ctx)
 	p, err := a.runtime.Process(r.ContainerId, r.ProcessId)
 	if err != nil {
 		return nil, err
@@ -52,7 +58,7 @@ func (a *Agent) StartProcess(ctx context.Context, r *guestv1.StartProcessRequest
 	if err != nil {
 		return nil, err
 	}
-	return &guestv1.StartProcessResponse{Pid: int64(pid)}, nil
+	return &guestv1.StartProcessResponse{Pid: int64(pid), Phases: convertPhases(watch)}, nil
 }
 
 // WaitProcess waits for the end of a process.

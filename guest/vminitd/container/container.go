@@ -15,6 +15,7 @@ import (
 	"github.com/vzctl/vzctl/guest/vminitd/failure"
 	"github.com/vzctl/vzctl/guest/vminitd/helper"
 	"github.com/vzctl/vzctl/guest/vminitd/launch"
+	"github.com/vzctl/vzctl/guest/vminitd/phase"
 	"github.com/vzctl/vzctl/guest/vminitd/reap"
 	"github.com/vzctl/vzctl/guest/vminitd/rootfs"
 	"github.com/vzctl/vzctl/sdk/fault"
@@ -64,6 +65,7 @@ func (c *Container) build(ctx context.Context, r Request) error {
 		return err
 	}
 	c.spec = spec
+	phase.Done(ctx, "spec")
 	init := initConfig(spec, flags)
 	init.ReadOnly = init.ReadOnly || r.ReadOnly || r.Upper == nil
 	init.Hostname = r.Hostname
@@ -81,13 +83,16 @@ func (c *Container) build(ctx context.Context, r Request) error {
 	if err := c.group.Limit(spec.Linux.Resources); err != nil {
 		return limitError(err)
 	}
+	phase.Done(ctx, "cgroup")
 	if c.root, err = c.mount(ctx, r); err != nil {
 		return &fault.Error{Reason: fault.Invalid, Op: "mount root file system of container", Subject: c.id, Cause: err}
 	}
+	phase.Done(ctx, "mount")
 	init.Rootfs = c.root.Path
 	if init.Files, err = c.writeFiles(init.Hostname, r); err != nil {
 		return err
 	}
+	phase.Done(ctx, "files")
 	c.init, err = newProcess(c, InitProcess, helper.Config{Init: init, Process: spec.Process, User: r.User, Seccomp: spec.Linux.Seccomp})
 	return err
 }
@@ -125,6 +130,7 @@ func (c *Container) mount(ctx context.Context, r Request) (*rootfs.Root, error) 
 		}
 		upper = &rootfs.Disk{Device: device, FileSystem: r.Upper.FileSystem}
 	}
+	phase.Done(ctx, "find disks")
 	return rootfs.Mount(c.dir, lower, upper)
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/vzctl/vzctl/guest/vminitd/disk"
 	"github.com/vzctl/vzctl/guest/vminitd/helper"
+	"github.com/vzctl/vzctl/guest/vminitd/phase"
 	"github.com/vzctl/vzctl/guest/vminitd/reap"
 	"github.com/vzctl/vzctl/sdk/fault"
 )
@@ -79,6 +80,7 @@ func (r *Runtime) Create(ctx context.Context, request Request) error {
 	if r.readyErr != nil {
 		return r.readyErr
 	}
+	phase.Done(ctx, "ready")
 	c := &Container{id: request.ID, runtime: r, dir: filepath.Join(directory, request.ID), processes: map[string]*Process{}}
 	if err := r.reserve(c); err != nil {
 		return err

@@ -17,6 +17,7 @@ import (
 
 	"github.com/vzctl/vzctl/guest/vminitd/failure"
 	"github.com/vzctl/vzctl/guest/vminitd/helper"
+	"github.com/vzctl/vzctl/guest/vminitd/phase"
 	"github.com/vzctl/vzctl/guest/vminitd/reap"
 )
 
@@ -97,12 +98,13 @@ func Start(ctx context.Context, reaper *reap.Reaper, r Request) (*Started, error
 		if h, err = New(reaper, r.Cgroup, r.Join); err != nil {
 			return nil, err
 		}
+		phase.Done(ctx, "fork")
 	}
 	child, socket := h.Child, h.socket
 	defer func() { _ = socket.Close() }()
 	stop := context.AfterFunc(ctx, func() { _ = child.Signal(unix.SIGKILL) })
 	defer stop()
-	terminal, err := converse(socket, child, r)
+	terminal, err := converse(ctx, socket, child, r)
 	if err != nil {
 		_ = child.Signal(unix.SIGKILL) // it ends by itself, unless it is the cause
 		<-child.Done()
@@ -152,7 +154,7 @@ func fork(reaper *reap.Reaper, cgroup *os.File, joined *reap.Child, socket int) 
 }
 
 // converse tells the helper its configuration and listens until it has executed.
-func converse(socket *os.File, child *reap.Child, r Request) (terminal *os.File, err error) {
+func converse(ctx context.Context, socket *os.File, child *reap.Child, r Request) (terminal *os.File, err error) {
 	if err := r.Prepare(child.Pid); err != nil {
 		return nil, err
 	}
@@ -166,7 +168,10 @@ func converse(socket *os.File, child *reap.Child, r Request) (terminal *os.File,
 	if err := sendConfig(socket, config, r.Stdio); err != nil && !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNRESET) {
 		return nil, err // a helper that has gone may have said why
 	}
-	return readReply(socket, child)
+	phase.Done(ctx, "configure")
+	terminal, err = readReply(socket, child)
+	phase.Done(ctx, "execute") // the helper's work: namespaces, mounts, privileges
+	return terminal, err
 }
 
 func sendConfig(socket *os.File, config []byte, stdio []*os.File) error {
