@@ -14,6 +14,7 @@ import (
 	"github.com/vzctl/vzctl/core/lifecycle"
 	"github.com/vzctl/vzctl/core/runtimespec"
 	"github.com/vzctl/vzctl/core/store"
+	"github.com/vzctl/vzctl/core/timeline"
 	"github.com/vzctl/vzctl/sdk"
 	"github.com/vzctl/vzctl/sdk/fault"
 	"github.com/vzctl/vzctl/sdk/kernel"
@@ -23,12 +24,14 @@ import (
 
 // Create makes a container: all that a start will need is resolved now. After an error nothing is left of it but what is cached.
 func (e *Engine) Create(ctx context.Context, request CreateRequest, report progress.Func) (_ Container, err error) {
+	end := timeline.Begin(ctx, "check", timeline.Create)
 	if err := e.check(&request); err != nil {
 		return Container{}, err
 	}
 	if err := e.checkGuest(ctx, request); err != nil {
 		return Container{}, err
 	}
+	end()
 	// The image's name may be removed meanwhile; its layers and disks stay until the container's record says that they are used.
 	release, err := e.images.Hold(ctx)
 	if err != nil {
@@ -39,7 +42,9 @@ func (e *Engine) Create(ctx context.Context, request CreateRequest, report progr
 			err = releaseErr
 		}
 	}()
+	end = timeline.Begin(ctx, "image", timeline.Create)
 	image, err := e.image(ctx, request, report)
+	end()
 	if err != nil {
 		return Container{}, err
 	}
@@ -47,7 +52,9 @@ func (e *Engine) Create(ctx context.Context, request CreateRequest, report progr
 	if err != nil {
 		return Container{}, err
 	}
+	end = timeline.Begin(ctx, "record", timeline.Create)
 	held, err := e.store.Create(ctx, c)
+	end()
 	if err != nil {
 		return Container{}, err
 	}
@@ -180,8 +187,9 @@ func (e *Engine) make(ctx context.Context, r CreateRequest, c *store.Container, 
 		disks      []rootfs.Disk
 		layer      rootfs.Disk
 	)
-	side := func(f func() error) {
+	side := func(name string, f func() error) {
 		wait.Go(func() {
+			defer timeline.Begin(ctx, name, timeline.Create)()
 			if err := f(); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
@@ -192,15 +200,15 @@ func (e *Engine) make(ctx context.Context, r CreateRequest, c *store.Container, 
 			}
 		})
 	}
-	side(func() (err error) {
+	side("kernel provider", func() (err error) {
 		guestImage, err = e.ensureKernel(ctx, r.Kernel, b.Arch, r.Plugins[sdk.KernelProvider], report)
 		return err
 	})
-	side(func() (err error) {
+	side("rootfs", func() (err error) {
 		disks, layer, err = e.rootfs(ctx, r, c, report)
 		return err
 	})
-	side(func() error { return e.choosePlugins(ctx, r, c, b) })
+	side("plugins", func() error { return e.choosePlugins(ctx, r, c, b) })
 	wait.Wait()
 	if err := errors.Join(errs...); err != nil {
 		return err
@@ -208,6 +216,7 @@ func (e *Engine) make(ctx context.Context, r CreateRequest, c *store.Container, 
 	if err := e.matchCapabilities(ctx, c, b, guestImage, len(disks)+1); err != nil {
 		return err
 	}
+	defer timeline.Begin(ctx, "write records", timeline.Create)()
 	if err := os.WriteFile(e.store.Paths().ContainerSpec(c.ID), spec, 0o600); err != nil {
 		return err
 	}

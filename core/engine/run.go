@@ -9,6 +9,7 @@ import (
 	"github.com/vzctl/vzctl/core/lock"
 	"github.com/vzctl/vzctl/core/store"
 	"github.com/vzctl/vzctl/core/supervisor"
+	"github.com/vzctl/vzctl/core/timeline"
 	"github.com/vzctl/vzctl/sdk/fault"
 )
 
@@ -20,7 +21,10 @@ func (e *Engine) Start(ctx context.Context, ref string) (Container, error) {
 	}
 	defer held.Close()
 	defer s.Close()
-	if err := s.Start(ctx); err != nil {
+	end := timeline.Begin(ctx, "await process", timeline.Start)
+	err = s.Start(ctx)
+	end()
+	if err != nil {
 		return Container{}, err
 	}
 	return e.Inspect(ctx, s.ContainerID)
@@ -33,16 +37,20 @@ func (e *Engine) AttachStart(ctx context.Context, ref string, streams Streams, s
 		return Exit{}, err
 	}
 	defer s.Close()
+	end := timeline.Begin(ctx, "attach", timeline.Start)
 	attached, err := attach(ctx, s, "", streams, true)
+	end()
 	if err != nil {
 		return Exit{}, errors.Join(err, s.Abandon(ctx), held.Close())
 	}
 	defer attached.close()
-	before, err := e.Inspect(ctx, s.ContainerID)
+	end = timeline.Begin(ctx, "await process", timeline.Start)
+	err = s.Start(ctx)
+	end()
+	// Read with the lock held: a container that has ended already, and removes itself, is still there.
+	var c Container
 	if err == nil {
-		err = s.Start(ctx)
-	} else {
-		err = errors.Join(err, s.Abandon(ctx))
+		c, err = e.Inspect(ctx, s.ContainerID)
 	}
 	if closeErr := held.Close(); err == nil {
 		err = closeErr
@@ -51,13 +59,6 @@ func (e *Engine) AttachStart(ctx context.Context, ref string, streams Streams, s
 		return Exit{}, err
 	}
 	if started != nil {
-		c, err := e.Inspect(ctx, s.ContainerID)
-		if errors.Is(err, fault.NotFound) {
-			c, err = before, nil // it has ended and was removed, as its user wanted
-		}
-		if err != nil {
-			return Exit{}, err
-		}
 		started(c) // before the first byte of output, so that a terminal is ready for it
 	}
 	attached.begin(streams)

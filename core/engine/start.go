@@ -11,6 +11,7 @@ import (
 	"github.com/vzctl/vzctl/core/netd"
 	"github.com/vzctl/vzctl/core/store"
 	"github.com/vzctl/vzctl/core/supervisor"
+	"github.com/vzctl/vzctl/core/timeline"
 	"github.com/vzctl/vzctl/sdk"
 	"github.com/vzctl/vzctl/sdk/fault"
 	"github.com/vzctl/vzctl/sdk/network"
@@ -63,6 +64,7 @@ func (e *Engine) lockSettled(ctx context.Context, id string) (*lock.Lock, error)
 
 func (e *Engine) superviseLocked(ctx context.Context, id string) (*supervisor.Client, error) {
 	asked := time.Now()
+	end := timeline.Begin(ctx, "record start", timeline.Start)
 	c, err := e.store.Update(ctx, id, func(c *store.Container) error {
 		if err := c.Advance(lifecycle.Start); err != nil {
 			return err
@@ -71,10 +73,13 @@ func (e *Engine) superviseLocked(ctx context.Context, id string) (*supervisor.Cl
 		c.Run = &store.Run{Asked: asked}
 		return nil
 	})
+	end()
 	if err != nil {
 		return nil, err
 	}
+	end = timeline.Begin(ctx, "launch", timeline.Start)
 	s, err := e.launch(ctx, c)
+	end()
 	if err == nil {
 		return s, nil
 	}

@@ -86,7 +86,9 @@ type Container struct {
 	LogPath     string            `json:"logPath,omitempty"`
 	ConsolePath string            `json:"consolePath,omitempty"`
 	Accelerator string            `json:"accelerator,omitempty"` // how its VM ran last: "tcg", "kvm"
+	Cloned      bool              `json:"cloned,omitempty"`      // whether its VM was last a copy of one that was booted before
 	Timeline    []Phase           `json:"timeline,omitempty"`    // of its last start
+	Asked       *time.Time        `json:"asked,omitempty"`       // when that was called; Timeline counts from here
 }
 
 // Phase is one step of a start: when it began after the start was asked for, and how long it took.
@@ -94,7 +96,8 @@ type Phase struct {
 	Name     string        `json:"name"`
 	Begin    time.Duration `json:"begin"`
 	Duration time.Duration `json:"duration"`
-	Where    string        `json:"where,omitempty"` // "host" or "guest"
+	Where    string        `json:"where,omitempty"`  // "host" or "guest"
+	Within   string        `json:"within,omitempty"` // the step that it is a part of
 }
 
 // Exit is how a process ended.
@@ -102,6 +105,8 @@ type Exit struct {
 	Code   int // 128 + signal if a signal ended it
 	Signal int
 	Reason string
+	// Time when the container's process had ended; zero if it is not known.
+	Time time.Time
 	// Message is for people, when there is more to say than the code.
 	Message string
 }

@@ -59,7 +59,7 @@ func (e *Engine) view(c store.Container) Container {
 		v.Finished = when(c.Exit.Time)
 	}
 	if c.Run != nil {
-		v.Started, v.Accelerator = when(c.Run.Started), c.Run.Accelerator
+		v.Asked, v.Started, v.Accelerator, v.Cloned = when(c.Run.Asked), when(c.Run.Started), c.Run.Accelerator, c.Run.Cloned
 		for _, p := range c.Run.Timeline {
 			v.Timeline = append(v.Timeline, Phase(p))
 		}
@@ -82,7 +82,7 @@ func exitOf(c store.Container) Exit {
 	if c.Exit == nil {
 		return Exit{}
 	}
-	return Exit{Code: c.Exit.Code, Signal: c.Exit.Signal, Reason: string(c.Exit.Reason), Message: c.Exit.Message}
+	return Exit{Code: c.Exit.Code, Signal: c.Exit.Signal, Reason: string(c.Exit.Reason), Time: c.Exit.Time, Message: c.Exit.Message}
 }
 
 // refuse returns why an event is not allowed now, or nil.

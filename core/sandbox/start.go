@@ -7,8 +7,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/vzctl/vzctl/core/agent"
 	"github.com/vzctl/vzctl/core/stdio"
 	"github.com/vzctl/vzctl/core/steps"
+	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
 	"github.com/vzctl/vzctl/sdk/hypervisor"
 )
 
@@ -28,6 +30,8 @@ type Sandbox struct {
 	Stdin  *stdio.Input
 	Stdout *stdio.Output
 	Stderr *stdio.Output
+
+	guestPhases []Phase // what the guest says of its calls; guarded by mu
 
 	done    *steps.Done
 	pumps   sync.WaitGroup
@@ -56,13 +60,13 @@ func (s *Sandbox) steps() []steps.Step {
 		s.startVMStep("create vm"),
 		s.agentStep("start vm"),
 		answered(s.adoptStep(agentStepName, "network")),
-		answered(s.containerStep("adopt")),
+		answered(s.containerStep(adoptStepName)),
 	}
 	if s.spec.Terminal {
 		// A terminal is made by the process itself, and holds what was written until somebody reads.
-		return append(list, s.releaseStep("container"), answered(s.processStep("release")), answered(s.streamsStep("process")))
+		return append(list, s.releaseStep(containerStepName), answered(s.processStep("release")), answered(s.streamsStep(processStepName)))
 	}
-	return append(list, answered(s.streamsStep("container")), s.releaseStep("streams"), answered(s.processStep("release")))
+	return append(list, answered(s.streamsStep(containerStepName)), s.releaseStep("streams"), answered(s.processStep("release")))
 }
 
 // New prepares a sandbox; nothing runs yet, but streams can be attached.
@@ -88,24 +92,42 @@ func (s *Sandbox) Start(ctx context.Context) error {
 	return nil
 }
 
-// Phase of a start. Where is "host" or "guest".
+// Phase of a start. Where is "host" or "guest"; Within is the step that it is a part of, "" if it is one.
 type Phase struct {
 	steps.Phase
-	Where string
+	Where, Within string
 }
 
-// Timeline tells when each step of the start ran, and what of the wait for the agent the guest spent booting.
+// Where a phase was spent.
+const (
+	onHost  = "host"
+	inGuest = "guest"
+)
+
+// told keeps what the guest says of a call that a step made.
+func (s *Sandbox) told(step string, phases []*guestv1.Phase, begun time.Time) {
+	placed := agent.Phases(phases, begun, time.Since(begun))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range placed {
+		s.guestPhases = append(s.guestPhases, Phase{steps.Phase(p), inGuest, step})
+	}
+}
+
+// Timeline tells when each step of the start ran, what of the wait for the agent the guest spent booting, and what the guest says of its part in others.
 func (s *Sandbox) Timeline() []Phase {
-	var all []Phase
+	s.mu.Lock()
+	all := slices.Clone(s.guestPhases)
+	s.mu.Unlock()
 	for _, p := range s.done.Phases {
-		all = append(all, Phase{p, "host"})
+		all = append(all, Phase{p, onHost, ""})
 		if p.Name == agentStepName && !s.vm.Cloned { // a clone's guest counts from the boot of another VM
 			initAt, answeredAt := s.guest.Booted()
 			// The guest's clock starts with its kernel; the host's sees only the answer.
 			kernelAt := p.Begin.Add(p.Duration - answeredAt)
 			all = append(all,
-				Phase{steps.Phase{Name: "kernel", Begin: kernelAt, Duration: initAt}, "guest"},
-				Phase{steps.Phase{Name: "vminitd", Begin: kernelAt.Add(initAt), Duration: answeredAt - initAt}, "guest"})
+				Phase{steps.Phase{Name: "kernel", Begin: kernelAt, Duration: initAt}, inGuest, agentStepName},
+				Phase{steps.Phase{Name: "vminitd", Begin: kernelAt.Add(initAt), Duration: answeredAt - initAt}, inGuest, agentStepName})
 		}
 	}
 	slices.SortStableFunc(all, func(a, b Phase) int { return a.Begin.Compare(b.Begin) })

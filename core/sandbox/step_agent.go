@@ -20,7 +20,13 @@ import (
 // agentShutdown is how long a guest may take to kill, unmount and sync.
 const agentShutdown = 15 * time.Second
 
-const agentStepName = "agent"
+// Names of the steps that make a call of the guest.
+const (
+	agentStepName     = "agent"
+	adoptStepName     = "adopt"
+	containerStepName = "container"
+	processStepName   = "process"
+)
 
 // agentStep connects to vminitd, waiting for the VM to boot; a VM that ends meanwhile ends the wait with its last words.
 func (s *Sandbox) agentStep(needs ...string) steps.Step {
@@ -87,7 +93,7 @@ const entropyBytes = 64
 
 // adoptStep gives the booted VM its identity.
 func (s *Sandbox) adoptStep(needs ...string) steps.Step {
-	return steps.Step{Name: "adopt", Needs: needs,
+	return steps.Step{Name: adoptStepName, Needs: needs,
 		Do: func(ctx context.Context) error {
 			entropy := make([]byte, entropyBytes)
 			if _, err := rand.Read(entropy); err != nil {
@@ -100,9 +106,12 @@ func (s *Sandbox) adoptStep(needs ...string) steps.Step {
 				request.Dns = guestDNS(e.DNS)
 			}
 			request.Time = timestamppb.Now()
-			if _, err := s.guest.Adopt(ctx, request); err != nil {
+			begun := time.Now()
+			answer, err := s.guest.Adopt(ctx, request)
+			if err != nil {
 				return fmt.Errorf("give the VM its identity: %w", err)
 			}
+			s.told(adoptStepName, answer.GetPhases(), begun)
 			return nil
 		},
 	}

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/vzctl/vzctl/core/agent"
 	"github.com/vzctl/vzctl/core/steps"
@@ -11,7 +12,7 @@ import (
 
 // containerStep has the guest mount the root file system and prepare the process.
 func (s *Sandbox) containerStep(needs ...string) steps.Step {
-	return steps.Step{Name: "container", Needs: needs,
+	return steps.Step{Name: containerStepName, Needs: needs,
 		Do: func(ctx context.Context) error {
 			request := &guestv1.CreateContainerRequest{
 				ContainerId: s.spec.ContainerID,
@@ -26,9 +27,12 @@ func (s *Sandbox) containerStep(needs ...string) steps.Step {
 			if s.spec.Layer != nil {
 				request.Upper = &guestv1.Disk{Serial: layerSerial, FileSystem: s.spec.Layer.FileSystem}
 			}
-			if _, err := s.guest.CreateContainer(ctx, request); err != nil {
+			begun := time.Now()
+			answer, err := s.guest.CreateContainer(ctx, request)
+			if err != nil {
 				return fmt.Errorf("prepare the container in the VM: %w", err)
 			}
+			s.told(containerStepName, answer.GetPhases(), begun)
 			return nil
 		},
 		// Shutdown of the guest ends all containers.
@@ -42,10 +46,15 @@ func (s *Sandbox) releaseStep(needs ...string) steps.Step {
 
 // processStep runs the process.
 func (s *Sandbox) processStep(needs ...string) steps.Step {
-	return steps.Step{Name: "process", Needs: needs,
+	return steps.Step{Name: processStepName, Needs: needs,
 		Do: func(ctx context.Context) error {
-			_, err := s.guest.StartProcess(ctx, &guestv1.StartProcessRequest{ContainerId: s.spec.ContainerID, ProcessId: agent.InitProcess})
-			return err
+			begun := time.Now()
+			answer, err := s.guest.StartProcess(ctx, &guestv1.StartProcessRequest{ContainerId: s.spec.ContainerID, ProcessId: agent.InitProcess})
+			if err != nil {
+				return err
+			}
+			s.told(processStepName, answer.GetPhases(), begun)
+			return nil
 		},
 	}
 }

@@ -92,6 +92,7 @@ type Run struct {
 	PID         int            `json:"pid,omitempty"`    // of the supervisor, to show; whether it lives is asked of its lock
 	Addresses   []netip.Prefix `json:"addresses,omitempty"`
 	Accelerator string         `json:"accelerator,omitempty"`
+	Cloned      bool           `json:"cloned,omitempty"` // its VM is a copy of one that was booted before
 	Timeline    []Phase        `json:"timeline,omitempty"`
 }
 
@@ -100,7 +101,8 @@ type Phase struct {
 	Name     string        `json:"name"`
 	Begin    time.Duration `json:"begin"` // after Run.Asked
 	Duration time.Duration `json:"duration"`
-	Where    string        `json:"where,omitempty"` // "host" or "guest"
+	Where    string        `json:"where,omitempty"`  // "host" or "guest"
+	Within   string        `json:"within,omitempty"` // the step that it is a part of
 }
 
 // Exit is how a run ended.

@@ -176,6 +176,7 @@ type Exit struct {
 	Code    int
 	Signal  int
 	Reason  string
+	Time    time.Time
 	Message string
 }
 
@@ -185,7 +186,7 @@ func (c *Client) Wait(ctx context.Context, process string) (Exit, error) {
 	if err != nil {
 		return Exit{}, err
 	}
-	return Exit{Code: int(answer.Code), Signal: int(answer.Signal), Reason: answer.Reason, Message: answer.Message}, nil
+	return Exit{Code: int(answer.Code), Signal: int(answer.Signal), Reason: answer.Reason, Time: answer.Time.AsTime(), Message: answer.Message}, nil
 }
 
 // ProcessRequest describes a further process.

@@ -31,6 +31,8 @@ type supervision struct {
 	output    *containerlog.Writer
 	log       hclog.Logger
 	asked     time.Time
+	began     time.Time // when this process looked after nothing else yet
+	opened    time.Time // when its sandbox's start began
 
 	released    chan struct{} // closed by release
 	releaseOnce sync.Once
@@ -46,7 +48,7 @@ type supervision struct {
 // newSupervision of records that were just read. Nothing runs yet.
 func newSupervision(st *store.Store, run string, b store.Sandbox, c store.Container, log hclog.Logger) *supervision {
 	s := &supervision{store: st, run: run, sandbox: b, container: c, log: log, events: events.Log{Path: st.Paths().Events()},
-		released: make(chan struct{}), started: make(chan struct{}), recorded: make(chan struct{}), asked: time.Now()}
+		released: make(chan struct{}), started: make(chan struct{}), recorded: make(chan struct{}), asked: time.Now(), began: time.Now()}
 	if c.Run != nil {
 		s.asked = c.Run.Asked
 	}
@@ -85,6 +87,7 @@ func (s *supervision) awaitStart(ctx context.Context) error {
 func (s *supervision) start() error {
 	ctx := s.starting
 	defer s.cancelStart(nil)
+	s.opened = time.Now()
 	err := s.box.Start(ctx)
 	if err == nil {
 		err = s.recordRunning(context.WithoutCancel(ctx))
@@ -102,7 +105,7 @@ func (s *supervision) recordRunning(ctx context.Context) error {
 		if err := c.Advance(lifecycle.Started); err != nil {
 			return err
 		}
-		run := &store.Run{Asked: s.asked, Started: time.Now(), PID: os.Getpid(), Accelerator: vm.Accelerator, Timeline: s.timeline()}
+		run := &store.Run{Asked: s.asked, Started: time.Now(), PID: os.Getpid(), Accelerator: vm.Accelerator, Cloned: vm.Cloned, Timeline: s.timeline()}
 		if lease, ok := s.box.Endpoint(); ok {
 			run.Addresses = lease.Endpoint().Addresses
 		}
@@ -127,9 +130,10 @@ func (s *supervision) recordRunning(ctx context.Context) error {
 // timeline of the start, counted from when the user asked.
 func (s *supervision) timeline() []store.Phase {
 	phases := s.box.Timeline()
-	all := make([]store.Phase, len(phases))
+	all := make([]store.Phase, 1+len(phases))
+	all[0] = store.Phase{Name: "supervisor", Begin: s.began.Sub(s.asked), Duration: s.opened.Sub(s.began), Where: "host"}
 	for i, p := range phases {
-		all[i] = store.Phase{Name: p.Name, Begin: p.Begin.Sub(s.asked), Duration: p.Duration, Where: p.Where}
+		all[1+i] = store.Phase{Name: p.Name, Begin: p.Begin.Sub(s.asked), Duration: p.Duration, Where: p.Where, Within: p.Within}
 	}
 	return all
 }
