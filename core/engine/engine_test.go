@@ -335,7 +335,7 @@ func TestWhatIsShownOfARecord(t *testing.T) {
 			if (v.ExitCode != nil) != test.code || v.PID != test.pid {
 				t.Errorf("code %v, pid %d", v.ExitCode, v.PID)
 			}
-			if test.code && (*v.ExitCode != 143 || v.Reason != "killed" || v.Finished == nil || exitOf(test.record) != (Exit{Code: 143, Signal: 15, Reason: "killed"})) {
+			if test.code && (*v.ExitCode != 143 || v.Reason != "killed" || v.Finished == nil || exitOf(test.record) != (Exit{Code: 143, Signal: 15, Reason: "killed", Time: time.Unix(1, 0)})) {
 				t.Errorf("shown as %+v", v)
 			}
 		})

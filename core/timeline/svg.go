@@ -32,8 +32,9 @@ const (
 
 // style has both a light and a dark form; the reader's preference chooses.
 const style = `
-svg { background: #ffffff; color: #1f2328; font: 12px ui-sans-serif, system-ui, sans-serif; }
+svg { color: #1f2328; font: 12px ui-sans-serif, system-ui, sans-serif; }
 text { fill: currentColor; }
+.page { fill: #ffffff; }
 .title { font-size: 16px; font-weight: 600; }
 .quiet { fill: #59636e; }
 .grid { stroke: #d1d9e0; stroke-width: 1; }
@@ -41,7 +42,8 @@ text { fill: currentColor; }
 .cut { fill: #ffffff; stroke: #59636e; stroke-dasharray: 2 3; }
 .command { fill: #8250df; } .host { fill: #0969da; } .guest { fill: #1a7f37; }
 @media (prefers-color-scheme: dark) {
-svg { background: #0d1117; color: #e6edf3; }
+svg { color: #e6edf3; }
+.page { fill: #0d1117; }
 .quiet { fill: #9198a1; }
 .grid { stroke: #30363d; }
 .ran { stroke: #9198a1; }
@@ -59,6 +61,7 @@ func (t Timeline) SVG() []byte {
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" role="img">`+"\n", width, height, width, height)
 	title := fmt.Sprintf("%s: %s start in %s ms", t.Image, t.VM, tenths(t.Start))
 	fmt.Fprintf(&b, "<title>%s</title>\n<style>%s</style>\n", text(title, longestTitle), style)
+	fmt.Fprintf(&b, `<rect class="page" width="%d" height="%d"/>`+"\n", width, height)
 	fmt.Fprintf(&b, `<text class="title" x="12" y="26">%s</text>`+"\n", text(title, longestTitle))
 	fmt.Fprintf(&b, `<text class="quiet" x="12" y="45">%s</text>`+"\n", text(t.subtitle(), longestTitle+30))
 	for i, where := range []struct{ class, says string }{{Command, "the command"}, {Host, "the host"}, {Guest, "the guest"}} {
@@ -75,12 +78,12 @@ func (t Timeline) SVG() []byte {
 		t.drawRow(&b, a, r, headHeight+rowHeight*i)
 	}
 	x := a.x(t.Start)
-	fmt.Fprintf(&b, `<line class="ran" x1="%.1f" y1="%d" x2="%.1f" y2="%d"/><text class="quiet" x="%.1f" y="%d" text-anchor="middle">runs</text>`+"\n",
-		x, headHeight-8, x, bottom, x, bottom+13)
+	fmt.Fprintf(&b, `<line class="ran" x1="%.1f" y1="%d" x2="%.1f" y2="%d"/><text class="quiet" x="%.1f" y="%d" text-anchor="end">runs</text>`+"\n",
+		x, headHeight-8, x, bottom, x-4, bottom+13)
 	if a.cut > 0 {
 		from := a.x(a.cutFrom)
-		fmt.Fprintf(&b, `<rect class="cut" x="%.1f" y="%d" width="%d" height="%d"/><text class="quiet" x="%.1f" y="%d" text-anchor="middle">%s cut out</text>`+"\n",
-			from, headHeight-8, cutWidth, bottom-headHeight+8, from+cutWidth/2, bottom+13, a.cut.Round(time.Millisecond))
+		fmt.Fprintf(&b, `<rect class="cut" x="%.1f" y="%d" width="%d" height="%d"/><text class="quiet" x="%.1f" y="%d" text-anchor="start">%s cut out</text>`+"\n",
+			from, headHeight-8, cutWidth, bottom-headHeight+8, from, bottom+13, a.cut.Round(time.Millisecond))
 	}
 	b.WriteString("</svg>\n")
 	return b.Bytes()
@@ -116,7 +119,7 @@ type axis struct {
 }
 
 func (t Timeline) axis(rows []row) axis {
-	a := axis{to: max(t.Total, t.Start, time.Microsecond)}
+	a := axis{to: min(max(t.Total, t.Start, time.Microsecond), longest)}
 	for _, r := range rows {
 		a.from, a.to = min(a.from, r.Begin), max(a.to, r.End())
 	}

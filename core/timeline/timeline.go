@@ -57,6 +57,9 @@ type Timeline struct {
 	Spans []Span        `json:"spans"`
 }
 
+// longest bounds moments and durations, so that sums of them are some, too.
+const longest = 10 * 365 * 24 * time.Hour
+
 // row is a span in its place.
 type row struct {
 	Span
@@ -66,6 +69,9 @@ type row struct {
 // rows returns the spans, each followed by its parts, both in the order in which they began. Parts of what is not there stand for themselves.
 func (t Timeline) rows() []row {
 	spans := slices.Clone(t.Spans)
+	for i, s := range spans {
+		spans[i].Begin, spans[i].Duration = min(max(s.Begin, -longest), longest), min(max(s.Duration, 0), longest)
+	}
 	slices.SortStableFunc(spans, func(a, b Span) int {
 		return cmp.Or(cmp.Compare(a.Begin, b.Begin), cmp.Compare(b.Duration, a.Duration))
 	})

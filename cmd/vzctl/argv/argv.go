@@ -14,6 +14,13 @@ import (
 // completion is what shells add behind a line that they want continued.
 const completion = "--generate-bash-completion"
 
+// Optional is a flag with a long name whose value may be left out.
+type Optional interface {
+	cli.Flag
+	// Alone returns the value of a flag that has none behind "=". next is the word behind it, "" if there is none; taken says that it was the value.
+	Alone(next string) (value string, taken bool)
+}
+
 // Arrange returns args, which begin with the program's name, with every flag in the form --name=value before the first argument
 // and "--" between them. Commands of the app named in verbatim take flags only before their first argument. An error is
 // about what the user wrote, and one line.
@@ -107,6 +114,18 @@ func (l *line) long(path string, known []cli.Flag, word string) error {
 	f := lookup(known, name)
 	if f == nil || len(name) == 1 {
 		return unknown(path, "--"+name)
+	}
+	if optional, ok := f.(Optional); ok && !given {
+		next := ""
+		if len(l.rest) > 0 {
+			next = l.rest[0]
+		}
+		value, taken := optional.Alone(next)
+		if taken {
+			l.rest = l.rest[1:]
+		}
+		l.out = append(l.out, "--"+f.Names()[0]+"="+value)
+		return nil
 	}
 	if !given && !takesValue(f) {
 		l.out = append(l.out, "--"+f.Names()[0])

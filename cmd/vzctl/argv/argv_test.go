@@ -19,6 +19,7 @@ func testApp() *cli.App {
 				&cli.BoolFlag{Name: "tty", Aliases: []string{"t"}},
 				&cli.StringFlag{Name: "memory", Aliases: []string{"m"}},
 				&cli.StringSliceFlag{Name: "env", Aliases: []string{"e"}},
+				report{&cli.StringFlag{Name: "report"}},
 			}},
 			{Name: "rm", Aliases: []string{"delete"}, Flags: []cli.Flag{&cli.BoolFlag{Name: "force", Aliases: []string{"f"}}}},
 			{Name: "image", Subcommands: []*cli.Command{
@@ -26,6 +27,16 @@ func testApp() *cli.App {
 			}},
 		},
 	}
+}
+
+// report takes a file of its own kind, or none.
+type report struct{ *cli.StringFlag }
+
+func (report) Alone(next string) (string, bool) {
+	if strings.HasSuffix(next, ".txt") {
+		return next, true
+	}
+	return "-", false
 }
 
 func TestArrange(t *testing.T) {
@@ -41,6 +52,10 @@ func TestArrange(t *testing.T) {
 		{"a bool may be said", "run -i=false --tty=false image", "run --interactive=false --tty=false -- image"},
 		{"two names of one flag are one flag", "run -e A=1 --env B=2 image", "run --env=A=1 --env=B=2 -- image"},
 		{"a value may look like a flag", "run -e -it image", "run --env=-it -- image"},
+		{"a value that may be left out", "run --report image", "run --report=- -- image"},
+		{"is taken if it is one", "run --report a.txt image b.txt", "run --report=a.txt -- image b.txt"},
+		{"and always behind =", "run --report=image image", "run --report=image -- image"},
+		{"and is none at the end", "run --report", "run --report=- --"},
 		{"all behind the image is the command's", "run image -it --env x -- -m", "run -- image -it --env x -- -m"},
 		{"a command of the container may be named like ours", "run -i image rm -f", "run --interactive -- image rm -f"},
 		{"-- ends flags", "run -i -- -image -t", "run --interactive -- -image -t"},

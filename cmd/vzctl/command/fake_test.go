@@ -73,17 +73,24 @@ func (f *fake) Create(ctx context.Context, request engine.CreateRequest, report 
 	return engine.Container{ID: "id1"}, nil
 }
 
+// began is a container whose process runs.
+func (f *fake) began(ref string) engine.Container {
+	asked := time.Now()
+	ran := asked.Add(time.Second)
+	return engine.Container{ID: ref, Asked: &asked, Started: &ran, Cloned: true, Accelerator: "tcg", Timeline: f.timeline}
+}
+
 func (f *fake) Start(_ context.Context, ref string) (engine.Container, error) {
-	return engine.Container{ID: ref, Timeline: f.timeline}, f.ref("start", ref)
+	return f.began(ref), f.ref("start", ref)
 }
 
 func (f *fake) AttachStart(ctx context.Context, ref string, streams engine.Streams, started func(engine.Container)) (engine.Exit, error) {
 	f.note("attachstart %s", ref)
 	if f.run == nil {
-		started(engine.Container{ID: ref})
+		started(f.began(ref))
 		return engine.Exit{Reason: "exited"}, nil
 	}
-	return f.run(ctx, streams, func() { started(engine.Container{ID: ref, Timeline: f.timeline}) })
+	return f.run(ctx, streams, func() { started(f.began(ref)) })
 }
 
 func (f *fake) Attach(ctx context.Context, ref string, streams engine.Streams) (engine.Exit, error) {
@@ -130,7 +137,7 @@ func (f *fake) Wait(_ context.Context, ref string) (engine.Exit, error) {
 func (f *fake) List(context.Context) ([]engine.Container, error) { return f.containers, nil }
 
 func (f *fake) Inspect(_ context.Context, ref string) (engine.Container, error) {
-	return engine.Container{ID: ref, Terminal: f.terminal, Timeline: f.timeline}, f.ref("inspect", ref)
+	return engine.Container{ID: ref, Terminal: f.terminal}, f.ref("inspect", ref)
 }
 
 func (f *fake) Logs(ctx context.Context, ref string, options engine.LogOptions, stdout, _ io.Writer) error {

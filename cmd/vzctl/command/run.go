@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/vzctl/vzctl/core/engine"
+	"github.com/vzctl/vzctl/core/timeline"
 	"github.com/vzctl/vzctl/sdk/fault"
 )
 
@@ -26,27 +27,32 @@ func newRun(p *program) *cli.Command {
 			"cannot be executed and 127 if there is none. SIGINT, SIGTERM and other signals go to the process; the third kills it. If the terminal is closed, the process gets SIGHUP and two seconds to end. With -d the id is printed and the container goes on.",
 		Flags: append(createFlags(),
 			&cli.BoolFlag{Name: "detach", Aliases: []string{"d"}, Usage: "print the id and leave the container running"},
-			&cli.BoolFlag{Name: "timeline", Usage: "print on stderr where the time of the start went"},
+			newTimelineFlag(),
 		),
 		Action: func(c *cli.Context) error {
 			request, err := p.createRequest(c)
 			if err != nil {
 				return err
 			}
+			timing, err := p.newTiming(c)
+			if err != nil {
+				return err
+			}
+			defer timing.close()
 			api, done, err := p.open(c)
 			if err != nil {
 				return err
 			}
 			defer done()
 			if c.Bool("detach") {
-				return p.runDetached(c, api, request)
+				return p.runDetached(c, api, request, timing)
 			}
-			return p.runForeground(c, api, request)
+			return p.runForeground(c, api, request, timing)
 		},
 	}
 }
 
-func (p *program) runDetached(c *cli.Context, api engine.API, request engine.CreateRequest) error {
+func (p *program) runDetached(c *cli.Context, api engine.API, request engine.CreateRequest, timing *timing) error {
 	container, err := p.create(c, api, request)
 	if err != nil {
 		return err
@@ -55,13 +61,11 @@ func (p *program) runDetached(c *cli.Context, api engine.API, request engine.Cre
 	if err != nil {
 		return p.takeBack(c, api, container.ID, err)
 	}
-	if c.Bool("timeline") {
-		p.printTimeline(c, api, started)
-	}
+	timing.report(request.Image, started)
 	return printLine(c, container.ID)
 }
 
-func (p *program) runForeground(c *cli.Context, api engine.API, request engine.CreateRequest) error {
+func (p *program) runForeground(c *cli.Context, api engine.API, request engine.CreateRequest, timing *timing) error {
 	// First, as it fails without a container if there is no terminal.
 	f, err := p.newForeground(request.Terminal, request.StdinOpen)
 	if err != nil {
@@ -79,15 +83,16 @@ func (p *program) runForeground(c *cli.Context, api engine.API, request engine.C
 	if err != nil && f.sink.failure() == nil {
 		return err
 	}
-	if c.Bool("timeline") {
-		p.printTimeline(c, api, started)
-	}
+	timing.ended(started, exit)
 	if request.AutoRemove {
 		// The engine does it too; when run returns, it has happened.
+		end := timeline.Begin(c.Context, "remove", "")
 		if err := remove(c.Context, api, container.ID); err != nil {
 			p.complain(err)
 		}
+		end()
 	}
+	timing.report(request.Image, started)
 	return f.ended(exit)
 }
 
@@ -101,7 +106,9 @@ func (p *program) create(c *cli.Context, api engine.API, request engine.CreateRe
 		}
 	}
 	report, done := p.progress()
+	end := timeline.Begin(c.Context, timeline.Create, "")
 	container, err := api.Create(c.Context, request, report)
+	end()
 	done()
 	if file == nil {
 		return container, err

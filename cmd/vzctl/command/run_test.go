@@ -10,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/vzctl/vzctl/core/engine"
 	"github.com/vzctl/vzctl/sdk/fault"
@@ -116,16 +115,6 @@ func TestRunWithRmReturnsWhenTheContainerIsGone(t *testing.T) {
 	if f.noted() != "create i, attachstart id1, rm -f id1" {
 		t.Errorf("calls: %s", f.noted())
 	}
-}
-
-func TestRunShowsWhereTheTimeWent(t *testing.T) {
-	f := &fake{timeline: []engine.Phase{
-		{Name: "vm", Begin: time.Millisecond, Duration: 20 * time.Millisecond, Where: "host"},
-		{Name: "kernel", Begin: 3500 * time.Microsecond, Duration: 10 * time.Millisecond, Where: "guest"},
-	}}
-	d := newDesk(f)
-	code := d.run(t, "run", "--timeline", "i")
-	d.wants(t, code, 0, "", "STEP     BEGIN ms   TOOK ms   WHERE\nvm       1.00       20.00     host\nkernel   3.50       10.00     guest\n")
 }
 
 func TestCidfile(t *testing.T) {

@@ -1,30 +1,158 @@
 package command
 
 import (
-	"context"
-	"fmt"
+	"errors"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/vzctl/vzctl/core/engine"
+	"github.com/vzctl/vzctl/core/timeline"
 )
 
-// printTimeline shows a start step by step on stderr, as stdout is the container's.
-func (p *program) printTimeline(c *cli.Context, api engine.API, container engine.Container) {
-	// More may have been recorded since it began to run.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context), 5*time.Second)
-	defer cancel()
-	if now, err := api.Inspect(ctx, container.ID); err == nil && len(now.Timeline) > len(container.Timeline) {
-		container = now
-	}
-	rows := [][]string{{"STEP", "BEGIN ms", "TOOK ms", "WHERE"}}
-	for _, phase := range container.Timeline {
-		rows = append(rows, []string{phase.Name, milliseconds(phase.Begin), milliseconds(phase.Duration), phase.Where})
-	}
-	_ = writeRows(p.Stderr, rows) // a terminal that is gone is no failure of the run
+// What --timeline draws, by the end of its file's name; without a file it is a table.
+const (
+	timelineTable = "-"
+	timelineSVG   = ".svg"
+	timelineJSON  = ".json"
+)
+
+// timelineFlag takes a file, which may be left out: the word behind it is one if it ends like one, and the image otherwise.
+type timelineFlag struct{ *cli.StringFlag }
+
+func newTimelineFlag() timelineFlag {
+	return timelineFlag{&cli.StringFlag{Name: "timeline", Usage: "where the time of the start went, as a picture or data in `[FILE.svg|FILE.json]`; without a file a table on stderr"}}
 }
 
-func milliseconds(d time.Duration) string {
-	return fmt.Sprintf("%.2f", float64(d)/float64(time.Millisecond))
+// Alone makes the table of a flag without a file.
+func (timelineFlag) Alone(next string) (value string, taken bool) {
+	if next == timelineTable || drawn(next) {
+		return next, true
+	}
+	return timelineTable, false
+}
+
+func drawn(file string) bool {
+	ext := filepath.Ext(file)
+	return ext == timelineSVG || ext == timelineJSON
+}
+
+// timing of one run; nil if nobody has asked for it.
+type timing struct {
+	p        *program
+	recorder *timeline.Recorder
+	file     *os.File // nil: a table
+	made     bool     // the file was not there before
+	reported bool
+}
+
+// newTiming begins to take the time of what is done under c, if --timeline says so. The file is opened now: one that cannot be written is found out
+// before anything happens.
+func (p *program) newTiming(c *cli.Context) (*timing, error) {
+	target := c.String("timeline")
+	if target == "" {
+		return nil, nil
+	}
+	t := &timing{p: p, recorder: timeline.NewRecorder()}
+	c.Context = timeline.With(c.Context, t.recorder)
+	if target == timelineTable {
+		return t, nil
+	}
+	if !drawn(target) {
+		return nil, usage("--timeline %q: use a file that ends in .svg or .json, or none for a table", target)
+	}
+	_, err := os.Stat(target)
+	t.made = errors.Is(err, os.ErrNotExist)
+	if t.file, err = os.OpenFile(target, os.O_WRONLY|os.O_CREATE, 0o644); err != nil {
+		return nil, usage("--timeline: %w", err)
+	}
+	return t, nil
+}
+
+// close takes the file back if nothing was reported.
+func (t *timing) close() {
+	if t == nil || t.file == nil {
+		return
+	}
+	_ = t.file.Close() // written, or not wanted
+	if t.made && !t.reported {
+		_ = os.Remove(t.file.Name())
+	}
+}
+
+// ended notes that the streams and the record of a container are at their end, and since when its process is.
+func (t *timing) ended(started engine.Container, exit engine.Exit) {
+	if t == nil || exit.Time.IsZero() {
+		return
+	}
+	if ran := ranAt(started); !ran.IsZero() {
+		t.recorder.Add("run", timeline.Guest, "", ran, exit.Time.Sub(ran))
+	}
+	t.recorder.Add("end", timeline.Command, "", exit.Time, time.Since(exit.Time))
+}
+
+// ranAt is when the container's process ran: the end of the step that started it.
+func ranAt(started engine.Container) time.Time {
+	if started.Asked == nil {
+		return time.Time{}
+	}
+	for _, phase := range started.Timeline {
+		if phase.Name == "process" && phase.Within == "" {
+			return started.Asked.Add(phase.Begin + phase.Duration)
+		}
+	}
+	return time.Time{}
+}
+
+// report draws what was recorded, and what the container's record says of its start. It fails no run: the container has had its own.
+func (t *timing) report(image string, started engine.Container) {
+	if t == nil {
+		return
+	}
+	line := timeline.Timeline{Image: image, Container: started.ID, VM: timeline.Cold, Accelerator: started.Accelerator,
+		Total: t.recorder.Since(time.Now())}
+	if started.Cloned {
+		line.VM = timeline.Cloned
+	}
+	if started.Asked != nil {
+		if started.Started != nil {
+			t.recorder.Add(timeline.Start, timeline.Command, "", *started.Asked, started.Started.Sub(*started.Asked))
+		}
+		for _, phase := range started.Timeline {
+			within := phase.Within
+			if within == "" {
+				within = timeline.Start
+			}
+			t.recorder.Add(phase.Name, phase.Where, within, started.Asked.Add(phase.Begin), phase.Duration)
+		}
+		if ran := ranAt(started); !ran.IsZero() {
+			line.Start = t.recorder.Since(ran)
+		}
+	}
+	line.Spans = t.recorder.Spans()
+	if t.file == nil {
+		_ = writeRows(t.p.Stderr, line.Rows()) // a terminal that is gone is no failure of the run
+		return
+	}
+	text, err := line.SVG(), error(nil)
+	if filepath.Ext(t.file.Name()) == timelineJSON {
+		text, err = line.JSON()
+	}
+	if err == nil {
+		err = t.write(text)
+	}
+	if err != nil {
+		t.p.complain(err)
+	}
+	t.reported = err == nil
+}
+
+func (t *timing) write(text []byte) error {
+	if err := t.file.Truncate(0); err != nil {
+		return err
+	}
+	_, err := t.file.Write(text)
+	return err
 }
