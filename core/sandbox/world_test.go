@@ -41,6 +41,7 @@ type world struct {
 	link    network.Link
 	probing probing
 	exec    map[string]*execution
+	phases  []*guestv1.Phase // what the guest says of Adopt
 }
 
 func newWorld(t *testing.T) *world {
@@ -217,7 +218,7 @@ func (g *guest) Adopt(_ context.Context, r *guestv1.AdoptRequest, _ ...grpc.Call
 	if len(r.Entropy) < 32 || r.Time == nil || len(r.Interfaces) != 1 || r.Interfaces[0].Addresses[0] != "10.0.0.2/24" {
 		return nil, errors.New("the identity is not complete")
 	}
-	return &guestv1.AdoptResponse{}, g.do("adopt")
+	return &guestv1.AdoptResponse{Phases: g.phases}, g.do("adopt")
 }
 
 func (g *guest) CreateContainer(_ context.Context, r *guestv1.CreateContainerRequest, _ ...grpc.CallOption) (*guestv1.CreateContainerResponse, error) {

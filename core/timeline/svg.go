@@ -65,7 +65,7 @@ func (t Timeline) SVG() []byte {
 	fmt.Fprintf(&b, `<text class="title" x="12" y="26">%s</text>`+"\n", text(title, longestTitle))
 	fmt.Fprintf(&b, `<text class="quiet" x="12" y="45">%s</text>`+"\n", text(t.subtitle(), longestTitle+30))
 	for i, where := range []struct{ class, says string }{{Command, "the command"}, {Host, "the host"}, {Guest, "the guest"}} {
-		x := width - 300 + 100*i
+		x := width - 330 + 115*i
 		fmt.Fprintf(&b, `<rect class="%s" x="%d" y="36" width="10" height="10" rx="2"/><text x="%d" y="45">%s</text>`+"\n", where.class, x, x+15, where.says)
 	}
 	bottom := height - rowHeight

@@ -1,0 +1,35 @@
+package sandbox
+
+import (
+	"math"
+	"testing"
+
+	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
+)
+
+func TestTheTimelineHasTheStepsAndWhatTheGuestSaysOfThem(t *testing.T) {
+	w := newWorld(t)
+	w.phases = []*guestv1.Phase{{Name: "entropy", DurationNanoseconds: math.MaxUint64}, {Name: "adopt"}, {Name: "later", BeginNanoseconds: math.MaxUint64}}
+	s := w.start()
+	where := map[string]string{}
+	var adopt Phase
+	for _, p := range s.Timeline() {
+		where[p.Name+" within "+p.Within] = p.Where
+		if p.Name == "adopt" && p.Within == "" {
+			adopt = p
+		}
+	}
+	for name, want := range map[string]string{"hypervisor within ": "host", "adopt within ": "host", "process within ": "host", "kernel within agent": "guest",
+		"vminitd within agent": "guest", "entropy within adopt": "guest", "adopt within adopt": "guest", "later within adopt": ""} {
+		if where[name] != want {
+			t.Errorf("%q is where %q; want %q", name, where[name], want)
+		}
+	}
+	for _, p := range s.Timeline() {
+		if p.Within == "adopt" && (p.Begin.Before(adopt.Begin) || p.Begin.Add(p.Duration).After(adopt.Begin.Add(adopt.Duration))) {
+			t.Errorf("%+v is not within %+v", p, adopt)
+		}
+	}
+	w.exits(&guestv1.Exit{})
+	w.wait(s)
+}
