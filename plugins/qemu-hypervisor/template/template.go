@@ -1,5 +1,5 @@
 // Package template keeps booted VMs on disk, from which others are started: the memory of each, the state of its devices, and what its console has said.
-// It knows nothing of QEMU; package vm makes templates and starts VMs from them. This file is the store; draft.go makes templates; identity.go says when two files are the same,
+// It knows nothing of QEMU; package vm makes templates and starts VMs from them. This file is the store; draft.go makes templates; digest.go reads all of one; identity.go says when two files are the same,
 // and when a template is as it was made.
 //
 // A store belongs to one user. A template appears in it whole or not at all, and is never changed after that.
@@ -78,6 +78,8 @@ type record struct {
 	Memory, State identity
 	// Boot is the host's boot id until the files are known to be on the disk: what a power failure tears may look whole.
 	Boot string `json:",omitempty"`
+	// Digest of all content, once it was taken; see digest.go.
+	Digest string `json:",omitempty"`
 }
 
 // Template is one that can be used.
@@ -173,16 +175,29 @@ func (s Store) Sync(key string) error {
 
 // openSame opens a file for reading that is what it was, and nobody else's.
 func openSame(path string, was identity) (*os.File, error) {
-	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	file, info, err := openPrivate(path)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+		return nil, err
 	}
-	info, err := file.Stat()
-	if err != nil || identify(info) != was || !private(info) {
+	if identify(info) != was {
 		_ = file.Close()
 		return nil, fmt.Errorf("%w: %s", ErrDamaged, path)
 	}
 	return file, nil
+}
+
+// openPrivate opens a file for reading that is nobody else's.
+func openPrivate(path string) (*os.File, os.FileInfo, error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	info, err := file.Stat()
+	if err != nil || !private(info) {
+		_ = file.Close()
+		return nil, nil, fmt.Errorf("%w: %s", ErrDamaged, path)
+	}
+	return file, info, nil
 }
 
 // Remove takes a template away, or gives fs.ErrNotExist. VMs that were started from it go on.

@@ -23,6 +23,9 @@ import (
 // makeDeadline bounds the boot of a template's VM. A boot without a template is bounded by the caller.
 const makeDeadline = 40 * time.Second
 
+// digestDelay keeps the digest of a new template out of the way of the start that it was made for. A VM that ends sooner leaves it to the first Verify.
+const digestDelay = 5 * time.Second
+
 // stateFile is what QEMU's commands call the descriptor of a template's state.
 const stateFile = "state"
 
@@ -95,7 +98,12 @@ func (v *VM) template(ctx context.Context, key string) (*template.Template, erro
 		return nil, err
 	}
 	go func() { // its loss is noticed
-		if err := errors.Join(store.Sync(key), store.Prune(maxTemplates, key)); err != nil {
+		err := errors.Join(store.Sync(key), store.Prune(maxTemplates, key))
+		if err == nil {
+			<-time.After(digestDelay)
+			err = store.Digest(context.Background(), key)
+		}
+		if err != nil {
 			v.log.Debug("cannot keep templates", "template", key, "error", err)
 		}
 	}()

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package template
+
+import "os"
+
+func forget(*os.File) {}
