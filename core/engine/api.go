@@ -64,6 +64,10 @@ type API interface {
 	ListNetworks(ctx context.Context) ([]NetworkView, error)
 	ListTemplates(ctx context.Context) ([]hypervisor.Template, error)
 	RemoveTemplate(ctx context.Context, id string) error
+	// VerifyTemplates reads all of each template and removes damaged ones.
+	VerifyTemplates(ctx context.Context) ([]VerifiedTemplate, error)
+	// WarmTemplate makes the template for containers that the request would make, unless it is there.
+	WarmTemplate(ctx context.Context, request CreateRequest, report progress.Func) (hypervisor.Template, error)
 	ListKernels(ctx context.Context) ([]kernel.Kernel, error)
 	// Kernel returns the kernel a container of the platform would get; empty strings mean the defaults.
 	Kernel(ctx context.Context, reference, platform string, report progress.Func) (kernel.Kernel, error)

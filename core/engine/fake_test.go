@@ -49,7 +49,10 @@ func TestMain(m *testing.M) {
 		}
 		info.Capabilities = map[string][]string{hypervisor.CapabilityArch: {arch}, hypervisor.CapabilityLink: {network.LinkUnixDatagram},
 			hypervisor.CapabilityDisk: {hypervisor.DiskFile}, hypervisor.CapabilityKernel: {kernel.FormatRaw}}
-		sdk.Serve(hypervisor.Plugin(info, nil))
+		if told("templates") {
+			info.Capabilities[hypervisor.CapabilityFeature] = []string{hypervisor.FeatureTemplate}
+		}
+		sdk.Serve(hypervisor.Plugin(info, &machines{}))
 	default:
 		os.Exit(m.Run())
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/vzctl/vzctl/sdk"
+	"github.com/vzctl/vzctl/sdk/hypervisor"
 )
 
 // PullPolicy says when an image is fetched.
@@ -171,6 +172,12 @@ type NetworkView struct {
 	Subnet    string   `json:"subnet,omitempty"`
 	Running   bool     `json:"running"`
 	Endpoints []string `json:"endpoints,omitempty"` // container ids
+}
+
+// VerifiedTemplate is a template of the hypervisor plugin, and what reading all of it has shown.
+type VerifiedTemplate struct {
+	hypervisor.Template
+	hypervisor.VerifiedTemplate
 }
 
 // PluginView is a plugin that was found.

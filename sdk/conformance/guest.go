@@ -37,6 +37,7 @@ func guestCases() []Case {
 		{Name: "many connections work at once, and one that nobody reads stops no other", Run: guestConnections},
 		{Name: "start of a running VM is a failed precondition, and a stopped one starts again", Run: guestStartAgain},
 		{Name: "a cache directory serves one VM after another, belongs to its user, and may vanish", Run: guestCache},
+		{Name: "a template is verified, and its VM can be made again", Run: guestTemplate},
 		{Name: "stop ends the VM, tells watchers how, and may be repeated", Run: guestStop},
 		{Name: "delete ends a running VM", Run: guestDelete},
 		{Name: "pause and resume are idempotent", Run: guestPause},
@@ -244,23 +245,8 @@ func guestCache(ctx context.Context, env *Env) error {
 	}
 	for i := range 3 {
 		id := fmt.Sprintf("vm%d", i)
-		s, err := env.spec(id)
-		if err != nil {
-			return err
-		}
-		s.CacheDir = cache
-		if _, err := hypervisors(env).Create(ctx, "create "+id, s); err != nil {
-			return err
-		}
-		vm, err := hypervisors(env).Start(ctx, id)
-		if err != nil {
-			return fmt.Errorf("start number %d with the cache directory: %w", i+1, err)
-		}
-		if err := env.hello(ctx, s, vm); err != nil {
-			return fmt.Errorf("after start number %d with the cache directory: %w", i+1, err)
-		}
-		if err := env.forget(ctx, s); err != nil {
-			return err
+		if err := env.startCached(ctx, id, cache); err != nil {
+			return fmt.Errorf("time %d: %w", i+1, err)
 		}
 		if err := filepath.WalkDir(cache, closedToOthers); err != nil {
 			return err

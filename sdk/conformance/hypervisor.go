@@ -282,15 +282,19 @@ func hypervisorOptional(ctx context.Context, env *Env) error {
 	c := hypervisors(env)
 	info := env.Process.Info()
 	_, snapshot := c.Snapshot(ctx, "r", "vm", env.Dir, nil)
+	cache := filepath.Join(env.Dir, "cache")
+	_, verified := c.VerifyTemplate(ctx, cache, "no-such-template")
 	for feature, err := range map[string]error{
 		hypervisor.FeaturePause:    c.Pause(ctx, "vm"),
 		hypervisor.FeatureHotplug:  c.DetachDevice(ctx, "r", "vm", "d"),
 		hypervisor.FeatureResize:   c.Resize(ctx, "vm", 1, 0),
 		hypervisor.FeatureSnapshot: snapshot,
-		hypervisor.FeatureTemplate: c.RemoveTemplate(ctx, filepath.Join(env.Dir, "cache"), "no-such-template"),
+		hypervisor.FeatureTemplate: c.RemoveTemplate(ctx, cache, "no-such-template"),
+		"template, verified":       verified,
 	} {
+		name, _, _ := strings.Cut(feature, ",")
 		want := fault.Unsupported
-		if info.Offers(hypervisor.CapabilityFeature, feature) {
+		if info.Offers(hypervisor.CapabilityFeature, name) {
 			want = fault.NotFound // offered, and there is no such VM
 		}
 		if err := wantReason(feature, err, want); err != nil {

@@ -199,3 +199,15 @@ func (c *Client) RemoveTemplate(ctx context.Context, cacheDir, id string) error 
 	_, err := c.rpc.RemoveTemplate(ctx, &hypervisorv1.RemoveTemplateRequest{CacheDir: cacheDir, Id: id})
 	return err
 }
+
+// VerifyTemplate implements Templater.
+func (c *Client) VerifyTemplate(ctx context.Context, cacheDir, id string) (VerifiedTemplate, error) {
+	if err := c.need("verify template", FeatureTemplate); err != nil {
+		return VerifiedTemplate{}, err
+	}
+	r, err := c.rpc.VerifyTemplate(ctx, &hypervisorv1.VerifyTemplateRequest{CacheDir: cacheDir, Id: id})
+	if err != nil {
+		return VerifiedTemplate{}, err
+	}
+	return verifiedFromProto(r), nil
+}

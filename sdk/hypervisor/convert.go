@@ -164,6 +164,14 @@ func templateToProto(t Template) *hypervisorv1.Template {
 		Damaged: t.Damaged}
 }
 
+func verifiedToProto(v VerifiedTemplate) *hypervisorv1.VerifyTemplateResponse {
+	return &hypervisorv1.VerifyTemplateResponse{Damage: v.Damage, Compared: v.Compared}
+}
+
+func verifiedFromProto(v *hypervisorv1.VerifyTemplateResponse) VerifiedTemplate {
+	return VerifiedTemplate{Damage: v.GetDamage(), Compared: v.GetCompared()}
+}
+
 var templateID = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,64}$`)
 
 // templateFromProto checks what a plugin answered: ids are printed as they are.

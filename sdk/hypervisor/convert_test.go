@@ -20,6 +20,7 @@ func TestConversionsKeepEveryField(t *testing.T) {
 	filltest.RoundTrip(t, "spec", values, oneOf, func(s Spec) Spec { return specFromProto(specToProto(s)) })
 	filltest.RoundTrip(t, "device", values, oneOf, func(d Device) Device { return deviceFromProto(deviceToProto(d)) })
 	filltest.RoundTrip(t, "template", values, oneOf, func(t Template) Template { return templateFromProto(convert.Answer(), templateToProto(t)) })
+	filltest.RoundTrip(t, "verified template", values, oneOf, func(v VerifiedTemplate) VerifiedTemplate { return verifiedFromProto(verifiedToProto(v)) })
 	filltest.RoundTrip(t, "VM", values, oneOf, func(v VM) VM { return vmFromProto(convert.Answer(), vmToProto(v), "") })
 }
 

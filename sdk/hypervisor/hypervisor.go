@@ -49,6 +49,13 @@ type Snapshotter interface {
 type Templater interface {
 	Templates(ctx context.Context, cacheDir string) ([]Template, error)
 	RemoveTemplate(ctx context.Context, cacheDir, id string) error
+	VerifyTemplate(ctx context.Context, cacheDir, id string) (VerifiedTemplate, error)
+}
+
+// VerifiedTemplate is what reading all of a template has shown.
+type VerifiedTemplate struct {
+	Damage   string // what is wrong, for people, and why the template was removed; empty if nothing is
+	Compared bool   // with a digest that was there before; otherwise one was taken
 }
 
 // Template is a booted VM that others are copied from.

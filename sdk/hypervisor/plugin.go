@@ -195,3 +195,15 @@ func (s *server) RemoveTemplate(ctx context.Context, r *hypervisorv1.RemoveTempl
 	}
 	return &hypervisorv1.RemoveTemplateResponse{}, nil
 }
+
+func (s *server) VerifyTemplate(ctx context.Context, r *hypervisorv1.VerifyTemplateRequest) (*hypervisorv1.VerifyTemplateResponse, error) {
+	templater, ok := s.impl.(Templater)
+	if !ok {
+		return nil, missing("verify template", FeatureTemplate)
+	}
+	verified, err := templater.VerifyTemplate(ctx, r.GetCacheDir(), r.GetId())
+	if err != nil {
+		return nil, err
+	}
+	return verifiedToProto(verified), nil
+}

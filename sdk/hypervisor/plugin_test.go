@@ -52,13 +52,14 @@ func TestOptionalCallsNeedTheCapabilityAndTheImplementation(t *testing.T) {
 		client := dial(t, &hypervisor.Fake{}, c.features...)
 		_, snapshot := client.Snapshot(t.Context(), "", "vm", "/tmp", nil)
 		_, templates := client.Templates(t.Context(), "/tmp")
+		_, verified := client.VerifyTemplate(t.Context(), "/tmp", "id")
 		_, restore := client.Restore(t.Context(), "", "/tmp", hypervisor.Spec{})
 		for feature, err := range map[string]error{
 			"feature pause":    errors.Join(client.Pause(t.Context(), "vm"), client.Resume(t.Context(), "vm")),
 			"feature hotplug":  errors.Join(client.AttachDevice(t.Context(), "", "vm", hypervisor.Device{}), client.DetachDevice(t.Context(), "", "vm", "d")),
 			"feature resize":   client.Resize(t.Context(), "vm", 1, 1),
 			"feature snapshot": errors.Join(snapshot, restore),
-			"feature template": errors.Join(templates, client.RemoveTemplate(t.Context(), "/tmp", "id")),
+			"feature template": errors.Join(templates, verified, client.RemoveTemplate(t.Context(), "/tmp", "id")),
 		} {
 			if !errors.Is(err, fault.Unsupported) || !strings.Contains(err.Error(), feature) {
 				t.Errorf("%s: %s: %v", c.name, feature, err)
@@ -130,6 +131,17 @@ func (t *templater) Templates(context.Context, string) ([]hypervisor.Template, e
 	return t.list, nil
 }
 func (t *templater) RemoveTemplate(context.Context, string, string) error { return nil }
+
+func (t *templater) VerifyTemplate(_ context.Context, cacheDir, id string) (hypervisor.VerifiedTemplate, error) {
+	return hypervisor.VerifiedTemplate{Damage: cacheDir + " " + id, Compared: true}, nil
+}
+
+func TestAVerificationReachesThePluginAndComesBack(t *testing.T) {
+	c := dial(t, &templater{}, hypervisor.FeatureTemplate)
+	if v, err := c.VerifyTemplate(t.Context(), "/cache", "id"); err != nil || v != (hypervisor.VerifiedTemplate{Damage: "/cache id", Compared: true}) {
+		t.Errorf("verify gave %+v, %v", v, err)
+	}
+}
 
 func TestTemplatesOfAPluginAreNotTrusted(t *testing.T) {
 	for name, answer := range map[string]hypervisor.Template{

@@ -2,6 +2,9 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -93,4 +96,53 @@ func TestE2ETemplatesAreListedRemovedAndMadeAnew(t *testing.T) {
 	if all := list(); len(all) != 1 {
 		t.Errorf("after the next run there are %v", all)
 	}
+}
+
+func TestE2EATemplateIsMadeAheadVerifiedAndRemovedOnceDamaged(t *testing.T) {
+	p := alone(t)
+	id := strings.TrimSpace(p.must("system", "template", "warm"))
+	if list := p.must("system", "template", "ls", "-q"); id == "" || list != id+"\n" {
+		t.Fatalf("warm made %q; there are %q", id, list)
+	}
+	if containers := p.must("ls", "-aq"); containers != "" {
+		t.Errorf("warm left containers: %s", containers)
+	}
+	if again := strings.TrimSpace(p.must("system", "template", "warm")); again != id {
+		t.Errorf("a second warm gave %q after %q", again, id)
+	}
+	cloned := func() bool {
+		t.Helper()
+		name := p.name()
+		p.must("run", "--name", name, p.desk.busybox, "true")
+		defer p.must("rm", name)
+		return strings.Contains(p.must("inspect", name), `"cloned": true`)
+	}
+	if !cloned() {
+		t.Error("the first container was not cloned")
+	}
+	if list := p.must("system", "template", "ls", "-q"); list != id+"\n" {
+		t.Errorf("the first container had a template of its own: %q, besides %q", list, id)
+	}
+	if said := p.must("system", "template", "verify"); !strings.Contains(said, id) || !strings.Contains(said, "as it was") {
+		t.Errorf("verify says %q", said)
+	}
+	memory := filepath.Join(p.root, "cache", "qemu-hypervisor", "templates", id, "memory")
+	file, err := os.OpenFile(memory, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = file.WriteAt([]byte("damage"), 1<<20)
+	if err := errors.Join(err, file.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if r := p.vzctl("system", "template", "verify"); r.code != 1 || !strings.Contains(r.stdout, "damaged and removed") {
+		t.Errorf("verify of a damaged one: exit code %d, %s%s", r.code, r.stdout, r.stderr)
+	}
+	if list := p.must("system", "template", "ls", "-q"); list != "" {
+		t.Errorf("left are %q", list)
+	}
+	if !cloned() {
+		t.Error("no template was made anew")
+	}
+	p.must("system", "template", "verify")
 }

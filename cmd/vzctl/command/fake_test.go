@@ -35,6 +35,7 @@ type fake struct {
 	checks        []engine.Check
 	plugins       []engine.PluginView
 	templates     []hypervisor.Template
+	verified      []engine.VerifiedTemplate
 	timeline      []engine.Phase
 	terminal      bool
 	logOptions    engine.LogOptions
@@ -162,6 +163,15 @@ func (f *fake) ListTemplates(context.Context) ([]hypervisor.Template, error) { r
 func (f *fake) RemoveTemplate(_ context.Context, id string) error {
 	f.note("remove template %s", id)
 	return nil
+}
+
+func (f *fake) VerifyTemplates(context.Context) ([]engine.VerifiedTemplate, error) {
+	return f.verified, nil
+}
+
+func (f *fake) WarmTemplate(_ context.Context, request engine.CreateRequest, _ progress.Func) (hypervisor.Template, error) {
+	f.createRequest = request
+	return hypervisor.Template{ID: "0123456789abcdef"}, nil
 }
 
 func (f *fake) ListNetworks(context.Context) ([]engine.NetworkView, error) { return nil, nil }

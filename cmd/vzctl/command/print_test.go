@@ -55,6 +55,11 @@ func full() *fake {
 			{ID: "ffffffffffffffffffffffffffffffff", SizeBytes: 1 << 20, Made: *at(50 * time.Hour), Used: *at(50 * time.Hour), Damaged: true},
 			{ID: "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee", Description: "old", SizeBytes: 1 << 20, Made: *at(1000 * time.Hour), Used: *at(999 * time.Hour)},
 		},
+		verified: []engine.VerifiedTemplate{
+			{Template: hypervisor.Template{ID: "0123456789abcdef0123456789abcdef", Description: "amd64 by tcg, 1 CPUs, 576 MiB"}, VerifiedTemplate: hypervisor.VerifiedTemplate{Compared: true}},
+			{Template: hypervisor.Template{ID: "ffffffffffffffffffffffffffffffff", Description: "bad"}, VerifiedTemplate: hypervisor.VerifiedTemplate{Compared: true, Damage: "its content\x1b[2J is not what it was"}},
+			{Template: hypervisor.Template{ID: "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee", Description: "new"}},
+		},
 		containers: []engine.Container{
 			{ID: "aaaaaaaaaaaaaaaaaaaa", Name: "old", Image: "busybox:1", State: "stopped", ExitCode: &code, Reason: "oom", Created: *at(50 * time.Hour), Args: []string{"sh"}},
 			{ID: "bbbbbbbbbbbbbbbbbbbb", Name: "web", Image: "web", State: "running", PID: 42, Created: *at(3 * time.Minute),
@@ -143,6 +148,9 @@ func TestWhatIsPrinted(t *testing.T) {
 		{"system template rm 0123456789abcdef0123456789abcdef", 0},
 		{"system template prune", 0},
 		{"system template prune --unused-for 10s", 0},
+		{"system template warm --cpus 2 -m 1g --network none", 0},
+		{"system template verify", 1},
+		{"system template verify --format json", 1},
 		{"doctor", 1},
 		{"doctor --format json", 1},
 	} {
@@ -161,7 +169,7 @@ func TestWhatIsPrinted(t *testing.T) {
 }
 
 func TestAnEmptyListIsAnArray(t *testing.T) {
-	for _, line := range []string{"ls --format json", "image ls --format json", "network ls --format json", "plugin ls --format json", "doctor --format json", "system template ls --format json"} {
+	for _, line := range []string{"ls --format json", "image ls --format json", "network ls --format json", "plugin ls --format json", "doctor --format json", "system template ls --format json", "system template verify --format json"} {
 		d := newDesk(&fake{})
 		code := d.run(t, strings.Fields(line)...)
 		d.wants(t, code, 0, "[]\n", "")

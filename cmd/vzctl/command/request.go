@@ -25,21 +25,49 @@ func createFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "rm", Usage: "remove the container when it has stopped"},
 		envFlag(), envFileFlag(), workdirFlag(), userFlag(),
 		&cli.StringFlag{Name: "entrypoint", Usage: "`PROGRAM` instead of the image's entry point; empty for none"},
-		&cli.StringFlag{Name: "cpus", Usage: "`NUMBER` of virtual CPUs"},
-		&cli.StringFlag{Name: "memory", Aliases: []string{"m"}, Usage: "`SIZE` of the VM's memory, like 512m or 1g"},
+		cpusFlag(), memoryFlag(),
 		&cli.StringFlag{Name: "hostname", Usage: "`NAME` the container has for itself"},
 		platformFlag(),
 		&cli.StringFlag{Name: "pull", Value: string(engine.PullMissing), Usage: "`WHEN` to fetch the image: missing, always or never"},
-		&cli.StringFlag{Name: "network", Aliases: []string{"net"}, Usage: "`NAME` of a network, or none"},
-		&cli.StringFlag{Name: "kernel", Usage: "`NAME|PATH` of the guest's kernel"},
+		networkFlag(), kernelFlag(),
 		&cli.BoolFlag{Name: "read-only", Usage: "the root file system cannot be written"},
 		&cli.StringSliceFlag{Name: "label", Aliases: []string{"l"}, Usage: "`KEY=VALUE` kept with the container; may be repeated"},
 		&cli.StringFlag{Name: "cidfile", Usage: "write the id to `FILE`, which must not exist"},
-		&cli.StringFlag{Name: "hypervisor", Usage: "`NAME|PATH` of the plugin that runs the VM"},
-		&cli.StringSliceFlag{Name: "hypervisor-opt", Usage: "`KEY=VALUE` for the hypervisor plugin, like accelerator=tcg; may be repeated"},
+		hypervisorFlag(), hypervisorOptFlag(),
 		imageSourceFlag(),
-		&cli.StringSliceFlag{Name: "plugin", Usage: "`KIND=NAME|PATH` of any other plugin; may be repeated"},
+		pluginFlag(),
 	}
+}
+
+// shapeFlags are those that decide what the VM of a container looks like.
+func shapeFlags() []cli.Flag {
+	return []cli.Flag{cpusFlag(), memoryFlag(), platformFlag(), networkFlag(), kernelFlag(), hypervisorFlag(), hypervisorOptFlag(), pluginFlag()}
+}
+
+func cpusFlag() cli.Flag { return &cli.StringFlag{Name: "cpus", Usage: "`NUMBER` of virtual CPUs"} }
+
+func memoryFlag() cli.Flag {
+	return &cli.StringFlag{Name: "memory", Aliases: []string{"m"}, Usage: "`SIZE` of the VM's memory, like 512m or 1g"}
+}
+
+func networkFlag() cli.Flag {
+	return &cli.StringFlag{Name: "network", Aliases: []string{"net"}, Usage: "`NAME` of a network, or none"}
+}
+
+func kernelFlag() cli.Flag {
+	return &cli.StringFlag{Name: "kernel", Usage: "`NAME|PATH` of the guest's kernel"}
+}
+
+func hypervisorFlag() cli.Flag {
+	return &cli.StringFlag{Name: "hypervisor", Usage: "`NAME|PATH` of the plugin that runs the VM"}
+}
+
+func hypervisorOptFlag() cli.Flag {
+	return &cli.StringSliceFlag{Name: "hypervisor-opt", Usage: "`KEY=VALUE` for the hypervisor plugin, like accelerator=tcg; may be repeated"}
+}
+
+func pluginFlag() cli.Flag {
+	return &cli.StringSliceFlag{Name: "plugin", Usage: "`KIND=NAME|PATH` of any other plugin; may be repeated"}
 }
 
 func envFlag() cli.Flag {
@@ -80,10 +108,7 @@ func (p *program) createRequest(c *cli.Context) (engine.CreateRequest, error) {
 		Hostname:   c.String("hostname"),
 		Terminal:   c.Bool("tty"),
 		StdinOpen:  c.Bool("interactive"),
-		Platform:   c.String("platform"),
 		Pull:       engine.PullPolicy(c.String("pull")),
-		Network:    c.String("network"),
-		Kernel:     c.String("kernel"),
 		ReadOnly:   c.Bool("read-only"),
 		AutoRemove: c.Bool("rm"),
 	}
@@ -103,20 +128,26 @@ func (p *program) createRequest(c *cli.Context) (engine.CreateRequest, error) {
 	if request.Env, err = p.environment(c); err != nil {
 		return request, err
 	}
-	if request.CPUs, err = parseCPUs(c.String("cpus")); err != nil {
-		return request, usage("--cpus %w", err)
-	}
-	if request.MemoryBytes, err = parseSize(c.String("memory")); err != nil {
-		return request, usage("--memory %w", err)
-	}
 	if request.Labels, err = keyValues("label", c.StringSlice("label"), true); err != nil {
 		return request, err
 	}
+	return request, readShape(c, &request)
+}
+
+// readShape reads shapeFlags.
+func readShape(c *cli.Context, request *engine.CreateRequest) (err error) {
+	request.Platform, request.Network, request.Kernel = c.String("platform"), c.String("network"), c.String("kernel")
+	if request.CPUs, err = parseCPUs(c.String("cpus")); err != nil {
+		return usage("--cpus %w", err)
+	}
+	if request.MemoryBytes, err = parseSize(c.String("memory")); err != nil {
+		return usage("--memory %w", err)
+	}
 	if request.HypervisorOptions, err = keyValues("hypervisor-opt", c.StringSlice("hypervisor-opt"), false); err != nil {
-		return request, err
+		return err
 	}
 	request.Plugins, err = chosenPlugins(c)
-	return request, err
+	return err
 }
 
 func chosenPlugins(c *cli.Context) (map[sdk.Kind]string, error) {

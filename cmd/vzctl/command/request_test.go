@@ -172,3 +172,18 @@ func FuzzSizes(f *testing.F) {
 		}
 	})
 }
+
+func TestWarmTakesTheShapeOfItsContainers(t *testing.T) {
+	f := &fake{}
+	d := newDesk(f)
+	code := d.run(t, "system", "template", "warm", "--cpus", "2", "-m", "1g", "--network", "none", "--kernel", "k", "--hypervisor", "hv", "--hypervisor-opt", "accelerator=tcg")
+	d.wants(t, code, 0, "0123456789abcdef\n", "")
+	r := f.createRequest
+	if r.CPUs != 2 || r.MemoryBytes != 1<<30 || r.Network != "none" || r.Kernel != "k" || r.Plugins[sdk.Hypervisor] != "hv" || r.HypervisorOptions["accelerator"] != "tcg" || r.Image != "" {
+		t.Errorf("asked for %+v", r)
+	}
+	code = newDesk(f).run(t, "system", "template", "warm", "busybox")
+	if code != 125 {
+		t.Errorf("with an image: exit code %d", code)
+	}
+}

@@ -6,6 +6,6 @@ func newTemplate(p *program) *cli.Command {
 	return &cli.Command{
 		Name:        "template",
 		Usage:       "booted VMs that others are copied from",
-		Subcommands: []*cli.Command{newTemplateLs(p), newTemplateRm(p), newTemplatePrune(p)},
+		Subcommands: []*cli.Command{newTemplateLs(p), newTemplateRm(p), newTemplatePrune(p), newTemplateWarm(p), newTemplateVerify(p)},
 	}
 }

@@ -228,6 +228,26 @@ func (m *Manager) RemoveTemplate(_ context.Context, cacheDir, id string) error {
 	return nil
 }
 
+// VerifyTemplate implements hypervisor.Templater.
+func (m *Manager) VerifyTemplate(ctx context.Context, cacheDir, id string) (hypervisor.VerifiedTemplate, error) {
+	if err := checkCache("verify template", cacheDir); err != nil {
+		return hypervisor.VerifiedTemplate{}, err
+	}
+	found, err := templatesOf(cacheDir).Verify(ctx, id)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return hypervisor.VerifiedTemplate{}, &fault.Error{Reason: fault.NotFound, Op: "verify template", Subject: id}
+	case err != nil:
+		return hypervisor.VerifiedTemplate{}, &fault.Error{Reason: fault.Unavailable, Op: "verify template", Subject: id, Cause: err}
+	}
+	verified := hypervisor.VerifiedTemplate{Compared: found.Compared}
+	if found.Damage != nil {
+		verified.Damage = found.Damage.Error()
+		m.log.Warn("a template was damaged, and is removed", "template", id, "error", found.Damage)
+	}
+	return verified, nil
+}
+
 func checkCache(op, dir string) error {
 	if filepath.IsAbs(dir) {
 		return nil

@@ -459,6 +459,112 @@ func (*RemoveTemplateResponse) Descriptor() ([]byte, []int) {
 	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{4}
 }
 
+type VerifyTemplateRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	CacheDir      string                 `protobuf:"bytes,1,opt,name=cache_dir,json=cacheDir,proto3" json:"cache_dir,omitempty"`
+	Id            string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyTemplateRequest) Reset() {
+	*x = VerifyTemplateRequest{}
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyTemplateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyTemplateRequest) ProtoMessage() {}
+
+func (x *VerifyTemplateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyTemplateRequest.ProtoReflect.Descriptor instead.
+func (*VerifyTemplateRequest) Descriptor() ([]byte, []int) {
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *VerifyTemplateRequest) GetCacheDir() string {
+	if x != nil {
+		return x.CacheDir
+	}
+	return ""
+}
+
+func (x *VerifyTemplateRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type VerifyTemplateResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty: nothing is wrong. Otherwise what is, for people; the template is gone.
+	Damage string `protobuf:"bytes,1,opt,name=damage,proto3" json:"damage,omitempty"`
+	// There was a digest to compare with.
+	Compared      bool `protobuf:"varint,2,opt,name=compared,proto3" json:"compared,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyTemplateResponse) Reset() {
+	*x = VerifyTemplateResponse{}
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyTemplateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyTemplateResponse) ProtoMessage() {}
+
+func (x *VerifyTemplateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyTemplateResponse.ProtoReflect.Descriptor instead.
+func (*VerifyTemplateResponse) Descriptor() ([]byte, []int) {
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *VerifyTemplateResponse) GetDamage() string {
+	if x != nil {
+		return x.Damage
+	}
+	return ""
+}
+
+func (x *VerifyTemplateResponse) GetCompared() bool {
+	if x != nil {
+		return x.Compared
+	}
+	return false
+}
+
 type Spec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Chosen by the caller: 1 to 64 of [a-zA-Z0-9_.-], unique in this plugin process.
@@ -492,7 +598,7 @@ type Spec struct {
 
 func (x *Spec) Reset() {
 	*x = Spec{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[5]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -504,7 +610,7 @@ func (x *Spec) String() string {
 func (*Spec) ProtoMessage() {}
 
 func (x *Spec) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[5]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -517,7 +623,7 @@ func (x *Spec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Spec.ProtoReflect.Descriptor instead.
 func (*Spec) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{5}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Spec) GetId() string {
@@ -645,7 +751,7 @@ type Kernel struct {
 
 func (x *Kernel) Reset() {
 	*x = Kernel{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[6]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -657,7 +763,7 @@ func (x *Kernel) String() string {
 func (*Kernel) ProtoMessage() {}
 
 func (x *Kernel) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[6]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -670,7 +776,7 @@ func (x *Kernel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kernel.ProtoReflect.Descriptor instead.
 func (*Kernel) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{6}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Kernel) GetPath() string {
@@ -713,7 +819,7 @@ type Disk struct {
 
 func (x *Disk) Reset() {
 	*x = Disk{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[7]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -725,7 +831,7 @@ func (x *Disk) String() string {
 func (*Disk) ProtoMessage() {}
 
 func (x *Disk) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[7]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -738,7 +844,7 @@ func (x *Disk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Disk.ProtoReflect.Descriptor instead.
 func (*Disk) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{7}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Disk) GetSerial() string {
@@ -837,7 +943,7 @@ type FileBackend struct {
 
 func (x *FileBackend) Reset() {
 	*x = FileBackend{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[8]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -849,7 +955,7 @@ func (x *FileBackend) String() string {
 func (*FileBackend) ProtoMessage() {}
 
 func (x *FileBackend) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[8]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -862,7 +968,7 @@ func (x *FileBackend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileBackend.ProtoReflect.Descriptor instead.
 func (*FileBackend) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{8}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *FileBackend) GetPath() string {
@@ -888,7 +994,7 @@ type BlockBackend struct {
 
 func (x *BlockBackend) Reset() {
 	*x = BlockBackend{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[9]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -900,7 +1006,7 @@ func (x *BlockBackend) String() string {
 func (*BlockBackend) ProtoMessage() {}
 
 func (x *BlockBackend) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[9]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -913,7 +1019,7 @@ func (x *BlockBackend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockBackend.ProtoReflect.Descriptor instead.
 func (*BlockBackend) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{9}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *BlockBackend) GetPath() string {
@@ -934,7 +1040,7 @@ type NbdBackend struct {
 
 func (x *NbdBackend) Reset() {
 	*x = NbdBackend{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[10]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -946,7 +1052,7 @@ func (x *NbdBackend) String() string {
 func (*NbdBackend) ProtoMessage() {}
 
 func (x *NbdBackend) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[10]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -959,7 +1065,7 @@ func (x *NbdBackend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NbdBackend.ProtoReflect.Descriptor instead.
 func (*NbdBackend) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{10}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *NbdBackend) GetUrl() string {
@@ -985,7 +1091,7 @@ type VhostUserBackend struct {
 
 func (x *VhostUserBackend) Reset() {
 	*x = VhostUserBackend{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[11]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -997,7 +1103,7 @@ func (x *VhostUserBackend) String() string {
 func (*VhostUserBackend) ProtoMessage() {}
 
 func (x *VhostUserBackend) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[11]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1010,7 +1116,7 @@ func (x *VhostUserBackend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VhostUserBackend.ProtoReflect.Descriptor instead.
 func (*VhostUserBackend) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{11}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *VhostUserBackend) GetSocketPath() string {
@@ -1034,7 +1140,7 @@ type Share struct {
 
 func (x *Share) Reset() {
 	*x = Share{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[12]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1046,7 +1152,7 @@ func (x *Share) String() string {
 func (*Share) ProtoMessage() {}
 
 func (x *Share) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[12]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1059,7 +1165,7 @@ func (x *Share) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Share.ProtoReflect.Descriptor instead.
 func (*Share) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{12}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Share) GetTag() string {
@@ -1105,7 +1211,7 @@ type Nic struct {
 
 func (x *Nic) Reset() {
 	*x = Nic{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[13]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1117,7 +1223,7 @@ func (x *Nic) String() string {
 func (*Nic) ProtoMessage() {}
 
 func (x *Nic) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[13]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1130,7 +1236,7 @@ func (x *Nic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Nic.ProtoReflect.Descriptor instead.
 func (*Nic) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{13}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Nic) GetId() string {
@@ -1182,7 +1288,7 @@ type VM struct {
 
 func (x *VM) Reset() {
 	*x = VM{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[14]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1194,7 +1300,7 @@ func (x *VM) String() string {
 func (*VM) ProtoMessage() {}
 
 func (x *VM) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[14]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1207,7 +1313,7 @@ func (x *VM) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VM.ProtoReflect.Descriptor instead.
 func (*VM) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{14}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *VM) GetId() string {
@@ -1271,7 +1377,7 @@ type Exit struct {
 
 func (x *Exit) Reset() {
 	*x = Exit{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[15]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1283,7 +1389,7 @@ func (x *Exit) String() string {
 func (*Exit) ProtoMessage() {}
 
 func (x *Exit) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[15]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1296,7 +1402,7 @@ func (x *Exit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exit.ProtoReflect.Descriptor instead.
 func (*Exit) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{15}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Exit) GetReason() ExitReason {
@@ -1330,7 +1436,7 @@ type CreateRequest struct {
 
 func (x *CreateRequest) Reset() {
 	*x = CreateRequest{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[16]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1342,7 +1448,7 @@ func (x *CreateRequest) String() string {
 func (*CreateRequest) ProtoMessage() {}
 
 func (x *CreateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[16]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1355,7 +1461,7 @@ func (x *CreateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRequest.ProtoReflect.Descriptor instead.
 func (*CreateRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{16}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CreateRequest) GetRequestId() string {
@@ -1381,7 +1487,7 @@ type CreateResponse struct {
 
 func (x *CreateResponse) Reset() {
 	*x = CreateResponse{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[17]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1393,7 +1499,7 @@ func (x *CreateResponse) String() string {
 func (*CreateResponse) ProtoMessage() {}
 
 func (x *CreateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[17]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1406,7 +1512,7 @@ func (x *CreateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateResponse.ProtoReflect.Descriptor instead.
 func (*CreateResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{17}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CreateResponse) GetVm() *VM {
@@ -1425,7 +1531,7 @@ type StartRequest struct {
 
 func (x *StartRequest) Reset() {
 	*x = StartRequest{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[18]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1437,7 +1543,7 @@ func (x *StartRequest) String() string {
 func (*StartRequest) ProtoMessage() {}
 
 func (x *StartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[18]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1450,7 +1556,7 @@ func (x *StartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRequest.ProtoReflect.Descriptor instead.
 func (*StartRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{18}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *StartRequest) GetId() string {
@@ -1469,7 +1575,7 @@ type StartResponse struct {
 
 func (x *StartResponse) Reset() {
 	*x = StartResponse{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[19]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1481,7 +1587,7 @@ func (x *StartResponse) String() string {
 func (*StartResponse) ProtoMessage() {}
 
 func (x *StartResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[19]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1494,7 +1600,7 @@ func (x *StartResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartResponse.ProtoReflect.Descriptor instead.
 func (*StartResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{19}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *StartResponse) GetVm() *VM {
@@ -1514,7 +1620,7 @@ type StopRequest struct {
 
 func (x *StopRequest) Reset() {
 	*x = StopRequest{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[20]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1526,7 +1632,7 @@ func (x *StopRequest) String() string {
 func (*StopRequest) ProtoMessage() {}
 
 func (x *StopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[20]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1539,7 +1645,7 @@ func (x *StopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopRequest.ProtoReflect.Descriptor instead.
 func (*StopRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{20}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *StopRequest) GetId() string {
@@ -1565,7 +1671,7 @@ type StopResponse struct {
 
 func (x *StopResponse) Reset() {
 	*x = StopResponse{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[21]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1577,7 +1683,7 @@ func (x *StopResponse) String() string {
 func (*StopResponse) ProtoMessage() {}
 
 func (x *StopResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[21]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1590,7 +1696,7 @@ func (x *StopResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopResponse.ProtoReflect.Descriptor instead.
 func (*StopResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{21}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *StopResponse) GetVm() *VM {
@@ -1609,7 +1715,7 @@ type PauseRequest struct {
 
 func (x *PauseRequest) Reset() {
 	*x = PauseRequest{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[22]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1621,7 +1727,7 @@ func (x *PauseRequest) String() string {
 func (*PauseRequest) ProtoMessage() {}
 
 func (x *PauseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[22]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1634,7 +1740,7 @@ func (x *PauseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseRequest.ProtoReflect.Descriptor instead.
 func (*PauseRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{22}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PauseRequest) GetId() string {
@@ -1652,7 +1758,7 @@ type PauseResponse struct {
 
 func (x *PauseResponse) Reset() {
 	*x = PauseResponse{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[23]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1664,7 +1770,7 @@ func (x *PauseResponse) String() string {
 func (*PauseResponse) ProtoMessage() {}
 
 func (x *PauseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[23]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1677,7 +1783,7 @@ func (x *PauseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseResponse.ProtoReflect.Descriptor instead.
 func (*PauseResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{23}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{25}
 }
 
 type ResumeRequest struct {
@@ -1689,7 +1795,7 @@ type ResumeRequest struct {
 
 func (x *ResumeRequest) Reset() {
 	*x = ResumeRequest{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[24]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1701,7 +1807,7 @@ func (x *ResumeRequest) String() string {
 func (*ResumeRequest) ProtoMessage() {}
 
 func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[24]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1714,7 +1820,7 @@ func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRequest.ProtoReflect.Descriptor instead.
 func (*ResumeRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{24}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ResumeRequest) GetId() string {
@@ -1732,7 +1838,7 @@ type ResumeResponse struct {
 
 func (x *ResumeResponse) Reset() {
 	*x = ResumeResponse{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[25]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1744,7 +1850,7 @@ func (x *ResumeResponse) String() string {
 func (*ResumeResponse) ProtoMessage() {}
 
 func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[25]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1757,7 +1863,7 @@ func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeResponse.ProtoReflect.Descriptor instead.
 func (*ResumeResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{25}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{27}
 }
 
 type DeleteRequest struct {
@@ -1770,7 +1876,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[26]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1782,7 +1888,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[26]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1795,7 +1901,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{26}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DeleteRequest) GetRequestId() string {
@@ -1820,7 +1926,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[27]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1832,7 +1938,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[27]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1845,7 +1951,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{27}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{29}
 }
 
 type GetRequest struct {
@@ -1857,7 +1963,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[28]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1869,7 +1975,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[28]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1882,7 +1988,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{28}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GetRequest) GetId() string {
@@ -1901,7 +2007,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[29]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1913,7 +2019,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[29]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1926,7 +2032,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{29}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GetResponse) GetVm() *VM {
@@ -1944,7 +2050,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[30]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1956,7 +2062,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[30]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1969,7 +2075,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{30}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{32}
 }
 
 type ListResponse struct {
@@ -1981,7 +2087,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[31]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1993,7 +2099,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[31]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2006,7 +2112,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{31}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ListResponse) GetVms() []*VM {
@@ -2025,7 +2131,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[32]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2037,7 +2143,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[32]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2050,7 +2156,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{32}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *WatchRequest) GetId() string {
@@ -2069,7 +2175,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[33]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2081,7 +2187,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[33]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2094,7 +2200,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{33}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *WatchResponse) GetVm() *VM {
@@ -2120,7 +2226,7 @@ type Device struct {
 
 func (x *Device) Reset() {
 	*x = Device{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[34]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2132,7 +2238,7 @@ func (x *Device) String() string {
 func (*Device) ProtoMessage() {}
 
 func (x *Device) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[34]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2145,7 +2251,7 @@ func (x *Device) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Device.ProtoReflect.Descriptor instead.
 func (*Device) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{34}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Device) GetId() string {
@@ -2222,7 +2328,7 @@ type AttachDeviceRequest struct {
 
 func (x *AttachDeviceRequest) Reset() {
 	*x = AttachDeviceRequest{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[35]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2234,7 +2340,7 @@ func (x *AttachDeviceRequest) String() string {
 func (*AttachDeviceRequest) ProtoMessage() {}
 
 func (x *AttachDeviceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[35]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2247,7 +2353,7 @@ func (x *AttachDeviceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachDeviceRequest.ProtoReflect.Descriptor instead.
 func (*AttachDeviceRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{35}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *AttachDeviceRequest) GetRequestId() string {
@@ -2279,7 +2385,7 @@ type AttachDeviceResponse struct {
 
 func (x *AttachDeviceResponse) Reset() {
 	*x = AttachDeviceResponse{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[36]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2291,7 +2397,7 @@ func (x *AttachDeviceResponse) String() string {
 func (*AttachDeviceResponse) ProtoMessage() {}
 
 func (x *AttachDeviceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[36]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2304,7 +2410,7 @@ func (x *AttachDeviceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachDeviceResponse.ProtoReflect.Descriptor instead.
 func (*AttachDeviceResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{36}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{38}
 }
 
 type DetachDeviceRequest struct {
@@ -2318,7 +2424,7 @@ type DetachDeviceRequest struct {
 
 func (x *DetachDeviceRequest) Reset() {
 	*x = DetachDeviceRequest{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[37]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2330,7 +2436,7 @@ func (x *DetachDeviceRequest) String() string {
 func (*DetachDeviceRequest) ProtoMessage() {}
 
 func (x *DetachDeviceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[37]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2343,7 +2449,7 @@ func (x *DetachDeviceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DetachDeviceRequest.ProtoReflect.Descriptor instead.
 func (*DetachDeviceRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{37}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *DetachDeviceRequest) GetRequestId() string {
@@ -2375,7 +2481,7 @@ type DetachDeviceResponse struct {
 
 func (x *DetachDeviceResponse) Reset() {
 	*x = DetachDeviceResponse{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[38]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2387,7 +2493,7 @@ func (x *DetachDeviceResponse) String() string {
 func (*DetachDeviceResponse) ProtoMessage() {}
 
 func (x *DetachDeviceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[38]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2400,7 +2506,7 @@ func (x *DetachDeviceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DetachDeviceResponse.ProtoReflect.Descriptor instead.
 func (*DetachDeviceResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{38}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{40}
 }
 
 type ResizeRequest struct {
@@ -2415,7 +2521,7 @@ type ResizeRequest struct {
 
 func (x *ResizeRequest) Reset() {
 	*x = ResizeRequest{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[39]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2427,7 +2533,7 @@ func (x *ResizeRequest) String() string {
 func (*ResizeRequest) ProtoMessage() {}
 
 func (x *ResizeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[39]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2440,7 +2546,7 @@ func (x *ResizeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeRequest.ProtoReflect.Descriptor instead.
 func (*ResizeRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{39}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ResizeRequest) GetId() string {
@@ -2472,7 +2578,7 @@ type ResizeResponse struct {
 
 func (x *ResizeResponse) Reset() {
 	*x = ResizeResponse{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[40]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2484,7 +2590,7 @@ func (x *ResizeResponse) String() string {
 func (*ResizeResponse) ProtoMessage() {}
 
 func (x *ResizeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[40]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2497,7 +2603,7 @@ func (x *ResizeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeResponse.ProtoReflect.Descriptor instead.
 func (*ResizeResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{40}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{42}
 }
 
 type SnapshotRequest struct {
@@ -2511,7 +2617,7 @@ type SnapshotRequest struct {
 
 func (x *SnapshotRequest) Reset() {
 	*x = SnapshotRequest{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[41]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2523,7 +2629,7 @@ func (x *SnapshotRequest) String() string {
 func (*SnapshotRequest) ProtoMessage() {}
 
 func (x *SnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[41]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2536,7 +2642,7 @@ func (x *SnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRequest.ProtoReflect.Descriptor instead.
 func (*SnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{41}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *SnapshotRequest) GetRequestId() string {
@@ -2573,7 +2679,7 @@ type SnapshotResponse struct {
 
 func (x *SnapshotResponse) Reset() {
 	*x = SnapshotResponse{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[42]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2585,7 +2691,7 @@ func (x *SnapshotResponse) String() string {
 func (*SnapshotResponse) ProtoMessage() {}
 
 func (x *SnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[42]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2598,7 +2704,7 @@ func (x *SnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotResponse.ProtoReflect.Descriptor instead.
 func (*SnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{42}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *SnapshotResponse) GetOf() isSnapshotResponse_Of {
@@ -2651,7 +2757,7 @@ type SnapshotResult struct {
 
 func (x *SnapshotResult) Reset() {
 	*x = SnapshotResult{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[43]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2663,7 +2769,7 @@ func (x *SnapshotResult) String() string {
 func (*SnapshotResult) ProtoMessage() {}
 
 func (x *SnapshotResult) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[43]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2676,7 +2782,7 @@ func (x *SnapshotResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotResult.ProtoReflect.Descriptor instead.
 func (*SnapshotResult) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{43}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *SnapshotResult) GetSizeBytes() uint64 {
@@ -2698,7 +2804,7 @@ type RestoreRequest struct {
 
 func (x *RestoreRequest) Reset() {
 	*x = RestoreRequest{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[44]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2710,7 +2816,7 @@ func (x *RestoreRequest) String() string {
 func (*RestoreRequest) ProtoMessage() {}
 
 func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[44]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2723,7 +2829,7 @@ func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreRequest.ProtoReflect.Descriptor instead.
 func (*RestoreRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{44}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *RestoreRequest) GetRequestId() string {
@@ -2756,7 +2862,7 @@ type RestoreResponse struct {
 
 func (x *RestoreResponse) Reset() {
 	*x = RestoreResponse{}
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[45]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2768,7 +2874,7 @@ func (x *RestoreResponse) String() string {
 func (*RestoreResponse) ProtoMessage() {}
 
 func (x *RestoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[45]
+	mi := &file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2781,7 +2887,7 @@ func (x *RestoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreResponse.ProtoReflect.Descriptor instead.
 func (*RestoreResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{45}
+	return file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *RestoreResponse) GetVm() *VM {
@@ -2811,7 +2917,13 @@ const file_vzctl_hypervisor_v1_hypervisor_proto_rawDesc = "" +
 	"\x15RemoveTemplateRequest\x12\x1b\n" +
 	"\tcache_dir\x18\x01 \x01(\tR\bcacheDir\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\"\x18\n" +
-	"\x16RemoveTemplateResponse\"\x95\x05\n" +
+	"\x16RemoveTemplateResponse\"D\n" +
+	"\x15VerifyTemplateRequest\x12\x1b\n" +
+	"\tcache_dir\x18\x01 \x01(\tR\bcacheDir\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\"L\n" +
+	"\x16VerifyTemplateResponse\x12\x16\n" +
+	"\x06damage\x18\x01 \x01(\tR\x06damage\x12\x1a\n" +
+	"\bcompared\x18\x02 \x01(\bR\bcompared\"\x95\x05\n" +
 	"\x04Spec\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04arch\x18\x02 \x01(\tR\x04arch\x12\x12\n" +
@@ -2980,8 +3092,7 @@ const file_vzctl_hypervisor_v1_hypervisor_proto_rawDesc = "" +
 	"\bStopMode\x12\x19\n" +
 	"\x15STOP_MODE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eSTOP_MODE_KILL\x10\x01\x12\x19\n" +
-	"\x15STOP_MODE_AWAIT_GUEST\x10\x022\xfc\n" +
-	"\n" +
+	"\x15STOP_MODE_AWAIT_GUEST\x10\x022\xe7\v\n" +
 	"\n" +
 	"Hypervisor\x12Q\n" +
 	"\x06Create\x12\".vzctl.hypervisor.v1.CreateRequest\x1a#.vzctl.hypervisor.v1.CreateResponse\x12N\n" +
@@ -2999,7 +3110,8 @@ const file_vzctl_hypervisor_v1_hypervisor_proto_rawDesc = "" +
 	"\bSnapshot\x12$.vzctl.hypervisor.v1.SnapshotRequest\x1a%.vzctl.hypervisor.v1.SnapshotResponse0\x01\x12T\n" +
 	"\aRestore\x12#.vzctl.hypervisor.v1.RestoreRequest\x1a$.vzctl.hypervisor.v1.RestoreResponse\x12f\n" +
 	"\rListTemplates\x12).vzctl.hypervisor.v1.ListTemplatesRequest\x1a*.vzctl.hypervisor.v1.ListTemplatesResponse\x12i\n" +
-	"\x0eRemoveTemplate\x12*.vzctl.hypervisor.v1.RemoveTemplateRequest\x1a+.vzctl.hypervisor.v1.RemoveTemplateResponseBCZAgithub.com/vzctl/vzctl/sdk/proto/vzctl/hypervisor/v1;hypervisorv1b\x06proto3"
+	"\x0eRemoveTemplate\x12*.vzctl.hypervisor.v1.RemoveTemplateRequest\x1a+.vzctl.hypervisor.v1.RemoveTemplateResponse\x12i\n" +
+	"\x0eVerifyTemplate\x12*.vzctl.hypervisor.v1.VerifyTemplateRequest\x1a+.vzctl.hypervisor.v1.VerifyTemplateResponseBCZAgithub.com/vzctl/vzctl/sdk/proto/vzctl/hypervisor/v1;hypervisorv1b\x06proto3"
 
 var (
 	file_vzctl_hypervisor_v1_hypervisor_proto_rawDescOnce sync.Once
@@ -3014,7 +3126,7 @@ func file_vzctl_hypervisor_v1_hypervisor_proto_rawDescGZIP() []byte {
 }
 
 var file_vzctl_hypervisor_v1_hypervisor_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
 var file_vzctl_hypervisor_v1_hypervisor_proto_goTypes = []any{
 	(State)(0),                     // 0: vzctl.hypervisor.v1.State
 	(ExitReason)(0),                // 1: vzctl.hypervisor.v1.ExitReason
@@ -3024,120 +3136,124 @@ var file_vzctl_hypervisor_v1_hypervisor_proto_goTypes = []any{
 	(*ListTemplatesResponse)(nil),  // 5: vzctl.hypervisor.v1.ListTemplatesResponse
 	(*RemoveTemplateRequest)(nil),  // 6: vzctl.hypervisor.v1.RemoveTemplateRequest
 	(*RemoveTemplateResponse)(nil), // 7: vzctl.hypervisor.v1.RemoveTemplateResponse
-	(*Spec)(nil),                   // 8: vzctl.hypervisor.v1.Spec
-	(*Kernel)(nil),                 // 9: vzctl.hypervisor.v1.Kernel
-	(*Disk)(nil),                   // 10: vzctl.hypervisor.v1.Disk
-	(*FileBackend)(nil),            // 11: vzctl.hypervisor.v1.FileBackend
-	(*BlockBackend)(nil),           // 12: vzctl.hypervisor.v1.BlockBackend
-	(*NbdBackend)(nil),             // 13: vzctl.hypervisor.v1.NbdBackend
-	(*VhostUserBackend)(nil),       // 14: vzctl.hypervisor.v1.VhostUserBackend
-	(*Share)(nil),                  // 15: vzctl.hypervisor.v1.Share
-	(*Nic)(nil),                    // 16: vzctl.hypervisor.v1.Nic
-	(*VM)(nil),                     // 17: vzctl.hypervisor.v1.VM
-	(*Exit)(nil),                   // 18: vzctl.hypervisor.v1.Exit
-	(*CreateRequest)(nil),          // 19: vzctl.hypervisor.v1.CreateRequest
-	(*CreateResponse)(nil),         // 20: vzctl.hypervisor.v1.CreateResponse
-	(*StartRequest)(nil),           // 21: vzctl.hypervisor.v1.StartRequest
-	(*StartResponse)(nil),          // 22: vzctl.hypervisor.v1.StartResponse
-	(*StopRequest)(nil),            // 23: vzctl.hypervisor.v1.StopRequest
-	(*StopResponse)(nil),           // 24: vzctl.hypervisor.v1.StopResponse
-	(*PauseRequest)(nil),           // 25: vzctl.hypervisor.v1.PauseRequest
-	(*PauseResponse)(nil),          // 26: vzctl.hypervisor.v1.PauseResponse
-	(*ResumeRequest)(nil),          // 27: vzctl.hypervisor.v1.ResumeRequest
-	(*ResumeResponse)(nil),         // 28: vzctl.hypervisor.v1.ResumeResponse
-	(*DeleteRequest)(nil),          // 29: vzctl.hypervisor.v1.DeleteRequest
-	(*DeleteResponse)(nil),         // 30: vzctl.hypervisor.v1.DeleteResponse
-	(*GetRequest)(nil),             // 31: vzctl.hypervisor.v1.GetRequest
-	(*GetResponse)(nil),            // 32: vzctl.hypervisor.v1.GetResponse
-	(*ListRequest)(nil),            // 33: vzctl.hypervisor.v1.ListRequest
-	(*ListResponse)(nil),           // 34: vzctl.hypervisor.v1.ListResponse
-	(*WatchRequest)(nil),           // 35: vzctl.hypervisor.v1.WatchRequest
-	(*WatchResponse)(nil),          // 36: vzctl.hypervisor.v1.WatchResponse
-	(*Device)(nil),                 // 37: vzctl.hypervisor.v1.Device
-	(*AttachDeviceRequest)(nil),    // 38: vzctl.hypervisor.v1.AttachDeviceRequest
-	(*AttachDeviceResponse)(nil),   // 39: vzctl.hypervisor.v1.AttachDeviceResponse
-	(*DetachDeviceRequest)(nil),    // 40: vzctl.hypervisor.v1.DetachDeviceRequest
-	(*DetachDeviceResponse)(nil),   // 41: vzctl.hypervisor.v1.DetachDeviceResponse
-	(*ResizeRequest)(nil),          // 42: vzctl.hypervisor.v1.ResizeRequest
-	(*ResizeResponse)(nil),         // 43: vzctl.hypervisor.v1.ResizeResponse
-	(*SnapshotRequest)(nil),        // 44: vzctl.hypervisor.v1.SnapshotRequest
-	(*SnapshotResponse)(nil),       // 45: vzctl.hypervisor.v1.SnapshotResponse
-	(*SnapshotResult)(nil),         // 46: vzctl.hypervisor.v1.SnapshotResult
-	(*RestoreRequest)(nil),         // 47: vzctl.hypervisor.v1.RestoreRequest
-	(*RestoreResponse)(nil),        // 48: vzctl.hypervisor.v1.RestoreResponse
-	nil,                            // 49: vzctl.hypervisor.v1.Spec.OptionsEntry
-	(*timestamppb.Timestamp)(nil),  // 50: google.protobuf.Timestamp
-	(*v1.Link)(nil),                // 51: vzctl.network.v1.Link
-	(*v11.Progress)(nil),           // 52: vzctl.plugin.v1.Progress
+	(*VerifyTemplateRequest)(nil),  // 8: vzctl.hypervisor.v1.VerifyTemplateRequest
+	(*VerifyTemplateResponse)(nil), // 9: vzctl.hypervisor.v1.VerifyTemplateResponse
+	(*Spec)(nil),                   // 10: vzctl.hypervisor.v1.Spec
+	(*Kernel)(nil),                 // 11: vzctl.hypervisor.v1.Kernel
+	(*Disk)(nil),                   // 12: vzctl.hypervisor.v1.Disk
+	(*FileBackend)(nil),            // 13: vzctl.hypervisor.v1.FileBackend
+	(*BlockBackend)(nil),           // 14: vzctl.hypervisor.v1.BlockBackend
+	(*NbdBackend)(nil),             // 15: vzctl.hypervisor.v1.NbdBackend
+	(*VhostUserBackend)(nil),       // 16: vzctl.hypervisor.v1.VhostUserBackend
+	(*Share)(nil),                  // 17: vzctl.hypervisor.v1.Share
+	(*Nic)(nil),                    // 18: vzctl.hypervisor.v1.Nic
+	(*VM)(nil),                     // 19: vzctl.hypervisor.v1.VM
+	(*Exit)(nil),                   // 20: vzctl.hypervisor.v1.Exit
+	(*CreateRequest)(nil),          // 21: vzctl.hypervisor.v1.CreateRequest
+	(*CreateResponse)(nil),         // 22: vzctl.hypervisor.v1.CreateResponse
+	(*StartRequest)(nil),           // 23: vzctl.hypervisor.v1.StartRequest
+	(*StartResponse)(nil),          // 24: vzctl.hypervisor.v1.StartResponse
+	(*StopRequest)(nil),            // 25: vzctl.hypervisor.v1.StopRequest
+	(*StopResponse)(nil),           // 26: vzctl.hypervisor.v1.StopResponse
+	(*PauseRequest)(nil),           // 27: vzctl.hypervisor.v1.PauseRequest
+	(*PauseResponse)(nil),          // 28: vzctl.hypervisor.v1.PauseResponse
+	(*ResumeRequest)(nil),          // 29: vzctl.hypervisor.v1.ResumeRequest
+	(*ResumeResponse)(nil),         // 30: vzctl.hypervisor.v1.ResumeResponse
+	(*DeleteRequest)(nil),          // 31: vzctl.hypervisor.v1.DeleteRequest
+	(*DeleteResponse)(nil),         // 32: vzctl.hypervisor.v1.DeleteResponse
+	(*GetRequest)(nil),             // 33: vzctl.hypervisor.v1.GetRequest
+	(*GetResponse)(nil),            // 34: vzctl.hypervisor.v1.GetResponse
+	(*ListRequest)(nil),            // 35: vzctl.hypervisor.v1.ListRequest
+	(*ListResponse)(nil),           // 36: vzctl.hypervisor.v1.ListResponse
+	(*WatchRequest)(nil),           // 37: vzctl.hypervisor.v1.WatchRequest
+	(*WatchResponse)(nil),          // 38: vzctl.hypervisor.v1.WatchResponse
+	(*Device)(nil),                 // 39: vzctl.hypervisor.v1.Device
+	(*AttachDeviceRequest)(nil),    // 40: vzctl.hypervisor.v1.AttachDeviceRequest
+	(*AttachDeviceResponse)(nil),   // 41: vzctl.hypervisor.v1.AttachDeviceResponse
+	(*DetachDeviceRequest)(nil),    // 42: vzctl.hypervisor.v1.DetachDeviceRequest
+	(*DetachDeviceResponse)(nil),   // 43: vzctl.hypervisor.v1.DetachDeviceResponse
+	(*ResizeRequest)(nil),          // 44: vzctl.hypervisor.v1.ResizeRequest
+	(*ResizeResponse)(nil),         // 45: vzctl.hypervisor.v1.ResizeResponse
+	(*SnapshotRequest)(nil),        // 46: vzctl.hypervisor.v1.SnapshotRequest
+	(*SnapshotResponse)(nil),       // 47: vzctl.hypervisor.v1.SnapshotResponse
+	(*SnapshotResult)(nil),         // 48: vzctl.hypervisor.v1.SnapshotResult
+	(*RestoreRequest)(nil),         // 49: vzctl.hypervisor.v1.RestoreRequest
+	(*RestoreResponse)(nil),        // 50: vzctl.hypervisor.v1.RestoreResponse
+	nil,                            // 51: vzctl.hypervisor.v1.Spec.OptionsEntry
+	(*timestamppb.Timestamp)(nil),  // 52: google.protobuf.Timestamp
+	(*v1.Link)(nil),                // 53: vzctl.network.v1.Link
+	(*v11.Progress)(nil),           // 54: vzctl.plugin.v1.Progress
 }
 var file_vzctl_hypervisor_v1_hypervisor_proto_depIdxs = []int32{
-	50, // 0: vzctl.hypervisor.v1.Template.made:type_name -> google.protobuf.Timestamp
-	50, // 1: vzctl.hypervisor.v1.Template.used:type_name -> google.protobuf.Timestamp
+	52, // 0: vzctl.hypervisor.v1.Template.made:type_name -> google.protobuf.Timestamp
+	52, // 1: vzctl.hypervisor.v1.Template.used:type_name -> google.protobuf.Timestamp
 	3,  // 2: vzctl.hypervisor.v1.ListTemplatesResponse.templates:type_name -> vzctl.hypervisor.v1.Template
-	9,  // 3: vzctl.hypervisor.v1.Spec.kernel:type_name -> vzctl.hypervisor.v1.Kernel
-	10, // 4: vzctl.hypervisor.v1.Spec.disks:type_name -> vzctl.hypervisor.v1.Disk
-	15, // 5: vzctl.hypervisor.v1.Spec.shares:type_name -> vzctl.hypervisor.v1.Share
-	16, // 6: vzctl.hypervisor.v1.Spec.nics:type_name -> vzctl.hypervisor.v1.Nic
-	49, // 7: vzctl.hypervisor.v1.Spec.options:type_name -> vzctl.hypervisor.v1.Spec.OptionsEntry
-	11, // 8: vzctl.hypervisor.v1.Disk.file:type_name -> vzctl.hypervisor.v1.FileBackend
-	12, // 9: vzctl.hypervisor.v1.Disk.block:type_name -> vzctl.hypervisor.v1.BlockBackend
-	13, // 10: vzctl.hypervisor.v1.Disk.nbd:type_name -> vzctl.hypervisor.v1.NbdBackend
-	14, // 11: vzctl.hypervisor.v1.Disk.vhost_user:type_name -> vzctl.hypervisor.v1.VhostUserBackend
-	51, // 12: vzctl.hypervisor.v1.Nic.link:type_name -> vzctl.network.v1.Link
+	11, // 3: vzctl.hypervisor.v1.Spec.kernel:type_name -> vzctl.hypervisor.v1.Kernel
+	12, // 4: vzctl.hypervisor.v1.Spec.disks:type_name -> vzctl.hypervisor.v1.Disk
+	17, // 5: vzctl.hypervisor.v1.Spec.shares:type_name -> vzctl.hypervisor.v1.Share
+	18, // 6: vzctl.hypervisor.v1.Spec.nics:type_name -> vzctl.hypervisor.v1.Nic
+	51, // 7: vzctl.hypervisor.v1.Spec.options:type_name -> vzctl.hypervisor.v1.Spec.OptionsEntry
+	13, // 8: vzctl.hypervisor.v1.Disk.file:type_name -> vzctl.hypervisor.v1.FileBackend
+	14, // 9: vzctl.hypervisor.v1.Disk.block:type_name -> vzctl.hypervisor.v1.BlockBackend
+	15, // 10: vzctl.hypervisor.v1.Disk.nbd:type_name -> vzctl.hypervisor.v1.NbdBackend
+	16, // 11: vzctl.hypervisor.v1.Disk.vhost_user:type_name -> vzctl.hypervisor.v1.VhostUserBackend
+	53, // 12: vzctl.hypervisor.v1.Nic.link:type_name -> vzctl.network.v1.Link
 	0,  // 13: vzctl.hypervisor.v1.VM.state:type_name -> vzctl.hypervisor.v1.State
-	18, // 14: vzctl.hypervisor.v1.VM.exit:type_name -> vzctl.hypervisor.v1.Exit
+	20, // 14: vzctl.hypervisor.v1.VM.exit:type_name -> vzctl.hypervisor.v1.Exit
 	1,  // 15: vzctl.hypervisor.v1.Exit.reason:type_name -> vzctl.hypervisor.v1.ExitReason
-	50, // 16: vzctl.hypervisor.v1.Exit.time:type_name -> google.protobuf.Timestamp
-	8,  // 17: vzctl.hypervisor.v1.CreateRequest.spec:type_name -> vzctl.hypervisor.v1.Spec
-	17, // 18: vzctl.hypervisor.v1.CreateResponse.vm:type_name -> vzctl.hypervisor.v1.VM
-	17, // 19: vzctl.hypervisor.v1.StartResponse.vm:type_name -> vzctl.hypervisor.v1.VM
+	52, // 16: vzctl.hypervisor.v1.Exit.time:type_name -> google.protobuf.Timestamp
+	10, // 17: vzctl.hypervisor.v1.CreateRequest.spec:type_name -> vzctl.hypervisor.v1.Spec
+	19, // 18: vzctl.hypervisor.v1.CreateResponse.vm:type_name -> vzctl.hypervisor.v1.VM
+	19, // 19: vzctl.hypervisor.v1.StartResponse.vm:type_name -> vzctl.hypervisor.v1.VM
 	2,  // 20: vzctl.hypervisor.v1.StopRequest.mode:type_name -> vzctl.hypervisor.v1.StopMode
-	17, // 21: vzctl.hypervisor.v1.StopResponse.vm:type_name -> vzctl.hypervisor.v1.VM
-	17, // 22: vzctl.hypervisor.v1.GetResponse.vm:type_name -> vzctl.hypervisor.v1.VM
-	17, // 23: vzctl.hypervisor.v1.ListResponse.vms:type_name -> vzctl.hypervisor.v1.VM
-	17, // 24: vzctl.hypervisor.v1.WatchResponse.vm:type_name -> vzctl.hypervisor.v1.VM
-	10, // 25: vzctl.hypervisor.v1.Device.disk:type_name -> vzctl.hypervisor.v1.Disk
-	15, // 26: vzctl.hypervisor.v1.Device.share:type_name -> vzctl.hypervisor.v1.Share
-	16, // 27: vzctl.hypervisor.v1.Device.nic:type_name -> vzctl.hypervisor.v1.Nic
-	37, // 28: vzctl.hypervisor.v1.AttachDeviceRequest.device:type_name -> vzctl.hypervisor.v1.Device
-	52, // 29: vzctl.hypervisor.v1.SnapshotResponse.progress:type_name -> vzctl.plugin.v1.Progress
-	46, // 30: vzctl.hypervisor.v1.SnapshotResponse.result:type_name -> vzctl.hypervisor.v1.SnapshotResult
-	8,  // 31: vzctl.hypervisor.v1.RestoreRequest.spec:type_name -> vzctl.hypervisor.v1.Spec
-	17, // 32: vzctl.hypervisor.v1.RestoreResponse.vm:type_name -> vzctl.hypervisor.v1.VM
-	19, // 33: vzctl.hypervisor.v1.Hypervisor.Create:input_type -> vzctl.hypervisor.v1.CreateRequest
-	21, // 34: vzctl.hypervisor.v1.Hypervisor.Start:input_type -> vzctl.hypervisor.v1.StartRequest
-	23, // 35: vzctl.hypervisor.v1.Hypervisor.Stop:input_type -> vzctl.hypervisor.v1.StopRequest
-	25, // 36: vzctl.hypervisor.v1.Hypervisor.Pause:input_type -> vzctl.hypervisor.v1.PauseRequest
-	27, // 37: vzctl.hypervisor.v1.Hypervisor.Resume:input_type -> vzctl.hypervisor.v1.ResumeRequest
-	29, // 38: vzctl.hypervisor.v1.Hypervisor.Delete:input_type -> vzctl.hypervisor.v1.DeleteRequest
-	31, // 39: vzctl.hypervisor.v1.Hypervisor.Get:input_type -> vzctl.hypervisor.v1.GetRequest
-	33, // 40: vzctl.hypervisor.v1.Hypervisor.List:input_type -> vzctl.hypervisor.v1.ListRequest
-	35, // 41: vzctl.hypervisor.v1.Hypervisor.Watch:input_type -> vzctl.hypervisor.v1.WatchRequest
-	38, // 42: vzctl.hypervisor.v1.Hypervisor.AttachDevice:input_type -> vzctl.hypervisor.v1.AttachDeviceRequest
-	40, // 43: vzctl.hypervisor.v1.Hypervisor.DetachDevice:input_type -> vzctl.hypervisor.v1.DetachDeviceRequest
-	42, // 44: vzctl.hypervisor.v1.Hypervisor.Resize:input_type -> vzctl.hypervisor.v1.ResizeRequest
-	44, // 45: vzctl.hypervisor.v1.Hypervisor.Snapshot:input_type -> vzctl.hypervisor.v1.SnapshotRequest
-	47, // 46: vzctl.hypervisor.v1.Hypervisor.Restore:input_type -> vzctl.hypervisor.v1.RestoreRequest
+	19, // 21: vzctl.hypervisor.v1.StopResponse.vm:type_name -> vzctl.hypervisor.v1.VM
+	19, // 22: vzctl.hypervisor.v1.GetResponse.vm:type_name -> vzctl.hypervisor.v1.VM
+	19, // 23: vzctl.hypervisor.v1.ListResponse.vms:type_name -> vzctl.hypervisor.v1.VM
+	19, // 24: vzctl.hypervisor.v1.WatchResponse.vm:type_name -> vzctl.hypervisor.v1.VM
+	12, // 25: vzctl.hypervisor.v1.Device.disk:type_name -> vzctl.hypervisor.v1.Disk
+	17, // 26: vzctl.hypervisor.v1.Device.share:type_name -> vzctl.hypervisor.v1.Share
+	18, // 27: vzctl.hypervisor.v1.Device.nic:type_name -> vzctl.hypervisor.v1.Nic
+	39, // 28: vzctl.hypervisor.v1.AttachDeviceRequest.device:type_name -> vzctl.hypervisor.v1.Device
+	54, // 29: vzctl.hypervisor.v1.SnapshotResponse.progress:type_name -> vzctl.plugin.v1.Progress
+	48, // 30: vzctl.hypervisor.v1.SnapshotResponse.result:type_name -> vzctl.hypervisor.v1.SnapshotResult
+	10, // 31: vzctl.hypervisor.v1.RestoreRequest.spec:type_name -> vzctl.hypervisor.v1.Spec
+	19, // 32: vzctl.hypervisor.v1.RestoreResponse.vm:type_name -> vzctl.hypervisor.v1.VM
+	21, // 33: vzctl.hypervisor.v1.Hypervisor.Create:input_type -> vzctl.hypervisor.v1.CreateRequest
+	23, // 34: vzctl.hypervisor.v1.Hypervisor.Start:input_type -> vzctl.hypervisor.v1.StartRequest
+	25, // 35: vzctl.hypervisor.v1.Hypervisor.Stop:input_type -> vzctl.hypervisor.v1.StopRequest
+	27, // 36: vzctl.hypervisor.v1.Hypervisor.Pause:input_type -> vzctl.hypervisor.v1.PauseRequest
+	29, // 37: vzctl.hypervisor.v1.Hypervisor.Resume:input_type -> vzctl.hypervisor.v1.ResumeRequest
+	31, // 38: vzctl.hypervisor.v1.Hypervisor.Delete:input_type -> vzctl.hypervisor.v1.DeleteRequest
+	33, // 39: vzctl.hypervisor.v1.Hypervisor.Get:input_type -> vzctl.hypervisor.v1.GetRequest
+	35, // 40: vzctl.hypervisor.v1.Hypervisor.List:input_type -> vzctl.hypervisor.v1.ListRequest
+	37, // 41: vzctl.hypervisor.v1.Hypervisor.Watch:input_type -> vzctl.hypervisor.v1.WatchRequest
+	40, // 42: vzctl.hypervisor.v1.Hypervisor.AttachDevice:input_type -> vzctl.hypervisor.v1.AttachDeviceRequest
+	42, // 43: vzctl.hypervisor.v1.Hypervisor.DetachDevice:input_type -> vzctl.hypervisor.v1.DetachDeviceRequest
+	44, // 44: vzctl.hypervisor.v1.Hypervisor.Resize:input_type -> vzctl.hypervisor.v1.ResizeRequest
+	46, // 45: vzctl.hypervisor.v1.Hypervisor.Snapshot:input_type -> vzctl.hypervisor.v1.SnapshotRequest
+	49, // 46: vzctl.hypervisor.v1.Hypervisor.Restore:input_type -> vzctl.hypervisor.v1.RestoreRequest
 	4,  // 47: vzctl.hypervisor.v1.Hypervisor.ListTemplates:input_type -> vzctl.hypervisor.v1.ListTemplatesRequest
 	6,  // 48: vzctl.hypervisor.v1.Hypervisor.RemoveTemplate:input_type -> vzctl.hypervisor.v1.RemoveTemplateRequest
-	20, // 49: vzctl.hypervisor.v1.Hypervisor.Create:output_type -> vzctl.hypervisor.v1.CreateResponse
-	22, // 50: vzctl.hypervisor.v1.Hypervisor.Start:output_type -> vzctl.hypervisor.v1.StartResponse
-	24, // 51: vzctl.hypervisor.v1.Hypervisor.Stop:output_type -> vzctl.hypervisor.v1.StopResponse
-	26, // 52: vzctl.hypervisor.v1.Hypervisor.Pause:output_type -> vzctl.hypervisor.v1.PauseResponse
-	28, // 53: vzctl.hypervisor.v1.Hypervisor.Resume:output_type -> vzctl.hypervisor.v1.ResumeResponse
-	30, // 54: vzctl.hypervisor.v1.Hypervisor.Delete:output_type -> vzctl.hypervisor.v1.DeleteResponse
-	32, // 55: vzctl.hypervisor.v1.Hypervisor.Get:output_type -> vzctl.hypervisor.v1.GetResponse
-	34, // 56: vzctl.hypervisor.v1.Hypervisor.List:output_type -> vzctl.hypervisor.v1.ListResponse
-	36, // 57: vzctl.hypervisor.v1.Hypervisor.Watch:output_type -> vzctl.hypervisor.v1.WatchResponse
-	39, // 58: vzctl.hypervisor.v1.Hypervisor.AttachDevice:output_type -> vzctl.hypervisor.v1.AttachDeviceResponse
-	41, // 59: vzctl.hypervisor.v1.Hypervisor.DetachDevice:output_type -> vzctl.hypervisor.v1.DetachDeviceResponse
-	43, // 60: vzctl.hypervisor.v1.Hypervisor.Resize:output_type -> vzctl.hypervisor.v1.ResizeResponse
-	45, // 61: vzctl.hypervisor.v1.Hypervisor.Snapshot:output_type -> vzctl.hypervisor.v1.SnapshotResponse
-	48, // 62: vzctl.hypervisor.v1.Hypervisor.Restore:output_type -> vzctl.hypervisor.v1.RestoreResponse
-	5,  // 63: vzctl.hypervisor.v1.Hypervisor.ListTemplates:output_type -> vzctl.hypervisor.v1.ListTemplatesResponse
-	7,  // 64: vzctl.hypervisor.v1.Hypervisor.RemoveTemplate:output_type -> vzctl.hypervisor.v1.RemoveTemplateResponse
-	49, // [49:65] is the sub-list for method output_type
-	33, // [33:49] is the sub-list for method input_type
+	8,  // 49: vzctl.hypervisor.v1.Hypervisor.VerifyTemplate:input_type -> vzctl.hypervisor.v1.VerifyTemplateRequest
+	22, // 50: vzctl.hypervisor.v1.Hypervisor.Create:output_type -> vzctl.hypervisor.v1.CreateResponse
+	24, // 51: vzctl.hypervisor.v1.Hypervisor.Start:output_type -> vzctl.hypervisor.v1.StartResponse
+	26, // 52: vzctl.hypervisor.v1.Hypervisor.Stop:output_type -> vzctl.hypervisor.v1.StopResponse
+	28, // 53: vzctl.hypervisor.v1.Hypervisor.Pause:output_type -> vzctl.hypervisor.v1.PauseResponse
+	30, // 54: vzctl.hypervisor.v1.Hypervisor.Resume:output_type -> vzctl.hypervisor.v1.ResumeResponse
+	32, // 55: vzctl.hypervisor.v1.Hypervisor.Delete:output_type -> vzctl.hypervisor.v1.DeleteResponse
+	34, // 56: vzctl.hypervisor.v1.Hypervisor.Get:output_type -> vzctl.hypervisor.v1.GetResponse
+	36, // 57: vzctl.hypervisor.v1.Hypervisor.List:output_type -> vzctl.hypervisor.v1.ListResponse
+	38, // 58: vzctl.hypervisor.v1.Hypervisor.Watch:output_type -> vzctl.hypervisor.v1.WatchResponse
+	41, // 59: vzctl.hypervisor.v1.Hypervisor.AttachDevice:output_type -> vzctl.hypervisor.v1.AttachDeviceResponse
+	43, // 60: vzctl.hypervisor.v1.Hypervisor.DetachDevice:output_type -> vzctl.hypervisor.v1.DetachDeviceResponse
+	45, // 61: vzctl.hypervisor.v1.Hypervisor.Resize:output_type -> vzctl.hypervisor.v1.ResizeResponse
+	47, // 62: vzctl.hypervisor.v1.Hypervisor.Snapshot:output_type -> vzctl.hypervisor.v1.SnapshotResponse
+	50, // 63: vzctl.hypervisor.v1.Hypervisor.Restore:output_type -> vzctl.hypervisor.v1.RestoreResponse
+	5,  // 64: vzctl.hypervisor.v1.Hypervisor.ListTemplates:output_type -> vzctl.hypervisor.v1.ListTemplatesResponse
+	7,  // 65: vzctl.hypervisor.v1.Hypervisor.RemoveTemplate:output_type -> vzctl.hypervisor.v1.RemoveTemplateResponse
+	9,  // 66: vzctl.hypervisor.v1.Hypervisor.VerifyTemplate:output_type -> vzctl.hypervisor.v1.VerifyTemplateResponse
+	50, // [50:67] is the sub-list for method output_type
+	33, // [33:50] is the sub-list for method input_type
 	33, // [33:33] is the sub-list for extension type_name
 	33, // [33:33] is the sub-list for extension extendee
 	0,  // [0:33] is the sub-list for field type_name
@@ -3148,18 +3264,18 @@ func file_vzctl_hypervisor_v1_hypervisor_proto_init() {
 	if File_vzctl_hypervisor_v1_hypervisor_proto != nil {
 		return
 	}
-	file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[7].OneofWrappers = []any{
+	file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[9].OneofWrappers = []any{
 		(*Disk_File)(nil),
 		(*Disk_Block)(nil),
 		(*Disk_Nbd)(nil),
 		(*Disk_VhostUser)(nil),
 	}
-	file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[34].OneofWrappers = []any{
+	file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[36].OneofWrappers = []any{
 		(*Device_Disk)(nil),
 		(*Device_Share)(nil),
 		(*Device_Nic)(nil),
 	}
-	file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[42].OneofWrappers = []any{
+	file_vzctl_hypervisor_v1_hypervisor_proto_msgTypes[44].OneofWrappers = []any{
 		(*SnapshotResponse_Progress)(nil),
 		(*SnapshotResponse_Result)(nil),
 	}
@@ -3169,7 +3285,7 @@ func file_vzctl_hypervisor_v1_hypervisor_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vzctl_hypervisor_v1_hypervisor_proto_rawDesc), len(file_vzctl_hypervisor_v1_hypervisor_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   47,
+			NumMessages:   49,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -37,6 +37,7 @@ const (
 	Hypervisor_Restore_FullMethodName        = "/vzctl.hypervisor.v1.Hypervisor/Restore"
 	Hypervisor_ListTemplates_FullMethodName  = "/vzctl.hypervisor.v1.Hypervisor/ListTemplates"
 	Hypervisor_RemoveTemplate_FullMethodName = "/vzctl.hypervisor.v1.Hypervisor/RemoveTemplate"
+	Hypervisor_VerifyTemplate_FullMethodName = "/vzctl.hypervisor.v1.Hypervisor/VerifyTemplate"
 )
 
 // HypervisorClient is the client API for Hypervisor service.
@@ -86,6 +87,9 @@ type HypervisorClient interface {
 	// go on. Of one that is not there: NOT_FOUND.
 	ListTemplates(ctx context.Context, in *ListTemplatesRequest, opts ...grpc.CallOption) (*ListTemplatesResponse, error)
 	RemoveTemplate(ctx context.Context, in *RemoveTemplateRequest, opts ...grpc.CallOption) (*RemoveTemplateResponse, error)
+	// VerifyTemplate reads all of a template and compares it with a digest that was taken before. If there is none, one is taken now, and the template
+	// is on the disk after the call. A damaged template is removed. Of one that is not there: NOT_FOUND.
+	VerifyTemplate(ctx context.Context, in *VerifyTemplateRequest, opts ...grpc.CallOption) (*VerifyTemplateResponse, error)
 }
 
 type hypervisorClient struct {
@@ -274,6 +278,16 @@ func (c *hypervisorClient) RemoveTemplate(ctx context.Context, in *RemoveTemplat
 	return out, nil
 }
 
+func (c *hypervisorClient) VerifyTemplate(ctx context.Context, in *VerifyTemplateRequest, opts ...grpc.CallOption) (*VerifyTemplateResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(VerifyTemplateResponse)
+	err := c.cc.Invoke(ctx, Hypervisor_VerifyTemplate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // HypervisorServer is the server API for Hypervisor service.
 // All implementations must embed UnimplementedHypervisorServer
 // for forward compatibility.
@@ -321,6 +335,9 @@ type HypervisorServer interface {
 	// go on. Of one that is not there: NOT_FOUND.
 	ListTemplates(context.Context, *ListTemplatesRequest) (*ListTemplatesResponse, error)
 	RemoveTemplate(context.Context, *RemoveTemplateRequest) (*RemoveTemplateResponse, error)
+	// VerifyTemplate reads all of a template and compares it with a digest that was taken before. If there is none, one is taken now, and the template
+	// is on the disk after the call. A damaged template is removed. Of one that is not there: NOT_FOUND.
+	VerifyTemplate(context.Context, *VerifyTemplateRequest) (*VerifyTemplateResponse, error)
 	mustEmbedUnimplementedHypervisorServer()
 }
 
@@ -378,6 +395,9 @@ func (UnimplementedHypervisorServer) ListTemplates(context.Context, *ListTemplat
 }
 func (UnimplementedHypervisorServer) RemoveTemplate(context.Context, *RemoveTemplateRequest) (*RemoveTemplateResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RemoveTemplate not implemented")
+}
+func (UnimplementedHypervisorServer) VerifyTemplate(context.Context, *VerifyTemplateRequest) (*VerifyTemplateResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method VerifyTemplate not implemented")
 }
 func (UnimplementedHypervisorServer) mustEmbedUnimplementedHypervisorServer() {}
 func (UnimplementedHypervisorServer) testEmbeddedByValue()                    {}
@@ -674,6 +694,24 @@ func _Hypervisor_RemoveTemplate_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Hypervisor_VerifyTemplate_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(VerifyTemplateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HypervisorServer).VerifyTemplate(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Hypervisor_VerifyTemplate_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HypervisorServer).VerifyTemplate(ctx, req.(*VerifyTemplateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Hypervisor_ServiceDesc is the grpc.ServiceDesc for Hypervisor service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -736,6 +774,10 @@ var Hypervisor_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RemoveTemplate",
 			Handler:    _Hypervisor_RemoveTemplate_Handler,
+		},
+		{
+			MethodName: "VerifyTemplate",
+			Handler:    _Hypervisor_VerifyTemplate_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
