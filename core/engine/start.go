@@ -70,7 +70,7 @@ func (e *Engine) superviseLocked(ctx context.Context, id string) (*supervisor.Cl
 			return err
 		}
 		c.Desired, c.Exit = store.DesiredRunning, nil
-		c.Run = &store.Run{Asked: asked}
+		c.Run = &store.Run{Asked: asked, Timed: timeline.Recorded(ctx)}
 		return nil
 	})
 	end()

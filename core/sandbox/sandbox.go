@@ -38,6 +38,9 @@ type Spec struct {
 	// Discarded says that the layer is removed with the sandbox, so that its guest need not write it out in the end.
 	Discarded bool
 
+	// Timed has the guest measure its part of the start, which takes time itself.
+	Timed bool
+
 	Hostname string
 	// OCISpec is the runtime spec as JSON, User whom the process runs as, "" for root.
 	OCISpec  []byte

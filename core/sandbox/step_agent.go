@@ -99,7 +99,7 @@ func (s *Sandbox) adoptStep(needs ...string) steps.Step {
 			if _, err := rand.Read(entropy); err != nil {
 				return err
 			}
-			request := &guestv1.AdoptRequest{Entropy: entropy, Hostname: s.spec.Hostname}
+			request := &guestv1.AdoptRequest{Entropy: entropy, Hostname: s.spec.Hostname, ReportPhases: s.spec.Timed}
 			if s.lease != nil {
 				e := s.lease.Endpoint()
 				request.Interfaces = []*guestv1.Interface{guestInterface(e)}

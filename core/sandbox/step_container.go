@@ -20,6 +20,8 @@ func (s *Sandbox) containerStep(needs ...string) steps.Step {
 				OciSpec:     s.spec.OCISpec,
 				User:        s.spec.User,
 				Hostname:    s.spec.Hostname,
+
+				ReportPhases: s.spec.Timed,
 			}
 			for i, d := range s.spec.Lower {
 				request.Lower = append(request.Lower, &guestv1.Disk{Serial: lowerSerial(i), FileSystem: d.FileSystem})
@@ -49,7 +51,8 @@ func (s *Sandbox) processStep(needs ...string) steps.Step {
 	return steps.Step{Name: processStepName, Needs: needs,
 		Do: func(ctx context.Context) error {
 			begun := time.Now()
-			answer, err := s.guest.StartProcess(ctx, &guestv1.StartProcessRequest{ContainerId: s.spec.ContainerID, ProcessId: agent.InitProcess})
+			answer, err := s.guest.StartProcess(ctx, &guestv1.StartProcessRequest{ContainerId: s.spec.ContainerID, ProcessId: agent.InitProcess,
+				ReportPhases: s.spec.Timed})
 			if err != nil {
 				return err
 			}

@@ -10,7 +10,12 @@ import (
 func TestTheTimelineHasTheStepsAndWhatTheGuestSaysOfThem(t *testing.T) {
 	w := newWorld(t)
 	w.phases = []*guestv1.Phase{{Name: "entropy", DurationNanoseconds: math.MaxUint64}, {Name: "adopt"}, {Name: "later", BeginNanoseconds: math.MaxUint64}}
-	s := w.start()
+	spec := w.spec()
+	spec.Timed = true
+	s := New(spec, w.environment())
+	if err := s.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	where := map[string]string{}
 	var adopt Phase
 	for _, p := range s.Timeline() {

@@ -88,6 +88,7 @@ type Restart struct {
 // Run is one run of a container.
 type Run struct {
 	Asked       time.Time      `json:"asked"`            // when start was called
+	Timed       bool           `json:"timed,omitempty"`  // somebody wants to know where its time goes
 	Started     time.Time      `json:"started,omitzero"` // when the process ran
 	PID         int            `json:"pid,omitempty"`    // of the supervisor, to show; whether it lives is asked of its lock
 	Addresses   []netip.Prefix `json:"addresses,omitempty"`

@@ -238,6 +238,9 @@ func (s *supervision) spec() (sandbox.Spec, error) {
 		RuntimeDir: s.run, StateDir: paths.SandboxState(s.sandbox.ID), CacheDir: cache,
 		HypervisorOptions: s.sandbox.HypervisorOptions,
 	}
+	if s.container.Run != nil {
+		spec.Timed = s.container.Run.Timed
+	}
 	if s.container.Layer.Path != "" {
 		spec.Layer = &s.container.Layer
 	}

@@ -105,7 +105,7 @@ func (s *supervision) recordRunning(ctx context.Context) error {
 		if err := c.Advance(lifecycle.Started); err != nil {
 			return err
 		}
-		run := &store.Run{Asked: s.asked, Started: time.Now(), PID: os.Getpid(), Accelerator: vm.Accelerator, Cloned: vm.Cloned, Timeline: s.timeline()}
+		run := &store.Run{Asked: s.asked, Timed: s.container.Run != nil && s.container.Run.Timed, Started: time.Now(), PID: os.Getpid(), Accelerator: vm.Accelerator, Cloned: vm.Cloned, Timeline: s.timeline()}
 		if lease, ok := s.box.Endpoint(); ok {
 			run.Addresses = lease.Endpoint().Addresses
 		}

@@ -22,6 +22,9 @@ type key struct{}
 // With returns a context under which Begin records.
 func With(ctx context.Context, r *Recorder) context.Context { return context.WithValue(ctx, key{}, r) }
 
+// Recorded reports whether Begin records under ctx.
+func Recorded(ctx context.Context) bool { return ctx.Value(key{}) != nil }
+
 // Begin begins a span of the command, a part of within unless that is "", and returns what ends it. Without a recorder in ctx it does nothing.
 func Begin(ctx context.Context, name, within string) (end func()) {
 	r, _ := ctx.Value(key{}).(*Recorder)

@@ -149,6 +149,9 @@ func TestWhatIsDoneUnderARecorderIsRecorded(t *testing.T) {
 	Begin(ctx, "part", "work")()
 	end()
 	Begin(context.Background(), "unseen", "")()
+	if !Recorded(ctx) || Recorded(context.Background()) {
+		t.Error("it is not known whether it is recorded")
+	}
 	spans := r.Spans()
 	if len(spans) != 2 || spans[0].Name != "part" || spans[0].Within != "work" || spans[1].Name != "work" || spans[0].Begin < spans[1].Begin || spans[0].End() > spans[1].End() {
 		t.Errorf("spans %+v", spans)

@@ -14,7 +14,7 @@ import (
 // Adopt gives the machine its identity. Randomness and time come first: a clone of a VM must not use the random numbers, nor the time, of the VM it was
 // cloned from for anything that follows.
 func (a *Agent) Adopt(ctx context.Context, r *guestv1.AdoptRequest) (*guestv1.AdoptResponse, error) {
-	ctx, watch := phase.Watched(ctx)
+	ctx, watch := phase.Watched(ctx, r.ReportPhases)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(r.Entropy) > 0 {

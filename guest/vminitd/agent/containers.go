@@ -17,7 +17,7 @@ import (
 
 // CreateContainer prepares a container.
 func (a *Agent) CreateContainer(ctx context.Context, r *guestv1.CreateContainerRequest) (*guestv1.CreateContainerResponse, error) {
-	ctx, watch := phase.Watched(ctx)
+	ctx, watch := phase.Watched(ctx, r.ReportPhases)
 	request := container.Request{ID: r.ContainerId, ReadOnly: r.ReadOnly, Spec: r.OciSpec, User: r.User, Hostname: r.Hostname,
 		Hosts: r.Hosts, ResolvConf: r.ResolvConf}
 	for _, d := range r.Lower {
@@ -49,7 +49,7 @@ func (a *Agent) CreateProcess(_ context.Context, r *guestv1.CreateProcessRequest
 
 // StartProcess executes a process.
 func (a *Agent) StartProcess(ctx context.Context, r *guestv1.StartProcessRequest) (*guestv1.StartProcessResponse, error) {
-	ctx, watch := phase.Watched(ctx)
+	ctx, watch := phase.Watched(ctx, r.ReportPhases)
 	p, err := a.runtime.Process(r.ContainerId, r.ProcessId)
 	if err != nil {
 		return nil, err

@@ -47,17 +47,16 @@ func (a *Agent) Rehearse(server *grpc.Server) error {
 func samples() []proto.Message {
 	const container, process = "container", "process"
 	disk := &guestv1.Disk{Serial: "disk", FileSystem: "ext4"}
-	phases := []*guestv1.Phase{{Name: "phase", BeginNanoseconds: 1, DurationNanoseconds: 1}}
 	return []proto.Message{
 		&guestv1.AdoptRequest{Time: timestamppb.Now(), Entropy: []byte{1}, Hostname: "name", Dns: &guestv1.Dns{Servers: []string{"192.0.2.1"}},
 			Interfaces: []*guestv1.Interface{{Mac: "mac", Mtu: 1, Addresses: []string{"address"}, Routes: []*guestv1.Route{{Destination: "net", Gateway: "gateway"}}}}},
-		&guestv1.AdoptResponse{Phases: phases},
+		&guestv1.AdoptResponse{},
 		&guestv1.CreateContainerRequest{ContainerId: container, Lower: []*guestv1.Disk{disk}, Upper: disk, OciSpec: []byte("{}"), User: "root", Hostname: "name"},
-		&guestv1.CreateContainerResponse{Phases: phases},
+		&guestv1.CreateContainerResponse{},
 		&guestv1.StreamRequest{ContainerId: container, ProcessId: process, Kind: guestv1.StreamKind_STREAM_KIND_STDOUT},
 		&guestv1.StreamResponse{},
 		&guestv1.StartProcessRequest{ContainerId: container, ProcessId: process},
-		&guestv1.StartProcessResponse{Pid: 1, Phases: phases},
+		&guestv1.StartProcessResponse{Pid: 1},
 		&guestv1.WaitProcessRequest{ContainerId: container, ProcessId: process},
 		&guestv1.WaitProcessResponse{Exit: &guestv1.Exit{Code: 1, Time: timestamppb.Now()}},
 	}

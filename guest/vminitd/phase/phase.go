@@ -28,8 +28,11 @@ type Watch struct {
 
 type key struct{}
 
-// Watched begins to measure. What is done under the context it returns says with Done what it was.
-func Watched(ctx context.Context) (context.Context, *Watch) {
+// Watched begins to measure, if that is wanted; otherwise the watch is nil. What is done under the context it returns says with Done what it was.
+func Watched(ctx context.Context, wanted bool) (context.Context, *Watch) {
+	if !wanted {
+		return ctx, nil
+	}
 	w := &Watch{begun: time.Now()} // setting the clock does not change what has passed since
 	return context.WithValue(ctx, key{}, w), w
 }
@@ -51,6 +54,9 @@ func Done(ctx context.Context, name string) {
 
 // Phases returns what was measured until now.
 func (w *Watch) Phases() []Phase {
+	if w == nil {
+		return nil
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return append([]Phase(nil), w.phases...)

@@ -6,7 +6,7 @@ import (
 )
 
 func TestPhasesFollowEachOther(t *testing.T) {
-	ctx, watch := Watched(context.Background())
+	ctx, watch := Watched(context.Background(), true)
 	Done(ctx, "first")
 	Done(ctx, "second")
 	phases := watch.Phases()
@@ -19,7 +19,7 @@ func TestPhasesFollowEachOther(t *testing.T) {
 }
 
 func TestPhasesOfOneCallAreBounded(t *testing.T) {
-	ctx, watch := Watched(context.Background())
+	ctx, watch := Watched(context.Background(), true)
 	for range 2 * Most {
 		Done(ctx, "again")
 	}
@@ -28,6 +28,10 @@ func TestPhasesOfOneCallAreBounded(t *testing.T) {
 	}
 }
 
-func TestACallThatNobodyWatchesIsNotMeasured(*testing.T) {
-	Done(context.Background(), "nothing")
+func TestACallThatNobodyWatchesIsNotMeasured(t *testing.T) {
+	ctx, watch := Watched(context.Background(), false)
+	Done(ctx, "nothing")
+	if phases := watch.Phases(); phases != nil {
+		t.Errorf("phases %+v", phases)
+	}
 }

@@ -233,10 +233,12 @@ type AdoptRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Time  *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
 	// At least 32 bytes from the host's random source.
-	Entropy       []byte       `protobuf:"bytes,2,opt,name=entropy,proto3" json:"entropy,omitempty"`
-	Hostname      string       `protobuf:"bytes,3,opt,name=hostname,proto3" json:"hostname,omitempty"`
-	Interfaces    []*Interface `protobuf:"bytes,4,rep,name=interfaces,proto3" json:"interfaces,omitempty"`
-	Dns           *Dns         `protobuf:"bytes,5,opt,name=dns,proto3" json:"dns,omitempty"`
+	Entropy    []byte       `protobuf:"bytes,2,opt,name=entropy,proto3" json:"entropy,omitempty"`
+	Hostname   string       `protobuf:"bytes,3,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	Interfaces []*Interface `protobuf:"bytes,4,rep,name=interfaces,proto3" json:"interfaces,omitempty"`
+	Dns        *Dns         `protobuf:"bytes,5,opt,name=dns,proto3" json:"dns,omitempty"`
+	// What the guest does is to be measured, and told in phases. Measuring takes time itself, so nobody asks for it without need.
+	ReportPhases  bool `protobuf:"varint,6,opt,name=report_phases,json=reportPhases,proto3" json:"report_phases,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -304,6 +306,13 @@ func (x *AdoptRequest) GetDns() *Dns {
 		return x.Dns
 	}
 	return nil
+}
+
+func (x *AdoptRequest) GetReportPhases() bool {
+	if x != nil {
+		return x.ReportPhases
+	}
+	return false
 }
 
 type AdoptResponse struct {
@@ -675,6 +684,7 @@ type CreateContainerRequest struct {
 	// /etc/hosts and /etc/resolv.conf in full; made from hostname, interfaces and the VM's DNS when empty.
 	Hosts         []byte `protobuf:"bytes,8,opt,name=hosts,proto3" json:"hosts,omitempty"`
 	ResolvConf    []byte `protobuf:"bytes,9,opt,name=resolv_conf,json=resolvConf,proto3" json:"resolv_conf,omitempty"`
+	ReportPhases  bool   `protobuf:"varint,10,opt,name=report_phases,json=reportPhases,proto3" json:"report_phases,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -770,6 +780,13 @@ func (x *CreateContainerRequest) GetResolvConf() []byte {
 		return x.ResolvConf
 	}
 	return nil
+}
+
+func (x *CreateContainerRequest) GetReportPhases() bool {
+	if x != nil {
+		return x.ReportPhases
+	}
+	return false
 }
 
 type CreateContainerResponse struct {
@@ -926,6 +943,7 @@ type StartProcessRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ContainerId   string                 `protobuf:"bytes,1,opt,name=container_id,json=containerId,proto3" json:"container_id,omitempty"`
 	ProcessId     string                 `protobuf:"bytes,2,opt,name=process_id,json=processId,proto3" json:"process_id,omitempty"`
+	ReportPhases  bool                   `protobuf:"varint,3,opt,name=report_phases,json=reportPhases,proto3" json:"report_phases,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -972,6 +990,13 @@ func (x *StartProcessRequest) GetProcessId() string {
 		return x.ProcessId
 	}
 	return ""
+}
+
+func (x *StartProcessRequest) GetReportPhases() bool {
+	if x != nil {
+		return x.ReportPhases
+	}
+	return false
 }
 
 type StartProcessResponse struct {
@@ -2129,7 +2154,7 @@ const file_vzctl_guest_v1_agent_proto_rawDesc = "" +
 	"\fprotocol_max\x18\x03 \x01(\rR\vprotocolMax\x12\x1a\n" +
 	"\bfeatures\x18\x04 \x03(\tR\bfeatures\x12-\n" +
 	"\x12uptime_nanoseconds\x18\x06 \x01(\x04R\x11uptimeNanoseconds\x126\n" +
-	"\x17init_uptime_nanoseconds\x18\a \x01(\x04R\x15initUptimeNanosecondsJ\x04\b\x05\x10\x06R\aboot_id\"\xd6\x01\n" +
+	"\x17init_uptime_nanoseconds\x18\a \x01(\x04R\x15initUptimeNanosecondsJ\x04\b\x05\x10\x06R\aboot_id\"\xfb\x01\n" +
 	"\fAdoptRequest\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x18\n" +
 	"\aentropy\x18\x02 \x01(\fR\aentropy\x12\x1a\n" +
@@ -2137,7 +2162,8 @@ const file_vzctl_guest_v1_agent_proto_rawDesc = "" +
 	"\n" +
 	"interfaces\x18\x04 \x03(\v2\x19.vzctl.guest.v1.InterfaceR\n" +
 	"interfaces\x12%\n" +
-	"\x03dns\x18\x05 \x01(\v2\x13.vzctl.guest.v1.DnsR\x03dns\">\n" +
+	"\x03dns\x18\x05 \x01(\v2\x13.vzctl.guest.v1.DnsR\x03dns\x12#\n" +
+	"\rreport_phases\x18\x06 \x01(\bR\freportPhases\">\n" +
 	"\rAdoptResponse\x12-\n" +
 	"\x06phases\x18\x01 \x03(\v2\x15.vzctl.guest.v1.PhaseR\x06phases\"{\n" +
 	"\x05Phase\x12\x12\n" +
@@ -2160,7 +2186,7 @@ const file_vzctl_guest_v1_agent_proto_rawDesc = "" +
 	"\x04Disk\x12\x16\n" +
 	"\x06serial\x18\x01 \x01(\tR\x06serial\x12\x1f\n" +
 	"\vfile_system\x18\x02 \x01(\tR\n" +
-	"fileSystem\"\xb2\x02\n" +
+	"fileSystem\"\xd7\x02\n" +
 	"\x16CreateContainerRequest\x12!\n" +
 	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\x12*\n" +
 	"\x05lower\x18\x02 \x03(\v2\x14.vzctl.guest.v1.DiskR\x05lower\x12*\n" +
@@ -2171,7 +2197,9 @@ const file_vzctl_guest_v1_agent_proto_rawDesc = "" +
 	"\bhostname\x18\a \x01(\tR\bhostname\x12\x14\n" +
 	"\x05hosts\x18\b \x01(\fR\x05hosts\x12\x1f\n" +
 	"\vresolv_conf\x18\t \x01(\fR\n" +
-	"resolvConf\"H\n" +
+	"resolvConf\x12#\n" +
+	"\rreport_phases\x18\n" +
+	" \x01(\bR\freportPhases\"H\n" +
 	"\x17CreateContainerResponse\x12-\n" +
 	"\x06phases\x18\x01 \x03(\v2\x15.vzctl.guest.v1.PhaseR\x06phases\"\x8d\x01\n" +
 	"\x14CreateProcessRequest\x12!\n" +
@@ -2181,11 +2209,12 @@ const file_vzctl_guest_v1_agent_proto_rawDesc = "" +
 	"\voci_process\x18\x03 \x01(\fR\n" +
 	"ociProcess\x12\x12\n" +
 	"\x04user\x18\x04 \x01(\tR\x04user\"\x17\n" +
-	"\x15CreateProcessResponse\"W\n" +
+	"\x15CreateProcessResponse\"|\n" +
 	"\x13StartProcessRequest\x12!\n" +
 	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\x12\x1d\n" +
 	"\n" +
-	"process_id\x18\x02 \x01(\tR\tprocessId\"W\n" +
+	"process_id\x18\x02 \x01(\tR\tprocessId\x12#\n" +
+	"\rreport_phases\x18\x03 \x01(\bR\freportPhases\"W\n" +
 	"\x14StartProcessResponse\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\x03R\x03pid\x12-\n" +
 	"\x06phases\x18\x02 \x03(\v2\x15.vzctl.guest.v1.PhaseR\x06phases\"V\n" +
