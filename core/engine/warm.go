@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/vzctl/vzctl/core/lock"
 	"github.com/vzctl/vzctl/core/netd"
 	"github.com/vzctl/vzctl/core/pluginhost"
 	"github.com/vzctl/vzctl/core/sandbox"
@@ -82,7 +83,7 @@ func (e *Engine) shape(ctx context.Context, r CreateRequest, report progress.Fun
 		return store.Sandbox{}, err
 	}
 	c := store.Container{Plugins: map[sdk.Kind]string{}}
-	b := store.Sandbox{ID: store.NewID(), Arch: arch, CPUs: r.CPUs, MemoryBytes: r.MemoryBytes + vmOverheadBytes, Kernel: guest, InitrdPath: initrd,
+	b := store.Sandbox{ID: warmID, Arch: arch, CPUs: r.CPUs, MemoryBytes: r.MemoryBytes + vmOverheadBytes, Kernel: guest, InitrdPath: initrd,
 		HypervisorOptions: r.HypervisorOptions, Network: r.Network}
 	if err := e.choosePlugins(ctx, r, &c, &b); err != nil {
 		return store.Sandbox{}, err
@@ -105,8 +106,19 @@ var warmDisks = [...]string{"image", "layer"}
 
 const warmDiskBytes = 1 << 20
 
+// warmID is the sandbox of all templates that are made ahead, one after the other: what a killed command has left, the next finds.
+const warmID = "warm"
+
 // warm starts the VM and takes it down. All that is made for it is in a runtime directory, which goes with it.
 func (e *Engine) warm(ctx context.Context, b store.Sandbox) (vm hypervisor.VM, err error) {
+	held, err := lock.Acquire(ctx, e.store.Paths().WarmLock())
+	if err != nil {
+		return hypervisor.VM{}, err
+	}
+	defer held.Close()
+	if err := os.RemoveAll(e.store.Paths().SandboxRun(b.ID)); err != nil {
+		return hypervisor.VM{}, err
+	}
 	run, err := e.store.MakeSandboxRun(b.ID)
 	if err != nil {
 		return hypervisor.VM{}, err

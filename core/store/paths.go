@@ -16,6 +16,7 @@ import (
 //	<Root>/plugins.json              what plugins said of themselves
 //	<Root>/names/<name>              the id of the container of that name
 //	<Root>/store.lock                held while containers come and go
+//	<Root>/warm.lock                 held while a template is made ahead
 //	<Root>/containers/<id>/          container.json, log, ...
 //	<Root>/sandboxes/<id>/           sandbox.json, layer.img, console.log, ...
 //	<Root>/networks/<name>/          of netd
@@ -33,6 +34,7 @@ type Paths struct {
 func (p Paths) Events() string             { return filepath.Join(p.Root, "events.log") }
 func (p Paths) PluginCache() string        { return filepath.Join(p.Root, "plugins.json") }
 func (p Paths) Lock() string               { return filepath.Join(p.Root, "store.lock") }
+func (p Paths) WarmLock() string           { return filepath.Join(p.Root, "warm.lock") } // held by who makes a template ahead
 func (p Paths) Images() string             { return filepath.Join(p.Root, "images") }
 func (p Paths) Rootfs() string             { return filepath.Join(p.Root, "rootfs") }
 func (p Paths) Kernels() string            { return filepath.Join(p.Root, "kernels") }
