@@ -65,6 +65,7 @@ func TestE2EBadInput(t *testing.T) {
 		{"a kernel that is not there", []string{"/no/such/kernel"}, []string{"run", "--kernel", "/no/such/kernel", busybox, "true"}},
 		{"a kernel that is none", []string{notAKernel, "kernel"}, []string{"run", "--kernel", notAKernel, busybox, "true"}},
 		{"too little memory", []string{"memory", "32m"}, []string{"run", "-m", "1m", busybox, "true"}},
+		{"more memory than the host has", []string{"memory", "this host has", "ask for less"}, []string{"run", "-m", "15t", busybox, "true"}},
 		{"more CPUs than there can be", []string{"cpus"}, []string{"run", "--cpus", "100000", busybox, "true"}},
 		{"a network that is not there", []string{"no-such-network"}, []string{"run", "--network", "no-such-network", busybox, "true"}},
 		{"a name with bad characters", []string{"bad/name"}, []string{"run", "--name", "bad/name", busybox, "true"}},

@@ -87,7 +87,7 @@ func probeKVM() Verdict {
 		return Verdict{Usable: true, Reason: fmt.Sprintf("KVM ran a million instructions in %v", time.Since(begun).Round(10*time.Microsecond))}
 	case <-timer.C: // the end of this process ends the guest
 		return Verdict{Reason: fmt.Sprintf("KVM is too slow to boot a kernel: it did not run a million instructions within %v, "+
-			"as if it were itself emulated; using tcg", speedDeadline)}
+			"as if it were itself emulated", speedDeadline)}
 	}
 }
 

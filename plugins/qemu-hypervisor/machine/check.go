@@ -17,6 +17,7 @@ const (
 	maxSocketPath = len(syscall.RawSockaddrUnix{}.Path) - 1 // the last byte is a zero
 	minMTU        = 68                                      // of IPv4
 	maxMTU        = 65535
+	maxMemory     = 1 << 44
 )
 
 var (
@@ -58,8 +59,8 @@ func checkShape(s hypervisor.Spec) error {
 		return unsupported(fmt.Sprintf("ask for at most %d", MaxCPUs), "%d CPUs", s.CPUs)
 	case s.MemoryBytes < MinMemory:
 		return invalid(fmt.Sprintf("ask for at least %d MiB", MinMemory>>20), "%d MiB of memory are too few", s.MemoryBytes>>20)
-	case s.MemoryBytes > 1<<44:
-		return unsupported("", "%d bytes of memory", s.MemoryBytes)
+	case s.MemoryBytes > maxMemory:
+		return unsupported(fmt.Sprintf("ask for at most %d GiB", maxMemory>>30), "%d GiB of memory", s.MemoryBytes>>30)
 	case len(s.Disks)+len(s.NICs) > MaxDevices:
 		return unsupported(fmt.Sprintf("use at most %d", MaxDevices), "%d disks and network cards", len(s.Disks)+len(s.NICs))
 	}

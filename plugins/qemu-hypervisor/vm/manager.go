@@ -81,9 +81,15 @@ func (m *Manager) Create(_ context.Context, requestID string, spec hypervisor.Sp
 	if err := checkFiles(spec); err != nil {
 		return hypervisor.VM{}, err
 	}
+	if err := checkMemory("/proc", spec.MemoryBytes); err != nil {
+		return hypervisor.VM{}, err
+	}
 	v, err := newVM(requestID, spec, binary, machine.Host{OS: m.host.OS, Accelerator: choice.Accelerator, TSCKilohertz: m.tsc}, m.log)
 	if err != nil {
 		return hypervisor.VM{}, err
+	}
+	if choice.Accelerator == machine.KVM && !m.host.KVM.Usable {
+		v.hint = m.host.KVM.Reason + "; use accelerator=auto"
 	}
 	m.vms[spec.ID] = v
 	return v.snapshot(), nil

@@ -24,6 +24,7 @@ type VM struct {
 	uplink    *vsock.Uplink
 	server    *vsock.Server
 	log       hclog.Logger
+	hint      string // for whom the VM does not start
 
 	turn chan struct{} // held by the call that changes the VM
 
@@ -115,7 +116,7 @@ func (v *VM) start(ctx context.Context) error {
 	p, cloned, err := v.bring(ctx)
 	if err != nil {
 		v.set(func() { v.state = before })
-		return v.fault("start VM", fault.Unavailable, err)
+		return &fault.Error{Reason: fault.Unavailable, Op: "start VM", Subject: v.spec.ID, Cause: err, Hint: v.hint}
 	}
 	v.set(func() { v.state, v.process, v.cloned = hypervisor.Running, p, cloned })
 	go func() { // ends with the process, which ends with the VM
