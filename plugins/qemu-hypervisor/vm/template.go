@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/machine"
@@ -142,18 +143,26 @@ func (v *VM) make(ctx context.Context, draft *template.Draft) (err error) {
 		return err
 	}
 	if err := p.greet(ctx, monitor); err != nil {
-		return err
+		return p.noSpace(draft, err)
 	}
 	err = p.save(ctx, draft.State)
 	p.kill() // its disks are placeholders
 	if exit := p.wait(); err != nil {
-		return fmt.Errorf("%w (%s)", err, exit.Message)
+		return p.noSpace(draft, fmt.Errorf("%w (%s)", err, exit.Message))
 	}
 	var said []byte
 	if p.console != nil {
 		said = p.console.tail.bytes
 	}
 	return draft.Commit(machine.Description(spec, v.host), said)
+}
+
+// noSpace tells what QEMU cannot: a page of memory that has no room in its file is a bus error to who writes it.
+func (p *process) noSpace(draft *template.Draft, err error) error {
+	if status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == syscall.SIGBUS {
+		return fmt.Errorf("the memory of a template cannot be kept below %s: %w", filepath.Dir(draft.Dir), syscall.ENOSPC)
+	}
+	return err
 }
 
 func placeholder(path string, size int64) error {

@@ -1,0 +1,119 @@
+package e2e
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// traces is what a container could leave on a host: files below the root, in the runtime directory and in the one for temporary files, and mounts. Files that are
+// there for all containers, and change with each, are named without regard to what is in them.
+func (p *person) traces(runtime, temporary string) map[string]bool {
+	p.t.Helper()
+	found := map[string]bool{}
+	for _, dir := range []string{p.root, runtime, temporary} {
+		err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+			found[path] = true
+			return err
+		})
+		if err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for line := range strings.Lines(string(mounts)) {
+		found["mount "+strings.Fields(line)[4]] = true
+	}
+	return found
+}
+
+// TestE2EClonesLeaveNothing runs clones one after the other, and then at once. VZCTL_E2E_CLONES says how many, 8 if it is not set; at most 40 are run at once.
+func TestE2EClonesLeaveNothing(t *testing.T) {
+	many := 8
+	if text := os.Getenv("VZCTL_E2E_CLONES"); text != "" {
+		var err error
+		if many, err = strconv.Atoi(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := alone(t)
+	runtime, err := os.MkdirTemp("", "vz") // short enough for sockets
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(runtime) })
+	temporary := t.TempDir()
+	p.env = append(p.env, "XDG_RUNTIME_DIR="+runtime, "TMPDIR="+temporary)
+	address := func() string {
+		return strings.Fields(p.must("run", "--rm", p.desk.busybox, "sh", "-c", "ip -4 -o addr show eth0 | cut -d' ' -f7"))[0]
+	}
+	first := address() // makes the template, and starts the network
+	p.nothingRuns()
+	memory, err := filepath.Glob(filepath.Join(p.root, "cache/qemu-hypervisor/templates/*/memory"))
+	if err != nil || len(memory) != 1 {
+		t.Fatalf("there are templates %v, %v", memory, err)
+	}
+	before, digest := p.traces(runtime, temporary), digestOf(t, memory[0])
+	processes := p.processes()
+
+	for i := range many {
+		if got := p.must("run", "--rm", p.desk.busybox, "echo", strconv.Itoa(i)); got != strconv.Itoa(i)+"\n" {
+			t.Fatalf("clone %d printed %q", i, got)
+		}
+	}
+	var all sync.WaitGroup
+	for i := range min(many, 40) {
+		all.Go(func() {
+			if r := p.vzctl("run", "--rm", p.desk.busybox, "echo", strconv.Itoa(i)); r.code != 0 || r.stdout != strconv.Itoa(i)+"\n" {
+				t.Errorf("of %d at once, number %d: exit code %d, %q, %q", min(many, 40), i, r.code, r.stdout, r.stderr)
+			}
+		})
+	}
+	all.Wait()
+
+	p.nothingRuns()
+	after := p.traces(runtime, temporary)
+	for path := range after {
+		if !before[path] {
+			t.Errorf("left behind: %s", path)
+		}
+	}
+	if left := p.processes(); len(left) > len(processes) {
+		t.Errorf("left running: %v; before there were %v", slices.Collect(maps.Values(left)), slices.Collect(maps.Values(processes)))
+	}
+	if digestOf(t, memory[0]) != digest {
+		t.Error("the template has changed")
+	}
+	if listed := p.must("ls", "-aq"); listed != "" {
+		t.Errorf("ls shows %s", listed)
+	}
+	if again := address(); again != first {
+		t.Errorf("the first container had address %s, and one after all had gone %s", first, again)
+	}
+}
+
+func digestOf(t *testing.T, path string) string {
+	t.Helper()
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = file.Close() }()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, file); err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("%x", sum.Sum(nil))
+}
