@@ -56,10 +56,17 @@ func TestE2EClonesLeaveNothing(t *testing.T) {
 	t.Cleanup(func() { _ = os.RemoveAll(runtime) })
 	temporary := t.TempDir()
 	p.env = append(p.env, "XDG_RUNTIME_DIR="+runtime, "TMPDIR="+temporary)
-	address := func() string {
-		return strings.Fields(p.must("run", "--rm", p.desk.busybox, "sh", "-c", "ip -4 -o addr show eth0 | cut -d' ' -f7"))[0]
+	// A network with fewer addresses than there are clones, so that none may be kept.
+	config := filepath.Join(p.root, "config/vzctl/config.toml")
+	if err := os.MkdirAll(filepath.Dir(config), 0o700); err != nil {
+		t.Fatal(err)
 	}
-	first := address() // makes the template, and starts the network
+	if err := os.WriteFile(config, []byte("[networks.small]\nsubnet_v4 = \"10.9.0.0/29\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, network := range []string{"small", "default"} {
+		p.must("run", "--rm", "--network", network, p.desk.busybox, "true") // makes the template, and starts the network
+	}
 	p.nothingRuns()
 	memory, err := filepath.Glob(filepath.Join(p.root, "cache/qemu-hypervisor/templates/*/memory"))
 	if err != nil || len(memory) != 1 {
@@ -69,7 +76,7 @@ func TestE2EClonesLeaveNothing(t *testing.T) {
 	processes := p.processes()
 
 	for i := range many {
-		if got := p.must("run", "--rm", p.desk.busybox, "echo", strconv.Itoa(i)); got != strconv.Itoa(i)+"\n" {
+		if got := p.must("run", "--rm", "--network", "small", p.desk.busybox, "echo", strconv.Itoa(i)); got != strconv.Itoa(i)+"\n" {
 			t.Fatalf("clone %d printed %q", i, got)
 		}
 	}
@@ -98,9 +105,6 @@ func TestE2EClonesLeaveNothing(t *testing.T) {
 	}
 	if listed := p.must("ls", "-aq"); listed != "" {
 		t.Errorf("ls shows %s", listed)
-	}
-	if again := address(); again != first {
-		t.Errorf("the first container had address %s, and one after all had gone %s", first, again)
 	}
 }
 
