@@ -29,6 +29,9 @@ func (s Store) Draft(key string, memorySize int64) (d *Draft, busy bool, err err
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return nil, false, err
 	}
+	if err := s.own(); err != nil {
+		return nil, false, err
+	}
 	lock, busy, err := s.lock(key)
 	if lock == nil {
 		return nil, busy, err

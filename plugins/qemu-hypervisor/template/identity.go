@@ -1,6 +1,7 @@
 package template
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"syscall"
@@ -25,4 +26,17 @@ func identify(info fs.FileInfo) identity {
 func private(info fs.FileInfo) bool {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	return ok && info.Mode().IsRegular() && info.Mode().Perm()&0o077 == 0 && int(stat.Uid) == os.Geteuid()
+}
+
+// own wants the store to be this user's: who can write to its directory can put one template in the place of another. It gives fs.ErrNotExist if there is none.
+func (s Store) own() error {
+	info, err := os.Stat(s.dir)
+	if err != nil {
+		return err
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || int(stat.Uid) != os.Geteuid() || info.Mode().Perm()&0o022 != 0 {
+		return fmt.Errorf("%s is not this user's alone", s.dir)
+	}
+	return nil
 }

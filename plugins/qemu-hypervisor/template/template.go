@@ -1,12 +1,11 @@
 // Package template keeps booted VMs on disk, from which others are started: the memory of each, the state of its devices, and what its console has said.
-// It knows nothing of QEMU; package vm makes templates and starts VMs from them. This file is the store; draft.go makes templates; digest.go reads all of one; identity.go says when two files are the same,
-// and when a template is as it was made.
+// It knows nothing of QEMU; package vm makes templates and starts VMs from them. This file is the store; draft.go makes templates; lock.go has one make a template while others
+// wait; digest.go reads all of one; identity.go says when two files are the same, and when a template is as it was made.
 //
 // A store belongs to one user. A template appears in it whole or not at all, and is never changed after that.
 package template
 
 import (
-	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -21,8 +20,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/vzctl/vzctl/sdk/bootid"
 )
@@ -98,6 +95,9 @@ func (t *Template) Close() {
 
 // Open returns a template, or fs.ErrNotExist, or ErrDamaged.
 func (s Store) Open(key string) (*Template, error) {
+	if err := s.own(); err != nil {
+		return nil, err
+	}
 	dir := filepath.Join(s.dir, key)
 	made, err := readRecord(dir)
 	if err != nil {
@@ -209,7 +209,7 @@ func (s Store) Remove(key string) error {
 	if _, err := os.Lstat(dir); err != nil {
 		return err
 	}
-	return s.discard(dir)
+	return errors.Join(s.discard(dir), s.removeLock(key))
 }
 
 // discard renames first, so that nobody finds half of it. What is left if it is killed then, Prune removes.
@@ -245,7 +245,11 @@ func (s Store) Prune(maxSize int64, keep string) error {
 	for _, dir := range left {
 		err = errors.Join(err, s.bury(dir))
 	}
-	return errors.Join(err, globErr)
+	locks, lockErr := filepath.Glob(filepath.Join(s.dir, "*"+lockSuffix))
+	for _, path := range locks {
+		err = errors.Join(err, s.removeLock(strings.TrimSuffix(filepath.Base(path), lockSuffix)))
+	}
+	return errors.Join(err, globErr, lockErr)
 }
 
 // bury removes what discard has renamed, or a draft that nobody is at.
@@ -259,41 +263,6 @@ func (s Store) bury(dir string) error {
 		return err
 	}
 	return errors.Join(os.RemoveAll(dir), lock.Close())
-}
-
-// Await returns when nobody is making the template any more, or ctx ends.
-func (s Store) Await(ctx context.Context, key string) error {
-	lock, err := os.OpenFile(filepath.Join(s.dir, key+".lock"), os.O_RDWR|syscall.O_NOFOLLOW, 0)
-	if err != nil {
-		return err
-	}
-	got := make(chan error, 1)
-	go func() { // ends with the maker, whose time is bounded; the lock ends with the file
-		got <- errors.Join(unix.Flock(int(lock.Fd()), unix.LOCK_SH), lock.Close())
-	}()
-	select {
-	case err := <-got:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// lock takes the lock of a key. busy says that somebody else has it; then there is no error.
-func (s Store) lock(key string) (lock *os.File, busy bool, err error) {
-	lock, err = os.OpenFile(filepath.Join(s.dir, key+".lock"), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return nil, false, err
-	}
-	err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if err == nil {
-		return lock, false, nil
-	}
-	_ = lock.Close()
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return nil, true, nil
-	}
-	return nil, false, err
 }
 
 // Entry is what List tells of a template.

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -196,4 +198,108 @@ func TestPruneKeepsWhatWasUsedLast(t *testing.T) {
 	if err := s.Remove("../x"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a name that is no key gave %v", err)
 	}
+}
+
+func TestLocksGoWithTheirTemplates(t *testing.T) {
+	s := At(t.TempDir())
+	for _, c := range []string{"a", "b"} {
+		put(t, s, key(c), "memory")
+	}
+	failed, _, err := s.Draft(key("c"), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	busy, _, busyErr := s.Draft(key("d"), 1)
+	if err := errors.Join(failed.Discard(), busyErr, s.Remove(key("b")), s.Prune(1<<30, "")); err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		left = append(left, e.Name())
+	}
+	if want := []string{key("a"), key("a") + ".lock", key("d") + ".lock", stagingPrefix + key("d")}; !slices.Equal(left, want) {
+		t.Errorf("left are %v; want %v", left, want)
+	}
+	if _, stillBusy, err := s.Draft(key("d"), 1); !stillBusy || err != nil {
+		t.Errorf("a second maker got %v, %v", stillBusy, err)
+	}
+	if err := s.Await(t.Context(), key("b")); err != nil {
+		t.Errorf("whoever waits for a maker that is gone gets %v", err)
+	}
+	if err := busy.Discard(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A lock that is removed between its opening and its locking must not let two makers in.
+func TestOneMakerAtATimeThoughLocksAreRemoved(t *testing.T) {
+	s := At(t.TempDir())
+	var makers atomic.Int32
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for range 200 {
+				d, busy, err := s.Draft(key("a"), 1)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if busy {
+					continue
+				}
+				if at := makers.Add(1); at != 1 {
+					t.Errorf("there are %d makers", at)
+				}
+				makers.Add(-1)
+				if err := errors.Join(d.Discard(), s.Prune(1<<30, "")); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+func TestStoreThatOthersCanChangeIsNotUsed(t *testing.T) {
+	for name, mode := range map[string]fs.FileMode{"written by all": 0o707, "written by a group": 0o770} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "templates")
+			s := At(dir)
+			put(t, s, key("a"), "memory")
+			if err := os.Chmod(dir, mode); err != nil {
+				t.Fatal(err)
+			}
+			if made, err := s.Open(key("a")); err == nil {
+				made.Close()
+				t.Error("its template is used")
+			}
+			if d, _, err := s.Draft(key("b"), 1); err == nil {
+				_ = d.Discard()
+				t.Error("a template is made in it")
+			}
+		})
+	}
+	t.Run("another's", func(t *testing.T) {
+		if os.Geteuid() != 0 {
+			t.Skip("giving files away needs root")
+		}
+		dir := filepath.Join(t.TempDir(), "templates")
+		s := At(dir)
+		put(t, s, key("a"), "memory")
+		if err := os.Chown(dir, 65534, 65534); err != nil { // who has the directory can rename one template to another
+			t.Fatal(err)
+		}
+		if made, err := s.Open(key("a")); err == nil {
+			made.Close()
+			t.Error("its template is used")
+		}
+		if d, _, err := s.Draft(key("b"), 1); err == nil {
+			_ = d.Discard()
+			t.Error("a template is made in it")
+		}
+	})
 }

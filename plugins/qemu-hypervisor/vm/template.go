@@ -77,8 +77,11 @@ func (v *VM) template(ctx context.Context, key string) (*template.Template, erro
 	if err == nil {
 		return t, nil
 	}
-	if !errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, template.ErrDamaged):
 		v.log.Warn("a template is not used and made anew", "template", key, "error", err)
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
 	}
 	draft, busy, err := store.Draft(key, int64(v.spec.MemoryBytes))
 	if busy {
