@@ -11,7 +11,7 @@ import (
 // shown with a size that they do not have, see docs/templates.md.
 const present = `exec 2>&1
 cat /proc/mounts /proc/cmdline /proc/swaps /proc/locks /proc/modules /proc/consoles /proc/self/limits /proc/self/cgroup /proc/sysvipc/*
-ps -o pid,ppid,user,args; env; ls -l /proc/self/fd | sed 's/.* //'
+ps -o pid,ppid,user,args; env; ls -l /proc/self/fd | sed -e 's/.* //' -e 's/:.*//'
 find / -xdev -path /bin -prune -o -print; find /dev /run /tmp /etc -ls | sed 's/^ *[0-9]* *[0-9]* //'
 for f in tcp tcp6 udp udp6 raw raw6 unix netlink packet icmp; do echo $f; tail -n +2 /proc/net/$f | wc -l; done; cat /proc/net/arp /proc/net/ip_tables_names
 grep -E 'Sig|Shd|Cap|Seccomp|NoNewPrivs|Cpus_allowed:|Groups|Umask|Threads' /proc/self/status

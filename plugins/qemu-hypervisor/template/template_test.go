@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -302,4 +303,64 @@ func TestStoreThatOthersCanChangeIsNotUsed(t *testing.T) {
 			t.Error("a template is made in it")
 		}
 	})
+}
+
+func TestTemplateThatIsNotAsItWasMadeIsDamaged(t *testing.T) {
+	edit := func(path string) error { // the owner can set the time of modification back, but not that of the change
+		before, err := os.Stat(path)
+		if err != nil {
+			return err
+		}
+		file, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		_, err = file.WriteAt([]byte("X"), 0)
+		return errors.Join(err, file.Close(), os.Chtimes(path, before.ModTime(), before.ModTime()))
+	}
+	damages := map[string]func(path string) error{
+		"cut":       func(path string) error { return os.Truncate(path, 3) },
+		"longer":    func(path string) error { return os.Truncate(path, 2<<20) },
+		"edited":    edit,
+		"gone":      os.Remove,
+		"a link":    func(path string) error { return errors.Join(os.Rename(path, path+"2"), os.Symlink(path+"2", path)) },
+		"copied":    func(path string) error { return errors.Join(os.Rename(path, path+"2"), os.Link(path+"2", path)) },
+		"directory": func(path string) error { return errors.Join(os.Remove(path), os.Mkdir(path, 0o700)) },
+		"a FIFO":    func(path string) error { return errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o600)) },
+	}
+	for _, file := range []string{memoryFile, stateFile} {
+		for name, damage := range damages {
+			t.Run(file+" "+name, func(t *testing.T) {
+				s := At(t.TempDir())
+				put(t, s, key("a"), "memory")
+				if err := damage(filepath.Join(s.dir, key("a"), file)); err != nil {
+					t.Fatal(err)
+				}
+				if made, err := s.Open(key("a")); !errors.Is(err, ErrDamaged) {
+					t.Errorf("%v, %v", made, err)
+				}
+				if list, err := s.List(); err != nil || len(list) != 1 || !list[0].Damaged {
+					t.Errorf("the list is %+v, %v", list, err)
+				}
+				put(t, s, key("a"), "memory") // and can be replaced
+				if made, err := s.Open(key("a")); err != nil {
+					t.Error(err)
+				} else {
+					made.Close()
+				}
+			})
+		}
+	}
+	for name, record := range map[string]string{"no JSON": "x", "empty": "", "of nothing": "{}", "too large a number": `{"Memory":{"Size":1e99}}`} {
+		t.Run("record "+name, func(t *testing.T) {
+			s := At(t.TempDir())
+			put(t, s, key("a"), "memory")
+			if err := os.WriteFile(filepath.Join(s.dir, key("a"), recordFile), []byte(record), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if made, err := s.Open(key("a")); !errors.Is(err, ErrDamaged) {
+				t.Errorf("%v, %v", made, err)
+			}
+		})
+	}
 }
