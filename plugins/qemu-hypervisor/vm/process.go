@@ -44,6 +44,8 @@ type process struct {
 	monitor   *qmp.Client
 	forgotten chan struct{} // closed by the VM when its state shows the end
 
+	template  string // that it was cloned from, or ""
+	begun     time.Time
 	cmd       *exec.Cmd
 	stderr    tail // of QEMU; whole when exited is closed
 	console   *console
@@ -118,7 +120,7 @@ func spawn(spec hypervisor.Spec, binary string, host machine.Host, from birth) (
 			return nil, nil, err
 		}
 	}
-	p = &process{forgotten: make(chan struct{}), exited: make(chan struct{}), unlink: func() {},
+	p = &process{begun: time.Now(), forgotten: make(chan struct{}), exited: make(chan struct{}), unlink: func() {},
 		portOpened: make(chan struct{}, 1), migrated: make(chan string, 1)}
 	var files, ours []*os.File // QEMU's, in the order of their descriptors; and those of them that are closed here
 	give := func(file *os.File) int {

@@ -212,6 +212,21 @@ func (p *process) resume(ctx context.Context, spec hypervisor.Spec, state *os.Fi
 	return p.monitor.Execute(ctx, "cont", nil, nil)
 }
 
+// aliveWithin is far longer than a clone takes to answer.
+const aliveWithin = 10 * time.Second
+
+// doubt removes the template of a clone whose guest never came to life: the disk may have lost what was in it, and every later start would fail as well. Who stops a
+// clone at once proves nothing.
+func (v *VM) doubt(p *process, exit hypervisor.Exit) {
+	if p.template == "" || v.uplink.Reached() || exit.Reason == hypervisor.ByRequest && exit.Time.Sub(p.begun) < aliveWithin {
+		return
+	}
+	v.log.Warn("a template of which no guest comes to life is removed", "template", p.template, "exit", exit.Message)
+	if err := gone(v.templates().Remove(p.template)); err != nil {
+		v.log.Warn("cannot remove a template", "template", p.template, "error", err)
+	}
+}
+
 // migrate moves the state of the devices out or in.
 func (p *process) migrate(ctx context.Context, command string, state *os.File) error {
 	type capability struct {

@@ -2,6 +2,7 @@ package vm
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -201,7 +202,7 @@ func shapeOf(t *testing.T, m *Manager, spec hypervisor.Spec) (template.Store, st
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := &VM{spec: spec, binary: binary, host: machine.Host{OS: runtime.GOOS, Accelerator: spec.Options[machine.OptionAccelerator], TSCKilohertz: m.tsc}}
+	v := &VM{spec: spec, binary: binary, host: machine.Host{OS: runtime.GOOS, Accelerator: cmp.Or(spec.Options[machine.OptionAccelerator], machine.TCG), TSCKilohertz: m.tsc}}
 	key, err := v.templateKey()
 	if err != nil {
 		t.Fatal(err)
@@ -253,6 +254,42 @@ func TestVMBootsIfItCannotBeCloned(t *testing.T) {
 			}
 		})
 	}
+}
+
+// QEMU takes up a template whose memory the disk has lost, and the guest ends with the first instruction. No later start may meet it again.
+func TestTemplateOfWhichNoGuestComesToLifeIsRemoved(t *testing.T) {
+	m, cache := newManager(t), t.TempDir()
+	spec := cached(t, "a", cache, "a", 1<<20)
+	boot(t, m, spec)
+	store, key := shapeOf(t, m, spec)
+	state, err := os.ReadFile(templateFile(t, cache, "state"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	draft, _, err := store.Draft(key, 256<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = draft.State.Write(state)
+	if err := errors.Join(err, draft.Commit("", nil), draft.Discard()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Create(context.Background(), "test", cached(t, "b", cache, "b", 1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	if vm, err := m.Start(within(t, bootDeadline), "b"); err != nil || !vm.Cloned {
+		t.Fatalf("cloned: %v, %v", vm.Cloned, err)
+	}
+	exitOf(t, m, "b")
+	if left, err := store.Open(key); err == nil {
+		left.Close()
+		t.Error("the template is still there")
+	}
+	vm, err := m.Start(within(t, bootDeadline), "b")
+	if err != nil || !vm.Cloned {
+		t.Fatalf("the next start: cloned %v, %v", vm.Cloned, err)
+	}
+	_ = dial(t, vm, port.Echo).Close()
 }
 
 func TestVMsThatStartAtOnceShareOneTemplate(t *testing.T) {

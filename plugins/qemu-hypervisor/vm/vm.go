@@ -121,6 +121,7 @@ func (v *VM) start(ctx context.Context) error {
 	v.set(func() { v.state, v.process, v.cloned = hypervisor.Running, p, cloned })
 	go func() { // ends with the process, which ends with the VM
 		exit := p.wait()
+		v.doubt(p, exit)
 		v.set(func() { v.state, v.exit, v.process = hypervisor.Stopped, &exit, nil })
 		close(p.forgotten)
 	}()
@@ -157,6 +158,9 @@ func (v *VM) clone(ctx context.Context) (*process, error) {
 	}
 	defer t.Close()
 	p, err := startProcess(ctx, v.spec, v.binary, v.host, birth{memory: t.Memory, state: t.State, console: t.Console}, v.uplink, v.server.Incoming)
+	if err == nil {
+		p.template = key
+	}
 	if err != nil && ctx.Err() == nil {
 		err = errors.Join(err, gone(v.templates().Remove(key))) // or it would fail every start
 	}

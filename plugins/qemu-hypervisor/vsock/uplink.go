@@ -21,6 +21,7 @@ type Uplink struct {
 	mu      sync.Mutex
 	session *serialmux.Session // nil while there is none
 	ended   bool
+	reached bool          // since Run began, there was a session
 	changed chan struct{} // closed at the next change
 }
 
@@ -30,6 +31,9 @@ func NewUplink() *Uplink { return &Uplink{changed: make(chan struct{})} }
 // Run keeps a session with the guest until ctx ends, and after that lets Dial fail until the next Run. connect opens the host's end of the serial
 // port; incoming is called for each connection of the guest.
 func (u *Uplink) Run(ctx context.Context, connect func(context.Context) (io.ReadWriteCloser, error), incoming func(*serialmux.Request)) {
+	u.mu.Lock()
+	u.reached = false
+	u.mu.Unlock()
 	u.set(nil, false)
 	defer u.set(nil, true)
 	for ctx.Err() == nil {
@@ -64,9 +68,16 @@ func (u *Uplink) runOne(ctx context.Context, connect func(context.Context) (io.R
 func (u *Uplink) set(session *serialmux.Session, ended bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.session, u.ended = session, ended
+	u.session, u.ended, u.reached = session, ended, u.reached || session != nil
 	close(u.changed)
 	u.changed = make(chan struct{})
+}
+
+// Reached says whether the guest has been there since the latest Run began.
+func (u *Uplink) Reached() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.reached
 }
 
 // Dial connects to a port of the guest. Before there is a guest, or between two sessions with it, it waits.
