@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -71,6 +72,15 @@ func TestE2EClonesLeaveNothing(t *testing.T) {
 	memory, err := filepath.Glob(filepath.Join(p.root, "cache/qemu-hypervisor/templates/*/memory"))
 	if err != nil || len(memory) != 1 {
 		t.Fatalf("there are templates %v, %v", memory, err)
+	}
+	err = filepath.WalkDir(filepath.Dir(filepath.Dir(memory[0])), func(path string, entry fs.DirEntry, err error) error {
+		if info, infoErr := entry.Info(); err == nil && (infoErr != nil || info.Mode().Perm()&0o077 != 0 || info.Sys().(*syscall.Stat_t).Uid != uint32(os.Geteuid())) {
+			t.Errorf("others can use %s, %v", path, info.Mode())
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	before, digest := p.traces(runtime, temporary), digestOf(t, memory[0])
 	processes := p.processes()

@@ -1,21 +1,23 @@
 package e2e
 
 import (
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 )
 
-// present prints what a process can see of its machine that does not count, nor measure, nor name. /proc/partitions is not in it: the read-only disks of clones are
+// present prints what a process can see of its machine that does not count, nor measure, nor name; numbers of processes hang on how many threads Go's runtime takes. /proc/partitions is not in it: the read-only disks of clones are
 // shown with a size that they do not have, see docs/templates.md.
 const present = `exec 2>&1
 cat /proc/mounts /proc/cmdline /proc/swaps /proc/locks /proc/modules /proc/consoles /proc/self/limits /proc/self/cgroup /proc/sysvipc/*
-ps -o pid,ppid,user,args; env; ls -l /proc/self/fd | sed -e 's/.* //' -e 's/:.*//'
+ps -o user,args; wc -l </sys/fs/cgroup/cgroup.procs; env; ls -l /proc/self/fd | sed -e 's/.* //' -e 's/:.*//'
 find / -xdev -path /bin -prune -o -print; find /dev /run /tmp /etc -ls | sed 's/^ *[0-9]* *[0-9]* //'
 for f in tcp tcp6 udp udp6 raw raw6 unix netlink packet icmp; do echo $f; tail -n +2 /proc/net/$f | wc -l; done; cat /proc/net/arp /proc/net/ip_tables_names
 grep -E 'Sig|Shd|Cap|Seccomp|NoNewPrivs|Cpus_allowed:|Groups|Umask|Threads' /proc/self/status
-for f in cgroup.procs cgroup.controllers cgroup.stat cgroup.type cpu.max cpu.weight io.max memory.max memory.high memory.events memory.swap.max pids.max pids.current; do
+for f in cgroup.controllers cgroup.stat cgroup.type cpu.max cpu.weight io.max memory.max memory.high memory.events memory.swap.max pids.max pids.current; do
 	echo $f; cat /sys/fs/cgroup/$f; done
 grep -r . /proc/sys | sort
 cat /sys/block/*/serial; ls /sys/class/net /sys/class/block /sys/bus/virtio/devices; dmesg | head -3; nice; ulimit -a; tty; id; cat /proc/self/oom_score_adj /proc/self/timerslack_ns /proc/self/personality`
@@ -50,6 +52,15 @@ func TestE2ECloneShowsNoTraceOfItsTemplate(t *testing.T) {
 	booted, cloned := look("--hypervisor-opt", "templates=off"), look()
 	if len(booted) < 500 {
 		t.Errorf("it looks at nothing: %q", booted)
+	}
+	logs, err := filepath.Glob(filepath.Join(p.root, "sandboxes/*/supervisor.log"))
+	if err != nil || len(logs) != 2 {
+		t.Errorf("there are logs %v, %v", logs, err)
+	}
+	for _, path := range logs {
+		if text, err := os.ReadFile(path); err != nil || len(text) > 0 {
+			t.Errorf("a supervisor's log says %q, %v", text, err)
+		}
 	}
 	for _, line := range cloned {
 		if !slices.Contains(booted, line) {

@@ -112,7 +112,7 @@ func clonesHaveNothingInCommon(t *testing.T, cpu string) {
 		if most := uint64(s.Monotonic/(20*time.Millisecond)) + 1; s.Ticks == 0 || s.Ticks > most {
 			t.Errorf("clone %d: a timer ticked %d times within %v", i, s.Ticks, s.Monotonic)
 		}
-		if off := (s.Realtime - s.Monotonic).Abs(); off > 20*time.Millisecond || s.Stepped || s.Monotonic > took {
+		if off := (s.Realtime - s.Monotonic).Abs(); off > 250*time.Millisecond || s.Stepped || s.Monotonic > took {
 			t.Errorf("clone %d: while %v passed, the clock went on by %v; it was set: %v; the whole run took %v", i, s.Monotonic, s.Realtime, s.Stepped, took)
 		}
 		if s.MemoryMax != 512<<20 || s.MemoryTotal < 512<<20 || s.MemoryTotal > 640<<20 {
