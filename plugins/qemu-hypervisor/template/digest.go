@@ -63,6 +63,9 @@ func (s Store) await(ctx context.Context, key string) (*os.File, error) {
 }
 
 func (s Store) compare(ctx context.Context, key string) (Verified, error) {
+	if err := s.own(); err != nil {
+		return Verified{}, err
+	}
 	made, err := readRecord(filepath.Join(s.dir, key))
 	if err != nil {
 		return Verified{}, err
