@@ -9,9 +9,9 @@ import (
 
 	"github.com/vzctl/vzctl/core/lock"
 	"github.com/vzctl/vzctl/core/netd"
-	"github.com/vzctl/vzctl/core/pluginhost"
 	"github.com/vzctl/vzctl/core/sandbox"
 	"github.com/vzctl/vzctl/core/store"
+	"github.com/vzctl/vzctl/core/supervisor"
 	"github.com/vzctl/vzctl/sdk"
 	"github.com/vzctl/vzctl/sdk/fault"
 	"github.com/vzctl/vzctl/sdk/hypervisor"
@@ -151,24 +151,11 @@ func (e *Engine) warm(ctx context.Context, b store.Sandbox) (vm hypervisor.VM, e
 			if err != nil {
 				return nil, err
 			}
-			return hypervisorProcess{hypervisor.NewClient(running.Conn(), running.Info()), running}, nil
+			return supervisor.Hypervisor(running), nil
 		},
 		Attach: func(ctx context.Context, request network.AttachRequest) (sandbox.Lease, error) {
-			client := &netd.Client{Store: e.store, Program: e.options.Program, Log: e.log.Named("network")}
-			lease, err := client.Attach(ctx, request)
-			if err != nil {
-				return nil, err
-			}
-			return lease, nil
+			return supervisor.Attach(ctx, &netd.Client{Store: e.store, Program: e.options.Program, Log: e.log.Named("network")}, request)
 		},
 		Logger: e.log,
 	})
 }
-
-// hypervisorProcess is a hypervisor plugin in its process.
-type hypervisorProcess struct {
-	hypervisor.Hypervisor
-	*pluginhost.Running
-}
-
-func (p hypervisorProcess) Info() sdk.Info { return p.Running.Info() }

@@ -168,11 +168,7 @@ func (s *supervision) environment() sandbox.Environment {
 				return nil, err
 			}
 			client := &netd.Client{Store: s.store, Program: []string{program}, Log: s.log.Named("network")}
-			lease, err := client.Attach(ctx, request)
-			if err != nil {
-				return nil, err
-			}
-			return lease, nil
+			return Attach(ctx, client, request)
 		},
 		Dial: func(ctx context.Context, vsockPath string) (sandbox.Guest, error) {
 			client, err := agent.Dial(ctx, vsockPath, "vzctl")
@@ -193,6 +189,20 @@ func (s *supervision) logOutput(stream int, p []byte) error {
 	return err
 }
 
+// Attach gives a sandbox its place on a network.
+func Attach(ctx context.Context, client *netd.Client, request network.AttachRequest) (sandbox.Lease, error) {
+	lease, err := client.Attach(ctx, request)
+	if err != nil {
+		return nil, err // and no lease that is not nil
+	}
+	return lease, nil
+}
+
+// Hypervisor is a hypervisor plugin, which runs, as a sandbox uses it.
+func Hypervisor(running *pluginhost.Running) sandbox.Hypervisor {
+	return hypervisorProcess{hypervisor.NewClient(running.Conn(), running.Info()), running}
+}
+
 // hypervisorProcess is a hypervisor plugin in its process.
 type hypervisorProcess struct {
 	hypervisor.Hypervisor
@@ -211,7 +221,7 @@ func (s *supervision) startHypervisor(ctx context.Context) (sandbox.Hypervisor, 
 	if err != nil {
 		return nil, err
 	}
-	return hypervisorProcess{hypervisor.NewClient(running.Conn(), running.Info()), running}, nil
+	return Hypervisor(running), nil
 }
 
 // spec of the sandbox, from its records.
