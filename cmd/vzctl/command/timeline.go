@@ -76,7 +76,7 @@ func (t *timing) close() {
 	if t == nil || t.file == nil {
 		return
 	}
-	_ = t.file.Close() // written, or not wanted
+	_ = t.file.Close() // write has closed it, or it is not wanted
 	if t.made && !t.reported {
 		_ = os.Remove(t.file.Name())
 	}
@@ -136,23 +136,23 @@ func (t *timing) report(image string, started engine.Container) {
 		_ = writeRows(t.p.Stderr, line.Rows()) // a terminal that is gone is no failure of the run
 		return
 	}
-	text, err := line.SVG(), error(nil)
-	if filepath.Ext(t.file.Name()) == timelineJSON {
-		text, err = line.JSON()
-	}
-	if err == nil {
-		err = t.write(text)
-	}
+	err := t.write(line)
 	if err != nil {
 		t.p.complain(err)
 	}
 	t.reported = err == nil
 }
 
-func (t *timing) write(text []byte) error {
+func (t *timing) write(line timeline.Timeline) (err error) {
+	text := line.SVG()
+	if filepath.Ext(t.file.Name()) == timelineJSON {
+		if text, err = line.JSON(); err != nil {
+			return err
+		}
+	}
 	if err := t.file.Truncate(0); err != nil {
 		return err
 	}
-	_, err := t.file.Write(text)
-	return err
+	_, err = t.file.Write(text)
+	return errors.Join(err, t.file.Close())
 }
