@@ -54,7 +54,7 @@ func TestPeerThatBreaksTheProtocolLosesItsSession(t *testing.T) {
 	for name, bytes := range map[string][]byte{
 		"unknown version":              append([]byte{9}, make([]byte, 11)...),
 		"unknown frame":                frame(17, 0, 0, 0),
-		"frame larger than any":        frame(typeData, 0, 2, maxFrame+1),
+		"frame larger than any":        frame(typeData, 0, 2, MaxFrame+1),
 		"stream that is not its own":   frame(typeWindow, flagSYN, 1, 0),
 		"stream zero":                  frame(typeWindow, flagSYN, 0, 0),
 		"one stream twice":             append(frame(typeWindow, flagSYN, 2, 0), frame(typeWindow, flagSYN, 2, 0)...),
@@ -87,10 +87,10 @@ func TestPeerCannotSendMoreThanTheWindow(t *testing.T) {
 	go func() { _, _ = io.Copy(io.Discard, pipe) }()
 	_, _ = pipe.Write(frame(typeWindow, flagSYN, 2, 0))
 	_, _ = pipe.Write(append(frame(typeData, 0, 2, openLength), openVersion, 0, 0, 0, 7))
-	body := make([]byte, maxFrame)
+	body := make([]byte, MaxFrame)
 	go func() {
-		for range 2 * window / maxFrame {
-			if _, err := pipe.Write(append(frame(typeData, 0, 2, maxFrame), body...)); err != nil {
+		for range 2 * window / MaxFrame {
+			if _, err := pipe.Write(append(frame(typeData, 0, 2, MaxFrame), body...)); err != nil {
 				return
 			}
 		}

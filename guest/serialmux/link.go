@@ -30,8 +30,8 @@ const (
 	maxQueued = 16 << 20
 	// maxKept is how much of a queue that was written is kept for the next. To fault in new memory each time costs half the throughput in a guest.
 	maxKept = 4 << 20
-	// maxFrame bounds the body of a frame. yamux locks a stream while it reads a body, so a body is given to it only when all of it has arrived.
-	maxFrame = 512 << 10
+	// MaxFrame bounds the body of a frame, in bytes. yamux locks a stream while it reads a body, so a body is given to it only when all of it has arrived.
+	MaxFrame = 512 << 10
 	// maxWritten bounds the body of a frame that is written with Write: what a reader takes at once.
 	maxWritten = 64 << 10
 )
@@ -184,7 +184,7 @@ func (l *link) nextFrame() error {
 	if l.head.kind() == typeData {
 		l.body = l.head.length()
 	}
-	if l.body > maxFrame {
+	if l.body > MaxFrame {
 		return fmt.Errorf("serialmux: the other end sent a frame of %d bytes", l.body)
 	}
 	if _, err := l.reader.Peek(int(l.body)); err != nil {

@@ -40,7 +40,7 @@ func (c *Conn) NewSender() (s *Sender, err error) {
 		return nil, fmt.Errorf("serialmux: send pages: %w", err)
 	}
 	s.r, s.w = fds[0], fds[1]
-	if _, err = unix.FcntlInt(uintptr(s.w), unix.F_SETPIPE_SZ, maxFrame); err == nil {
+	if _, err = unix.FcntlInt(uintptr(s.w), unix.F_SETPIPE_SZ, MaxFrame); err == nil {
 		err = nonblock.CanSplice(s.port, s.r)
 	}
 	if err != nil {
@@ -61,7 +61,7 @@ func (s *Sender) Close() {
 // 0 at the pipe's end. read tells that an error is that of the pipe, as with nonblock.Fill; after another one, Left has what was taken and not sent.
 func (s *Sender) Send(from syscall.RawConn) (n int, read bool, err error) {
 	link, state := s.conn.session.link, s.conn.state
-	room, err := s.conn.reserve(maxFrame)
+	room, err := s.conn.reserve(MaxFrame)
 	if err != nil {
 		return 0, false, s.conn.wrap("write", err)
 	}
@@ -78,7 +78,7 @@ func (s *Sender) Send(from syscall.RawConn) (n int, read bool, err error) {
 
 // Left empties the pipe.
 func (s *Sender) Left() []byte {
-	left := make([]byte, maxFrame)
+	left := make([]byte, MaxFrame)
 	n := 0
 	for n < len(left) {
 		more, err := unix.Read(s.r, left[n:])

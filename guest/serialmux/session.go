@@ -65,7 +65,7 @@ func guestSession(ctx context.Context, pipe io.ReadWriteCloser, handle func(*Req
 type greeting func(context.Context, io.ReadWriteCloser, *bufio.Reader) error
 
 func newSession(ctx context.Context, pipe io.ReadWriteCloser, greet greeting, host bool, handle func(*Request)) (*Session, error) {
-	reader := bufio.NewReaderSize(pipe, maxFrame)
+	reader := bufio.NewReaderSize(pipe, MaxFrame)
 	if err := greet(ctx, pipe, reader); err != nil {
 		_ = pipe.Close()
 		return nil, err

@@ -11,10 +11,7 @@ import (
 	"github.com/vzctl/vzctl/guest/serialmux"
 )
 
-// bufferSize is the largest frame of serialmux.
-const bufferSize = 512 << 10
-
-var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+var buffers = sync.Pool{New: func() any { return new([serialmux.MaxFrame]byte) }}
 
 // proxy moves bytes both ways until both directions have ended, or the connection has failed. Both ends are closed then.
 func proxy(host *net.UnixConn, guest *serialmux.Conn) {
@@ -52,7 +49,7 @@ type writer interface {
 
 // move copies to the end and then ends the other side's direction. reading tells that an error was the reader's.
 func move(to writer, from io.Reader) (reading bool, err error) {
-	buffer := buffers.Get().(*[bufferSize]byte)
+	buffer := buffers.Get().(*[serialmux.MaxFrame]byte)
 	defer buffers.Put(buffer)
 	for {
 		n, err := from.Read(buffer[:])
