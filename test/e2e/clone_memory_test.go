@@ -85,10 +85,17 @@ func TestE2EMemoryThatACloneFreesReturnsToTheHostAndToNobodyElse(t *testing.T) {
 }
 
 // counter counts what is written to it.
-type counter struct{ n atomic.Int64 }
+type counter struct {
+	n     atomic.Int64
+	grown chan struct{} // has room for one
+}
 
 func (c *counter) Write(p []byte) (int, error) {
 	c.n.Add(int64(len(p)))
+	select {
+	case c.grown <- struct{}{}:
+	default:
+	}
 	return len(p), nil
 }
 
@@ -100,8 +107,8 @@ func TestE2EClonesStartWhileAnotherStreams(t *testing.T) {
 	defer cancel()
 	streaming := p.name()
 	writer := p.command(ctx, "run", "--name", streaming, p.desk.busybox, "cat", "/dev/zero")
-	var out counter
-	writer.Stdout = &out
+	out := &counter{grown: make(chan struct{}, 1)}
+	writer.Stdout = out
 	if err := writer.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -109,13 +116,13 @@ func TestE2EClonesStartWhileAnotherStreams(t *testing.T) {
 	go func() { ended <- writer.Wait() }()
 	more := func() { // waits until it has written more
 		t.Helper()
-		for before := out.n.Load(); out.n.Load() < before+1<<20; time.Sleep(10 * time.Millisecond) {
+		for before := out.n.Load(); out.n.Load() < before+1<<20; {
 			select {
+			case <-out.grown:
 			case err := <-ended:
 				t.Fatalf("the one that writes has ended: %v", err)
 			case <-ctx.Done():
 				t.Fatal("the one that writes does not go on")
-			default:
 			}
 		}
 	}
