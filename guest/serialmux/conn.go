@@ -34,6 +34,8 @@ type Conn struct {
 	closed  atomic.Bool // here
 	reset   atomic.Bool // here
 
+	readDeadline deadline
+
 	paged         atomic.Bool // there was a Sender: yamux does not know any more how much room the other end has
 	pagesDeadline deadline    // of writing by a Sender; yamux has its own
 }
@@ -41,24 +43,6 @@ type Conn struct {
 func newConn(s *Session, stream *yamux.Stream, port uint32) *Conn {
 	wake := func() { _ = stream.SetDeadline(time.Unix(1, 0)) }
 	return &Conn{session: s, stream: stream, state: s.link.lookup(stream.StreamID(), wake), port: port}
-}
-
-// Read reads what the other end wrote; io.EOF only after the other end's Close or CloseWrite.
-func (c *Conn) Read(p []byte) (int, error) {
-	if len(p) == 0 {
-		return 0, nil
-	}
-	if err := c.ended(); err != nil {
-		return 0, c.wrap("read", err)
-	}
-	n, err := c.stream.Read(p)
-	if err == nil || n > 0 {
-		return n, nil // an error comes again
-	}
-	if c.ended() == nil && c.session.link.ended(c.state) && (errors.Is(err, io.EOF) || c.session.Err() != nil) {
-		return 0, io.EOF
-	}
-	return 0, c.wrap("read", err)
 }
 
 // Write writes; it waits while the other end does not read. Of writes at the same time the pieces may mix.
@@ -131,8 +115,7 @@ func (c *Conn) Close() error {
 	c.session.link.markClosed(id)
 	err := c.stream.Close()
 	_ = c.SetDeadline(time.Unix(1, 0)) // wakes those who read and write
-	var unread [1]byte
-	if n, _ := c.stream.Read(unread[:]); n > 0 {
+	if c.session.link.discard(c.state) {
 		c.session.link.reset(id) // the other end may wait for room that will never be
 	}
 	return err
@@ -159,12 +142,15 @@ func (c *Conn) RemoteAddr() net.Addr { return Addr(c.port) }
 
 // SetDeadline sets the deadlines of reads and writes, also of those under way.
 func (c *Conn) SetDeadline(t time.Time) error {
-	c.pagesDeadline.set(t)
-	return c.stream.SetDeadline(t)
+	c.readDeadline.set(t)
+	return c.SetWriteDeadline(t)
 }
 
 // SetReadDeadline sets the deadline of reads.
-func (c *Conn) SetReadDeadline(t time.Time) error { return c.stream.SetReadDeadline(t) }
+func (c *Conn) SetReadDeadline(t time.Time) error {
+	c.readDeadline.set(t)
+	return nil
+}
 
 // SetWriteDeadline sets the deadline of writes.
 func (c *Conn) SetWriteDeadline(t time.Time) error {

@@ -9,6 +9,7 @@
 //     can reset a stream, which yamux cannot.
 //   - session.go, conn.go: the header of a stream, refusal of a port, and connections with the semantics of TCP: half-close both ways,
 //     reset, and a lost session that is an error and not an end of file.
+//   - receive.go: what arrives goes past yamux as well, so that a proxy writes the memory that a frame was read into. It tells the other end of the room there is.
 //   - sender_linux.go: what a guest has to say in bulk goes past yamux, whose path costs a guest more than the bytes: the kernel moves pages to the port, and
 //     only the headers of the frames are written. The link counts for it what the peer has room for. The frames are those of yamux.
 //   - guest.go: the guest's end over any number of sessions, one after another; port_linux.go finds and opens the device.

@@ -30,7 +30,7 @@ const (
 	maxQueued = 16 << 20
 	// maxKept is how much of a queue that was written is kept for the next. To fault in new memory each time costs half the throughput in a guest.
 	maxKept = 4 << 20
-	// MaxFrame bounds the body of a frame, in bytes. yamux locks a stream while it reads a body, so a body is given to it only when all of it has arrived.
+	// MaxFrame bounds the body of a frame, in bytes.
 	MaxFrame = 512 << 10
 	// maxWritten bounds the body of a frame that is written with Write: what a reader takes at once.
 	maxWritten = 64 << 10
@@ -48,17 +48,22 @@ func (h *header) flags() uint16  { return binary.BigEndian.Uint16(h[2:]) }
 func (h *header) stream() uint32 { return binary.BigEndian.Uint32(h[4:]) }
 func (h *header) length() uint32 { return binary.BigEndian.Uint32(h[8:]) }
 
-func resetFrame(stream uint32) (h header) {
+func resetFrame(stream uint32) header { return windowFrame(stream, flagRST, 0) }
+
+func windowFrame(stream uint32, flags uint16, more uint32) (h header) {
 	h[1] = typeWindow
-	binary.BigEndian.PutUint16(h[2:], flagRST)
+	binary.BigEndian.PutUint16(h[2:], flags)
 	binary.BigEndian.PutUint32(h[4:], stream)
+	binary.BigEndian.PutUint32(h[8:], more)
 	return h
 }
 
 // streamState is what the link knows of a stream from the frames that passed.
 type streamState struct {
 	finIn, finOut bool
+	reset         bool          // by either side; what had arrived is void
 	closed        bool          // no one reads any more: data resets the stream
+	inbox         inbox         // what arrived
 	gone          func()        // called once, when the stream is gone; may be nil
 	wake          func()        // ends what waits in yamux; may be nil
 	broken        chan struct{} // closed when the stream is reset or its session ends
@@ -67,7 +72,7 @@ type streamState struct {
 }
 
 func newStreamState() *streamState {
-	return &streamState{broken: make(chan struct{}), room: firstRoom, grown: make(chan struct{}, 1)}
+	return &streamState{broken: make(chan struct{}), inbox: newInbox(), room: firstRoom, grown: make(chan struct{}, 1)}
 }
 
 // grow is with the link's lock held.
@@ -79,7 +84,8 @@ func (s *streamState) grow(by uint32) {
 	}
 }
 
-// link is the connection yamux is given. Reading and writing go on at once; one goroutine each.
+// link is the connection yamux is given. Reading and writing go on at once; one goroutine each. yamux reads no data from it: they go into the inboxes of the
+// streams, see receive.go.
 type link struct {
 	pipe   io.ReadWriteCloser
 	reader *bufio.Reader
@@ -88,8 +94,6 @@ type link struct {
 	// Of the reading side.
 	head    header
 	pending []byte // of a header not yet given to yamux
-	body    uint32 // bytes of the present frame not yet given
-	discard bool   // the body is not given
 
 	mu       sync.Mutex
 	streams  map[uint32]*streamState
@@ -97,7 +101,9 @@ type link struct {
 	queue    []byte   // whole frames, then the frame that is being queued
 	partial  int      // bytes still to come of that frame; its bytes are at the end of the queue
 	whole    int      // bytes of the queue that are whole frames
-	resets   []uint32 // to queue after that frame
+	resets   []uint32 // streams to tell the peer of after that frame: they are reset
+	updates  []uint32 // the same: there is room for more
+	spare    [][]byte // memory for bodies
 	err      error
 	changed  *sync.Cond
 	finished chan struct{} // closed when the writer has ended
@@ -126,31 +132,17 @@ func (l *link) Read(p []byte) (int, error) {
 }
 
 func (l *link) read(p []byte) (int, error) {
-	for {
-		switch {
-		case len(l.pending) > 0:
-			n := copy(p, l.pending)
-			l.pending = l.pending[n:]
-			return n, nil
-		case l.body > 0 && l.discard:
-			n, err := l.reader.Discard(int(min(l.body, 1<<20)))
-			l.body -= uint32(n)
-			if err != nil {
-				return 0, err
-			}
-		case l.body > 0:
-			n, err := l.reader.Read(p[:min(uint32(len(p)), l.body)])
-			if l.body -= uint32(n); l.body == 0 {
-				l.bodyGiven(l.head.stream())
-			}
-			return n, err
-		case l.nextInjected():
-		default:
-			if err := l.nextFrame(); err != nil {
-				return 0, err
-			}
+	for len(l.pending) == 0 {
+		if l.nextInjected() {
+			break
+		}
+		if err := l.nextFrame(); err != nil {
+			return 0, err
 		}
 	}
+	n := copy(p, l.pending)
+	l.pending = l.pending[n:]
+	return n, nil
 }
 
 // nextInjected makes the reset of a stream that was asked for here look like one of the peer.
@@ -181,26 +173,19 @@ func (l *link) nextFrame() error {
 	if _, err := io.ReadFull(l.reader, l.head[1:]); err != nil {
 		return fmt.Errorf("serialmux: read a frame: %w", err)
 	}
-	if l.head.kind() == typeData {
-		l.body = l.head.length()
-	}
-	if l.body > MaxFrame {
-		return fmt.Errorf("serialmux: the other end sent a frame of %d bytes", l.body)
-	}
-	if _, err := l.reader.Peek(int(l.body)); err != nil {
-		return fmt.Errorf("serialmux: read a frame: %w", err)
+	if length := l.head.length(); l.head.kind() == typeData && length > 0 {
+		if length > MaxFrame {
+			return fmt.Errorf("serialmux: the other end sent a frame of %d bytes", length)
+		}
+		return l.receiveBody(int(length))
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	pass, err := l.judge()
-	if err != nil {
-		return err
-	}
-	l.discard = !pass
 	if pass {
 		l.pending = l.head[:]
 	}
-	return nil
+	return err
 }
 
 // judge looks at a frame of the peer, with the lock held: whether yamux sees it.
@@ -241,9 +226,10 @@ func (l *link) judge() (pass bool, err error) {
 	}
 	switch {
 	case flags&flagRST != 0:
-		l.dropBroken(id)
+		l.dropReset(id)
 	case flags&flagFIN != 0:
 		state.finIn = true
+		state.inbox.wake()
 		if state.finOut {
 			l.drop(id)
 		}
@@ -267,6 +253,14 @@ func (l *link) dropBroken(id uint32) {
 		close(state.broken)
 	}
 	l.drop(id)
+}
+
+// dropReset forgets a stream that was reset, and what had arrived on it; with the lock held.
+func (l *link) dropReset(id uint32) {
+	if state := l.streams[id]; state != nil {
+		state.reset, state.inbox.chunks = true, nil
+	}
+	l.dropBroken(id)
 }
 
 // fail ends all streams. It wakes those who wait in yamux, because that, once it has closed its session, lets each of them spin until it has come to
@@ -317,17 +311,8 @@ func (l *link) resetBoth(id uint32) {
 		return
 	}
 	l.queueReset(id)
-	l.dropBroken(id)
+	l.dropReset(id)
 	l.inject = append(l.inject, id)
-}
-
-// bodyGiven resets a stream that was closed while yamux was given data for it.
-func (l *link) bodyGiven(id uint32) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if state := l.streams[id]; state != nil && state.closed {
-		l.resetBoth(id)
-	}
 }
 
 // lookup returns the state of a stream, with a function that ends what waits for the stream. If the stream is gone already, the state is that of a
@@ -343,13 +328,6 @@ func (l *link) lookup(id uint32, wake func()) *streamState {
 	state := newStreamState()
 	close(state.broken)
 	return state
-}
-
-// ended reports whether the peer has ended its direction of a stream properly.
-func (l *link) ended(state *streamState) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return state.finIn
 }
 
 // whenGone calls f, which must not block, when the stream is gone: at once if it is already.

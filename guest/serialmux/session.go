@@ -62,10 +62,13 @@ func guestSession(ctx context.Context, pipe io.ReadWriteCloser, handle func(*Req
 	return newSession(ctx, pipe, greetHost, false, handle)
 }
 
+// readAhead is what is read from the pipe at once, in bytes, unless it is the rest of a body.
+const readAhead = 64 << 10
+
 type greeting func(context.Context, io.ReadWriteCloser, *bufio.Reader) error
 
 func newSession(ctx context.Context, pipe io.ReadWriteCloser, greet greeting, host bool, handle func(*Request)) (*Session, error) {
-	reader := bufio.NewReaderSize(pipe, MaxFrame)
+	reader := bufio.NewReaderSize(pipe, readAhead)
 	if err := greet(ctx, pipe, reader); err != nil {
 		_ = pipe.Close()
 		return nil, err

@@ -37,6 +37,9 @@ func (l *link) sent(h header) int {
 		if h.kind() == typeData {
 			state.room -= int64(h.length())
 		}
+		if h.kind() == typeWindow {
+			state.inbox.allowed += int64(h.length())
+		}
 		if flags&flagFIN != 0 {
 			state.finOut = true
 			if state.finIn {
@@ -45,7 +48,7 @@ func (l *link) sent(h header) int {
 		}
 	}
 	if flags&flagRST != 0 {
-		l.dropBroken(id)
+		l.dropReset(id)
 	}
 	if h.kind() == typeData {
 		return int(h.length())
@@ -69,6 +72,12 @@ func (l *link) frameQueued() {
 		l.queue = append(l.queue, frame[:]...)
 	}
 	l.resets = l.resets[:0]
+	for _, id := range l.updates {
+		if frame, wanted := l.update(id); wanted {
+			l.queue = append(l.queue, frame[:]...)
+		}
+	}
+	l.updates = l.updates[:0]
 	l.whole = len(l.queue)
 	l.changed.Broadcast()
 }
@@ -79,6 +88,11 @@ func (l *link) queueReset(id uint32) {
 		return // a peer that opens streams faster than it reads answers does not get them all
 	}
 	l.resets = append(l.resets, id)
+	l.queueControl()
+}
+
+// queueControl queues what the peer is to be told of streams, unless a frame is being queued or too much is: it follows that. With the lock held.
+func (l *link) queueControl() {
 	if l.partial == 0 && len(l.queue) <= maxQueued {
 		l.frameQueued()
 	}
@@ -115,6 +129,9 @@ func (l *link) writeBatch() error {
 	}
 	batch, rest := l.queue[:l.whole], l.queue[l.whole:]
 	l.queue, l.whole = append(l.free[:0], rest...), 0
+	if len(l.resets)+len(l.updates) > 0 {
+		l.queueControl()
+	}
 	l.changed.Broadcast()
 	l.mu.Unlock()
 	if _, err := l.pipe.Write(batch); err != nil {

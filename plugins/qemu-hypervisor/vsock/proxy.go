@@ -11,7 +11,10 @@ import (
 	"github.com/vzctl/vzctl/guest/serialmux"
 )
 
-var buffers = sync.Pool{New: func() any { return new([serialmux.MaxFrame]byte) }}
+// bufferSize is how much is taken from the host at once, in bytes: what serialmux puts into a frame.
+const bufferSize = 64 << 10
+
+var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
 // proxy moves bytes both ways until both directions have ended, or the connection has failed. Both ends are closed then.
 func proxy(host *net.UnixConn, guest *serialmux.Conn) {
@@ -27,12 +30,16 @@ func proxy(host *net.UnixConn, guest *serialmux.Conn) {
 	toHost := make(chan struct{})
 	work.Go(func() {
 		defer close(toHost)
-		if _, err := move(host, guest); err != nil {
+		_, err := guest.WriteTo(host)
+		if err == nil {
+			err = host.CloseWrite()
+		}
+		if err != nil {
 			guest.Reset()
 			_ = host.Close() // ends the other direction
 		}
 	})
-	if reading, err := move(guest, host); err != nil && reading && !errors.Is(err, os.ErrDeadlineExceeded) {
+	if reading, err := toGuest(guest, host); err != nil && reading && !errors.Is(err, os.ErrDeadlineExceeded) {
 		guest.Reset() // the client broke off
 	}
 	<-toHost
@@ -42,24 +49,19 @@ func proxy(host *net.UnixConn, guest *serialmux.Conn) {
 	work.Wait()
 }
 
-type writer interface {
-	io.Writer
-	CloseWrite() error
-}
-
-// move copies to the end and then ends the other side's direction. reading tells that an error was the reader's.
-func move(to writer, from io.Reader) (reading bool, err error) {
-	buffer := buffers.Get().(*[serialmux.MaxFrame]byte)
+// toGuest copies to the end and then ends the guest's direction. reading tells that an error was the reader's.
+func toGuest(guest *serialmux.Conn, host io.Reader) (reading bool, err error) {
+	buffer := buffers.Get().(*[bufferSize]byte)
 	defer buffers.Put(buffer)
 	for {
-		n, err := from.Read(buffer[:])
+		n, err := host.Read(buffer[:])
 		if n > 0 {
-			if _, err := to.Write(buffer[:n]); err != nil {
+			if _, err := guest.Write(buffer[:n]); err != nil {
 				return false, err
 			}
 		}
 		if err == io.EOF {
-			return false, to.CloseWrite()
+			return false, guest.CloseWrite()
 		}
 		if err != nil {
 			return true, err
