@@ -25,7 +25,8 @@ import (
 // rows in the order of the table.
 func rows() []row {
 	return []row{
-		start(), bootedStart(), containerd(), bootKernel(), startPlugin(), buildRootfs(), pullImage(), throughput(), execute(), idleMemory(), list(),
+		start(), bootedStart(), containerd(), answer(), share(), crowd(), bootKernel(), startPlugin(), buildRootfs(), pullImage(), throughput(), execute(),
+		executeRPC(), idleMemory(), idleClones(), list(),
 	}
 }
 

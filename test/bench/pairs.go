@@ -17,10 +17,11 @@ type row struct {
 	measure func(context.Context, *stage) (measured, error)
 }
 
-// target is what a ratio should be; the zero value is a row that only informs.
+// target is what a ratio, or what vzctl takes more than the reference, should be; the zero value is a row that only informs.
 type target struct {
 	ratio   float64
-	atLeast bool // else at most
+	atLeast bool    // else at most
+	excess  float64 // in seconds, if it is not 0; then there is no ratio
 }
 
 func (t target) reached(ratio float64) bool {
@@ -55,6 +56,15 @@ func pairs(ctx context.Context, count int, vzctl, reference once) (m measured, e
 		}
 	}
 	return m, nil
+}
+
+// excesses are what vzctl takes more than the reference, of the pairs.
+func (m measured) excesses() []float64 {
+	var out []float64
+	for i := range m.vzctl {
+		out = append(out, m.vzctl[i]-m.reference[i])
+	}
+	return out
 }
 
 // ratios of the pairs.

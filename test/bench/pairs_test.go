@@ -51,7 +51,7 @@ func TestReportSaysWhatWasReached(t *testing.T) {
 			"| 200 ms (200 to 300) | 200 ms (200 to 200) | 1.00 (1.00 to 1.50) | at most 1.5 | yes |"},
 		{"a target at most that is missed", row{target: target{ratio: 1.5}}, measured{vzctl: []float64{0.004}, reference: []float64{0.002}}, nil,
 			"| 4.00 ms (4.00 to 4.00) | 2.00 ms (2.00 to 2.00) | 2.00 (2.00 to 2.00) | at most 1.5 | **no** |"},
-		{"a target at least", row{unit: bytesPerSecond, target: target{0.6, true}}, measured{vzctl: []float64{50e6}, reference: []float64{100e6}}, nil,
+		{"a target at least", row{unit: bytesPerSecond, target: target{ratio: 0.6, atLeast: true}}, measured{vzctl: []float64{50e6}, reference: []float64{100e6}}, nil,
 			"| 50 MB/s (50 to 50) | 100 MB/s (100 to 100) | 0.50 (0.50 to 0.50) | at least 0.6 | **no** |"},
 		{"no target", row{unit: bytes}, measured{vzctl: []float64{3e6, 1e6}, reference: []float64{1e6, 1e6}}, nil,
 			"| 2.0 MB (1.0 to 3.0) | 1.0 MB (1.0 to 1.0) | 2.00 (1.00 to 3.00) | - |  |"},

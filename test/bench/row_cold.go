@@ -31,11 +31,8 @@ func bootedStart() row {
 		if err != nil {
 			return measured{}, err
 		}
-		config := s.path("config-boot")
-		if err := os.MkdirAll(filepath.Join(config, "vzctl"), 0o700); err != nil {
-			return measured{}, err
-		}
-		if err := os.WriteFile(filepath.Join(config, "vzctl", "config.toml"), []byte("[defaults]\nhypervisor_options = { templates = \"off\" }\n"), 0o600); err != nil {
+		config, err := s.withoutTemplates()
+		if err != nil {
 			return measured{}, err
 		}
 		run := func(ctx context.Context) (float64, error) {
@@ -48,6 +45,16 @@ func bootedStart() row {
 		return pairs(ctx, s.count, run, s.bare.boots(s.bare.kernel, initrd, initSays))
 	}
 	return r
+}
+
+// withoutTemplates returns the directory of a configuration by which VMs are booted.
+func (s *stage) withoutTemplates() (string, error) {
+	config := s.path("config-boot")
+	if err := os.MkdirAll(filepath.Join(config, "vzctl"), 0o700); err != nil {
+		return "", err
+	}
+	text := "[defaults]\nhypervisor_options = { templates = \"off\" }\n"
+	return config, os.WriteFile(filepath.Join(config, "vzctl", "config.toml"), []byte(text), 0o600)
 }
 
 func (s *stage) runTrue(ctx context.Context) (float64, error) {

@@ -3,9 +3,12 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/vzctl/vzctl/core/engine"
 )
 
 // execute runs a program in a container that runs already.
@@ -22,6 +25,37 @@ func execute() row {
 			defer func() { err = errors.Join(err, remove()) }()
 			vzctl := func(ctx context.Context) (float64, error) { return timed(s.vzctl(ctx, "exec", id, "/bin/true")) }
 			return pairs(ctx, 3*s.count, vzctl, func(ctx context.Context) (float64, error) { return s.forks(ctx, id) })
+		},
+	}
+}
+
+// executeRPC tells what the command adds to what it asks for.
+func executeRPC() row {
+	return row{
+		name: "exec-rpc", what: "`vzctl exec CONTAINER /bin/true`, the whole process", reference: "the same call by a program that embeds `core`, and runs already",
+		target: target{excess: 0.010},
+		measure: func(ctx context.Context, s *stage) (m measured, err error) {
+			ctx, cancel := context.WithTimeout(ctx, patience)
+			defer cancel()
+			id, remove, err := s.detached(ctx)
+			if err != nil {
+				return m, err
+			}
+			defer func() { err = errors.Join(err, remove()) }()
+			e, err := engine.Open(ctx, engine.Options{Root: s.root})
+			if err != nil {
+				return m, err
+			}
+			vzctl := func(ctx context.Context) (float64, error) { return timed(s.vzctl(ctx, "exec", id, "/bin/true")) }
+			call := func(ctx context.Context) (float64, error) {
+				began := time.Now()
+				exit, err := e.Exec(ctx, id, engine.ExecRequest{Args: []string{"/bin/true"}}, engine.Streams{})
+				if err == nil && exit.Code != 0 {
+					err = fmt.Errorf("exit code %d", exit.Code)
+				}
+				return time.Since(began).Seconds(), err
+			}
+			return pairs(ctx, 3*s.count, vzctl, call)
 		},
 	}
 }

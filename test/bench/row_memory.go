@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -37,6 +39,91 @@ func idleMemory() row {
 	}
 }
 
+// idleClones weighs many whose memory is mostly one.
+func idleClones() row {
+	const many = 20
+	return row{
+		name: "clones", what: fmt.Sprintf("memory of each of %d idle containers in cloned VMs: PSS of supervisor, hypervisor plugin and QEMU", many),
+		reference: "QEMU with the same kernel and machine, booted, and an init that does nothing",
+		unit:      bytes, target: target{ratio: 0.35},
+		measure: func(ctx context.Context, s *stage) (measured, error) {
+			initrd, err := s.cInitrd(ctx, "test/bench/guest/idle.c")
+			if err != nil {
+				return measured{}, err
+			}
+			var shares map[string]float64
+			container := func(ctx context.Context) (each float64, err error) {
+				each, shares, err = s.weighMany(ctx, many)
+				return each, err
+			}
+			m, err := pairs(ctx, 1, container, func(ctx context.Context) (float64, error) { return s.bare.weigh(ctx, initrd) })
+			var words []string
+			for _, name := range slices.Sorted(maps.Keys(shares)) {
+				words = append(words, fmt.Sprintf("%s %s MB", name, bytes.format(shares[name])))
+			}
+			m.notes = append(m.notes, "of each: "+strings.Join(words, ", "))
+			return m, err
+		},
+	}
+}
+
+// weighMany returns what each of many containers has for itself, and what of that each program has.
+func (s *stage) weighMany(ctx context.Context, many int) (each float64, shares map[string]float64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	var pids []int
+	var removes []func() error
+	defer func() {
+		for _, remove := range removes {
+			err = errors.Join(err, remove())
+		}
+	}()
+	for range many {
+		id, remove, err := s.detached(ctx)
+		if err != nil {
+			return 0, nil, err
+		}
+		removes = append(removes, remove)
+		pid, err := s.supervisor(ctx, id)
+		if err != nil {
+			return 0, nil, err
+		}
+		pids = append(pids, pid)
+	}
+	if err := pause(ctx, settle); err != nil {
+		return 0, nil, err
+	}
+	all, err := processes()
+	if err != nil {
+		return 0, nil, err
+	}
+	shares = map[string]float64{}
+	for _, pid := range pids {
+		for _, p := range all.below(pid) {
+			size, err := pss(p.pid)
+			if err != nil {
+				return 0, nil, err
+			}
+			each += size / float64(many)
+			shares[p.name()] += size / float64(many)
+		}
+	}
+	return each, shares, nil
+}
+
+// supervisor is the process of a container on the host.
+func (s *stage) supervisor(ctx context.Context, id string) (int, error) {
+	text, err := output(s.vzctl(ctx, "inspect", id))
+	if err != nil {
+		return 0, err
+	}
+	var containers []struct{ PID int }
+	if err := json.Unmarshal([]byte(text), &containers); err != nil || len(containers) != 1 || containers[0].PID == 0 {
+		return 0, fmt.Errorf("vzctl inspect printed %q: %w", text, err)
+	}
+	return containers[0].PID, nil
+}
+
 // weighContainer returns the sum of what a container has for itself, and each process's share.
 func (s *stage) weighContainer(ctx context.Context) (total float64, shares []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
@@ -46,13 +133,9 @@ func (s *stage) weighContainer(ctx context.Context) (total float64, shares []str
 		return 0, nil, err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
-	text, err := output(s.vzctl(ctx, "inspect", id))
+	supervisor, err := s.supervisor(ctx, id)
 	if err != nil {
 		return 0, nil, err
-	}
-	var containers []struct{ PID int }
-	if err := json.Unmarshal([]byte(text), &containers); err != nil || len(containers) != 1 || containers[0].PID == 0 {
-		return 0, nil, fmt.Errorf("vzctl inspect printed %q: %w", text, err)
 	}
 	if err := pause(ctx, settle); err != nil {
 		return 0, nil, err
@@ -61,7 +144,7 @@ func (s *stage) weighContainer(ctx context.Context) (total float64, shares []str
 	if err != nil {
 		return 0, nil, err
 	}
-	for _, p := range all.below(containers[0].PID) {
+	for _, p := range all.below(supervisor) {
 		size, err := pss(p.pid)
 		if err != nil {
 			return 0, nil, err

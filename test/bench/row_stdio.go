@@ -19,7 +19,7 @@ const streamed = 256 << 20 // bytes
 func throughput() row {
 	return row{
 		name: "stdio", what: "throughput of stdout: `vzctl run IMAGE dd if=/dev/zero`, 256 MiB", reference: "a raw stream of the same multiplexer over the same virtio-serial port, from a guest that does nothing else",
-		unit: bytesPerSecond, target: target{0.6, true},
+		unit: bytesPerSecond, target: target{ratio: 0.6, atLeast: true},
 		measure: func(ctx context.Context, s *stage) (measured, error) {
 			initrd, err := s.goInitrd(ctx, "./plugins/qemu-hypervisor/vmtest/guest")
 			if err != nil {
