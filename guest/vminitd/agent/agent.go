@@ -32,6 +32,9 @@ const (
 	protocolMax = 1
 )
 
+// featureFreeze is the ability of Freeze and Thaw.
+const featureFreeze = "freeze"
+
 // Agent serves one host.
 type Agent struct {
 	guestv1.UnimplementedAgentServer
@@ -86,6 +89,6 @@ func (a *Agent) Done() <-chan struct{} { return a.shutdown }
 
 // Hello exchanges versions. It comes before Adopt, so it must not use random numbers.
 func (a *Agent) Hello(context.Context, *guestv1.HelloRequest) (*guestv1.HelloResponse, error) {
-	return &guestv1.HelloResponse{Version: a.version, ProtocolMin: protocolMin, ProtocolMax: protocolMax,
+	return &guestv1.HelloResponse{Version: a.version, ProtocolMin: protocolMin, ProtocolMax: protocolMax, Features: []string{featureFreeze},
 		UptimeNanoseconds: uint64(identity.Uptime()), InitUptimeNanoseconds: uint64(a.started)}, nil
 }

@@ -12,6 +12,8 @@ import (
 	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
 	"github.com/vzctl/vzctl/guest/vminitd/container"
 	"github.com/vzctl/vzctl/guest/vminitd/phase"
+	"github.com/vzctl/vzctl/guest/vminitd/power"
+	"github.com/vzctl/vzctl/guest/vminitd/stdio"
 	"github.com/vzctl/vzctl/sdk/fault"
 )
 
@@ -130,6 +132,21 @@ func (a *Agent) ListContainers(context.Context, *guestv1.ListContainersRequest) 
 		response.Containers = append(response.Containers, out)
 	}
 	return response, nil
+}
+
+// Freeze makes a container fit to be saved with the machine. Its disks are written out last, when nothing changes them any more.
+func (a *Agent) Freeze(ctx context.Context, r *guestv1.FreezeRequest) (*guestv1.FreezeResponse, error) {
+	input := stdio.Border{Bytes: r.InputBytes, Ended: r.InputEnded}
+	if err := a.runtime.Freeze(ctx, r.ContainerId, input, r.LoseConnections); err != nil {
+		return nil, err
+	}
+	power.Sync()
+	return &guestv1.FreezeResponse{}, nil
+}
+
+// Thaw lets a container go on.
+func (a *Agent) Thaw(_ context.Context, r *guestv1.ThawRequest) (*guestv1.ThawResponse, error) {
+	return &guestv1.ThawResponse{}, a.runtime.Thaw(r.ContainerId)
 }
 
 // Watch sends events until the caller goes.

@@ -52,19 +52,24 @@ func (a *Agent) serveStream(conn net.Conn) {
 		response.Error = err.Error()
 	}
 	if err := writeHeader(conn, response); err != nil || response.Error != "" {
-		if stream != nil {
+		if stream != nil && !stream.ended {
 			stream.unclaim()
 		}
 		return
 	}
 	_ = conn.SetDeadline(time.Time{})
+	if stream.ended {
+		_ = stream.conn.CloseWrite() // the host is gone, or hears it
+		return
+	}
 	stream.Serve(stream.conn)
 }
 
 // claimed is a stream that a connection has.
 type claimed struct {
 	container.Stream
-	conn stdio.Conn
+	conn  stdio.Conn
+	ended bool // and so it is nobody's
 }
 
 func (c *claimed) unclaim() {
@@ -93,10 +98,14 @@ func (a *Agent) openStream(conn net.Conn) (*claimed, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := stream.Claim(half); err != nil {
+	err = stream.Claim(half)
+	if request.Again && errors.Is(err, stdio.ErrClosed) {
+		return &claimed{stream, half, true}, nil
+	}
+	if err != nil {
 		return nil, err
 	}
-	return &claimed{stream, half}, nil
+	return &claimed{stream, half, false}, nil
 }
 
 func streamKind(k guestv1.StreamKind) (container.Kind, error) {

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,7 +31,7 @@ type Route struct{ Destination, Gateway string }
 type Network struct {
 	loopback bool // it is up
 	cards    []card
-	applied  bool // the cards have had an identity before
+	applied  []Interface // what the cards have; nil: nothing yet
 }
 
 // card is a virtio network device.
@@ -70,8 +71,13 @@ func (n *Network) Apply(interfaces []Interface) error {
 	if len(n.cards) < len(interfaces) {
 		return fmt.Errorf("%d interfaces are to be configured, the machine has %d network devices", len(interfaces), len(n.cards))
 	}
-	again := n.applied
-	n.applied = n.applied || len(interfaces) > 0
+	if n.applied != nil && reflect.DeepEqual(n.applied, interfaces) {
+		return nil // a restored machine: to take its addresses away, and give them again, would end what uses them
+	}
+	again := n.applied != nil
+	if len(interfaces) > 0 {
+		n.applied = []Interface{} // until it is done
+	}
 	for i, config := range interfaces {
 		name := "eth" + strconv.Itoa(i)
 		if n.cards[i].name != name {
@@ -80,6 +86,9 @@ func (n *Network) Apply(interfaces []Interface) error {
 		if err := n.cards[i].configure(config, again); err != nil {
 			return fmt.Errorf("configure %s: %w", name, err)
 		}
+	}
+	if len(interfaces) > 0 {
+		n.applied = interfaces
 	}
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"syscall"
 	"time"
 
 	"github.com/vzctl/vzctl/guest/nonblock"
@@ -21,6 +20,22 @@ type Output struct {
 // NewOutput owns the near end of a pipe or terminal from now on.
 func NewOutput(file *os.File) *Output { return &Output{file: file} }
 
+// Claim makes the stream conn's.
+func (o *Output) Claim(conn Conn) error {
+	return o.take(conn, func() { _ = o.file.SetReadDeadline(time.Time{}) })
+}
+
+// Suspend has the connection give the stream back: the host gets what was read of the process, or the next connection does, and then a half-close. The
+// result is closed when the stream is free.
+func (o *Output) Suspend() <-chan struct{} {
+	return o.suspend(o.interrupt)
+}
+
+func (o *Output) interrupt(conn Conn) {
+	_ = o.file.SetReadDeadline(past)
+	_ = conn.SetWriteDeadline(past)
+}
+
 // Serve moves bytes to conn until the process has closed its end, which conn is told by a half-close, or conn is lost; then another may take the
 // stream, with the first byte that this one did not take. It does not close conn.
 func (o *Output) Serve(conn Conn) {
@@ -33,7 +48,7 @@ func (o *Output) Serve(conn Conn) {
 		}
 	}()
 	ended := o.copy(conn)
-	if ended {
+	if ended || o.isSuspended() {
 		_ = conn.CloseWrite() // the host is gone, or hears it
 	}
 	_ = conn.SetReadDeadline(past)
@@ -118,10 +133,33 @@ func (o *Output) Close() {
 // Terminal is both directions of a terminal.
 type Terminal struct {
 	Output
+	feed feed
 }
 
+// typedSize is how much is passed to a terminal at a time, in bytes: what its line discipline holds.
+const typedSize = 4 << 10
+
 // NewTerminal owns the master of a terminal from now on.
-func NewTerminal(master *os.File) *Terminal { return &Terminal{Output{file: master}} }
+func NewTerminal(master *os.File) *Terminal {
+	return &Terminal{Output: Output{file: master}, feed: feed{file: master}}
+}
+
+// Claim makes the terminal conn's.
+func (t *Terminal) Claim(conn Conn) error {
+	return t.take(conn, func() {
+		_ = t.file.SetReadDeadline(time.Time{})
+		t.feed.begin()
+		t.feed.ended = false // see Serve
+	})
+}
+
+// Suspend has the connection give the terminal back, in the direction from the host at the border; the result is closed then.
+func (t *Terminal) Suspend(at Border) <-chan struct{} {
+	return t.suspend(func(conn Conn) {
+		t.interrupt(conn)
+		t.feed.suspend(conn, at)
+	})
+}
 
 // Serve moves bytes both ways until the last process has closed the terminal, or conn is lost. The host's half-close means nothing to a
 // terminal, whose end of input is a character.
@@ -129,17 +167,19 @@ func (t *Terminal) Serve(conn Conn) {
 	typed := make(chan struct{})
 	go func() {
 		defer close(typed)
-		_, err := io.CopyBuffer(onlyWriter{t.file}, onlyReader{conn}, make([]byte, 4<<10))
-		if err != nil && !errors.Is(err, syscall.EIO) {
+		if t.feed.run(conn, make([]byte, typedSize)) == fedLost {
 			_ = t.file.SetReadDeadline(past)
 		}
 	}()
 	ended := t.copy(conn)
-	if ended {
+	suspended := t.isSuspended()
+	if ended || suspended {
 		_ = conn.CloseWrite()
 	}
-	_ = conn.SetReadDeadline(past)
-	_ = t.file.SetWriteDeadline(past)
+	if ended || !suspended { // otherwise what was typed is still taken, up to the border
+		_ = conn.SetReadDeadline(past)
+		_ = t.file.SetWriteDeadline(past)
+	}
 	<-typed
 	_ = t.file.SetDeadline(time.Time{})
 	t.release(ended)
@@ -147,9 +187,3 @@ func (t *Terminal) Serve(conn Conn) {
 
 // File is the master, for its size.
 func (t *Terminal) File() *os.File { return t.file }
-
-// These hide ReadFrom and WriteTo, whose buffers and system calls are not ours to choose.
-type (
-	onlyReader struct{ io.Reader }
-	onlyWriter struct{ io.Writer }
-)

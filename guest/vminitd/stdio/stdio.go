@@ -1,7 +1,9 @@
 // Package stdio holds the near ends of processes' streams and moves bytes between them and the host's connections. Nothing is gathered here: who
 // does not read holds up the process that writes, and no one else.
 //
-// output.go is guest to host, by pages where there is much, input.go host to guest, pipe.go where both come from.
+// output.go is guest to host, by pages where there is much, input.go and feed.go host to guest, pipe.go where both come from.
+//
+// A stream can be suspended: its connection gives it back without losing a byte, so that the machine can be saved. The next connection goes on.
 package stdio
 
 import (
@@ -28,13 +30,15 @@ type Conn interface {
 
 // claim makes a stream one connection's at a time.
 type claim struct {
-	mu     sync.Mutex
-	conn   Conn
-	closed bool
+	mu        sync.Mutex
+	conn      Conn
+	closed    bool
+	suspended bool          // conn is to give the stream back
+	free      chan struct{} // closed when conn has
 }
 
-// Claim makes the stream conn's, for which the caller then calls Serve.
-func (c *claim) Claim(conn Conn) error {
+// take makes the stream conn's, for which the caller then calls Serve; begin prepares the stream.
+func (c *claim) take(conn Conn, begin func()) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -43,8 +47,40 @@ func (c *claim) Claim(conn Conn) error {
 	if c.conn != nil {
 		return ErrBusy
 	}
-	c.conn = conn
+	c.conn, c.suspended, c.free = conn, false, make(chan struct{})
+	begin()
 	return nil
+}
+
+// suspend has the connection, if there is one, give the stream back; how, ask says. The result is closed when it has.
+func (c *claim) suspend(ask func(Conn)) <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conn == nil {
+		free := make(chan struct{})
+		close(free)
+		return free
+	}
+	c.suspended = true
+	ask(c.conn)
+	return c.free
+}
+
+// isSuspended reports whether the connection gives the stream back because it was asked to.
+func (c *claim) isSuspended() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.suspended
+}
+
+// Break ends the connection that has the stream as if it were lost.
+func (c *claim) Break() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conn != nil {
+		_ = c.conn.SetDeadline(past)
+		_ = c.conn.Close()
+	}
 }
 
 // holds reports whether the stream is conn's.
@@ -58,6 +94,9 @@ func (c *claim) holds(conn Conn) bool {
 func (c *claim) release(ended bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.conn != nil {
+		close(c.free)
+	}
 	c.conn = nil
 	c.closed = c.closed || ended
 }

@@ -446,6 +446,95 @@ func (x *WaitResponse) GetTime() *timestamppb.Timestamp {
 	return nil
 }
 
+type CheckpointRequest struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	LeaveRunning bool                   `protobuf:"varint,1,opt,name=leave_running,json=leaveRunning,proto3" json:"leave_running,omitempty"`
+	// Connections to others may be lost.
+	LoseConnections bool `protobuf:"varint,2,opt,name=lose_connections,json=loseConnections,proto3" json:"lose_connections,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *CheckpointRequest) Reset() {
+	*x = CheckpointRequest{}
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckpointRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckpointRequest) ProtoMessage() {}
+
+func (x *CheckpointRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckpointRequest.ProtoReflect.Descriptor instead.
+func (*CheckpointRequest) Descriptor() ([]byte, []int) {
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *CheckpointRequest) GetLeaveRunning() bool {
+	if x != nil {
+		return x.LeaveRunning
+	}
+	return false
+}
+
+func (x *CheckpointRequest) GetLoseConnections() bool {
+	if x != nil {
+		return x.LoseConnections
+	}
+	return false
+}
+
+type CheckpointResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckpointResponse) Reset() {
+	*x = CheckpointResponse{}
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckpointResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckpointResponse) ProtoMessage() {}
+
+func (x *CheckpointResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckpointResponse.ProtoReflect.Descriptor instead.
+func (*CheckpointResponse) Descriptor() ([]byte, []int) {
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{9}
+}
+
 type CreateProcessRequest struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Args       []string               `protobuf:"bytes,1,rep,name=args,proto3" json:"args,omitempty"`
@@ -463,7 +552,7 @@ type CreateProcessRequest struct {
 
 func (x *CreateProcessRequest) Reset() {
 	*x = CreateProcessRequest{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[8]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -475,7 +564,7 @@ func (x *CreateProcessRequest) String() string {
 func (*CreateProcessRequest) ProtoMessage() {}
 
 func (x *CreateProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[8]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -488,7 +577,7 @@ func (x *CreateProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateProcessRequest.ProtoReflect.Descriptor instead.
 func (*CreateProcessRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{8}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CreateProcessRequest) GetArgs() []string {
@@ -556,7 +645,7 @@ type CreateProcessResponse struct {
 
 func (x *CreateProcessResponse) Reset() {
 	*x = CreateProcessResponse{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[9]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -568,7 +657,7 @@ func (x *CreateProcessResponse) String() string {
 func (*CreateProcessResponse) ProtoMessage() {}
 
 func (x *CreateProcessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[9]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -581,7 +670,7 @@ func (x *CreateProcessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateProcessResponse.ProtoReflect.Descriptor instead.
 func (*CreateProcessResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{9}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CreateProcessResponse) GetProcessId() string {
@@ -600,7 +689,7 @@ type StartProcessRequest struct {
 
 func (x *StartProcessRequest) Reset() {
 	*x = StartProcessRequest{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[10]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -612,7 +701,7 @@ func (x *StartProcessRequest) String() string {
 func (*StartProcessRequest) ProtoMessage() {}
 
 func (x *StartProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[10]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -625,7 +714,7 @@ func (x *StartProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartProcessRequest.ProtoReflect.Descriptor instead.
 func (*StartProcessRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{10}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *StartProcessRequest) GetProcessId() string {
@@ -643,7 +732,7 @@ type StartProcessResponse struct {
 
 func (x *StartProcessResponse) Reset() {
 	*x = StartProcessResponse{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[11]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -655,7 +744,7 @@ func (x *StartProcessResponse) String() string {
 func (*StartProcessResponse) ProtoMessage() {}
 
 func (x *StartProcessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[11]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -668,7 +757,7 @@ func (x *StartProcessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartProcessResponse.ProtoReflect.Descriptor instead.
 func (*StartProcessResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{11}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{13}
 }
 
 type DeleteProcessRequest struct {
@@ -680,7 +769,7 @@ type DeleteProcessRequest struct {
 
 func (x *DeleteProcessRequest) Reset() {
 	*x = DeleteProcessRequest{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[12]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -692,7 +781,7 @@ func (x *DeleteProcessRequest) String() string {
 func (*DeleteProcessRequest) ProtoMessage() {}
 
 func (x *DeleteProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[12]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -705,7 +794,7 @@ func (x *DeleteProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteProcessRequest.ProtoReflect.Descriptor instead.
 func (*DeleteProcessRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{12}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *DeleteProcessRequest) GetProcessId() string {
@@ -723,7 +812,7 @@ type DeleteProcessResponse struct {
 
 func (x *DeleteProcessResponse) Reset() {
 	*x = DeleteProcessResponse{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[13]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -735,7 +824,7 @@ func (x *DeleteProcessResponse) String() string {
 func (*DeleteProcessResponse) ProtoMessage() {}
 
 func (x *DeleteProcessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[13]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -748,7 +837,7 @@ func (x *DeleteProcessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteProcessResponse.ProtoReflect.Descriptor instead.
 func (*DeleteProcessResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{13}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{15}
 }
 
 type ResizeRequest struct {
@@ -762,7 +851,7 @@ type ResizeRequest struct {
 
 func (x *ResizeRequest) Reset() {
 	*x = ResizeRequest{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[14]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -774,7 +863,7 @@ func (x *ResizeRequest) String() string {
 func (*ResizeRequest) ProtoMessage() {}
 
 func (x *ResizeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[14]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -787,7 +876,7 @@ func (x *ResizeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeRequest.ProtoReflect.Descriptor instead.
 func (*ResizeRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{14}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ResizeRequest) GetProcessId() string {
@@ -819,7 +908,7 @@ type ResizeResponse struct {
 
 func (x *ResizeResponse) Reset() {
 	*x = ResizeResponse{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[15]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -831,7 +920,7 @@ func (x *ResizeResponse) String() string {
 func (*ResizeResponse) ProtoMessage() {}
 
 func (x *ResizeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[15]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -844,7 +933,7 @@ func (x *ResizeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeResponse.ProtoReflect.Descriptor instead.
 func (*ResizeResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{15}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{17}
 }
 
 // StreamRequest opens a stream of a process on the sandbox's stream socket: its length as four bytes, big endian, the message, and then, after a
@@ -862,7 +951,7 @@ type StreamRequest struct {
 
 func (x *StreamRequest) Reset() {
 	*x = StreamRequest{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[16]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -874,7 +963,7 @@ func (x *StreamRequest) String() string {
 func (*StreamRequest) ProtoMessage() {}
 
 func (x *StreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[16]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -887,7 +976,7 @@ func (x *StreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamRequest.ProtoReflect.Descriptor instead.
 func (*StreamRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{16}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *StreamRequest) GetProcessId() string {
@@ -920,7 +1009,7 @@ type StreamResponse struct {
 
 func (x *StreamResponse) Reset() {
 	*x = StreamResponse{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[17]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -932,7 +1021,7 @@ func (x *StreamResponse) String() string {
 func (*StreamResponse) ProtoMessage() {}
 
 func (x *StreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[17]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -945,7 +1034,7 @@ func (x *StreamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamResponse.ProtoReflect.Descriptor instead.
 func (*StreamResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{17}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *StreamResponse) GetError() string {
@@ -979,7 +1068,11 @@ const file_vzctl_supervisor_v1_supervisor_proto_rawDesc = "" +
 	"\x06signal\x18\x02 \x01(\x05R\x06signal\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x18\n" +
 	"\amessage\x18\x04 \x01(\tR\amessage\x12.\n" +
-	"\x04time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xd7\x01\n" +
+	"\x04time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"c\n" +
+	"\x11CheckpointRequest\x12#\n" +
+	"\rleave_running\x18\x01 \x01(\bR\fleaveRunning\x12)\n" +
+	"\x10lose_connections\x18\x02 \x01(\bR\x0floseConnections\"\x14\n" +
+	"\x12CheckpointResponse\"\xd7\x01\n" +
 	"\x14CreateProcessRequest\x12\x12\n" +
 	"\x04args\x18\x01 \x03(\tR\x04args\x12\x10\n" +
 	"\x03env\x18\x02 \x03(\tR\x03env\x12\x1f\n" +
@@ -1020,13 +1113,15 @@ const file_vzctl_supervisor_v1_supervisor_proto_rawDesc = "" +
 	"\x17STREAM_KIND_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11STREAM_KIND_STDIN\x10\x01\x12\x16\n" +
 	"\x12STREAM_KIND_STDOUT\x10\x02\x12\x16\n" +
-	"\x12STREAM_KIND_STDERR\x10\x032\xd1\x05\n" +
+	"\x12STREAM_KIND_STDERR\x10\x032\xb0\x06\n" +
 	"\n" +
 	"Supervisor\x12N\n" +
 	"\x05Start\x12!.vzctl.supervisor.v1.StartRequest\x1a\".vzctl.supervisor.v1.StartResponse\x12K\n" +
 	"\x04Stop\x12 .vzctl.supervisor.v1.StopRequest\x1a!.vzctl.supervisor.v1.StopResponse\x12Q\n" +
 	"\x06Signal\x12\".vzctl.supervisor.v1.SignalRequest\x1a#.vzctl.supervisor.v1.SignalResponse\x12K\n" +
-	"\x04Wait\x12 .vzctl.supervisor.v1.WaitRequest\x1a!.vzctl.supervisor.v1.WaitResponse\x12f\n" +
+	"\x04Wait\x12 .vzctl.supervisor.v1.WaitRequest\x1a!.vzctl.supervisor.v1.WaitResponse\x12]\n" +
+	"\n" +
+	"Checkpoint\x12&.vzctl.supervisor.v1.CheckpointRequest\x1a'.vzctl.supervisor.v1.CheckpointResponse\x12f\n" +
 	"\rCreateProcess\x12).vzctl.supervisor.v1.CreateProcessRequest\x1a*.vzctl.supervisor.v1.CreateProcessResponse\x12c\n" +
 	"\fStartProcess\x12(.vzctl.supervisor.v1.StartProcessRequest\x1a).vzctl.supervisor.v1.StartProcessResponse\x12f\n" +
 	"\rDeleteProcess\x12).vzctl.supervisor.v1.DeleteProcessRequest\x1a*.vzctl.supervisor.v1.DeleteProcessResponse\x12Q\n" +
@@ -1045,7 +1140,7 @@ func file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP() []byte {
 }
 
 var file_vzctl_supervisor_v1_supervisor_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_vzctl_supervisor_v1_supervisor_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_vzctl_supervisor_v1_supervisor_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_vzctl_supervisor_v1_supervisor_proto_goTypes = []any{
 	(StreamKind)(0),               // 0: vzctl.supervisor.v1.StreamKind
 	(*StartRequest)(nil),          // 1: vzctl.supervisor.v1.StartRequest
@@ -1056,39 +1151,43 @@ var file_vzctl_supervisor_v1_supervisor_proto_goTypes = []any{
 	(*SignalResponse)(nil),        // 6: vzctl.supervisor.v1.SignalResponse
 	(*WaitRequest)(nil),           // 7: vzctl.supervisor.v1.WaitRequest
 	(*WaitResponse)(nil),          // 8: vzctl.supervisor.v1.WaitResponse
-	(*CreateProcessRequest)(nil),  // 9: vzctl.supervisor.v1.CreateProcessRequest
-	(*CreateProcessResponse)(nil), // 10: vzctl.supervisor.v1.CreateProcessResponse
-	(*StartProcessRequest)(nil),   // 11: vzctl.supervisor.v1.StartProcessRequest
-	(*StartProcessResponse)(nil),  // 12: vzctl.supervisor.v1.StartProcessResponse
-	(*DeleteProcessRequest)(nil),  // 13: vzctl.supervisor.v1.DeleteProcessRequest
-	(*DeleteProcessResponse)(nil), // 14: vzctl.supervisor.v1.DeleteProcessResponse
-	(*ResizeRequest)(nil),         // 15: vzctl.supervisor.v1.ResizeRequest
-	(*ResizeResponse)(nil),        // 16: vzctl.supervisor.v1.ResizeResponse
-	(*StreamRequest)(nil),         // 17: vzctl.supervisor.v1.StreamRequest
-	(*StreamResponse)(nil),        // 18: vzctl.supervisor.v1.StreamResponse
-	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
+	(*CheckpointRequest)(nil),     // 9: vzctl.supervisor.v1.CheckpointRequest
+	(*CheckpointResponse)(nil),    // 10: vzctl.supervisor.v1.CheckpointResponse
+	(*CreateProcessRequest)(nil),  // 11: vzctl.supervisor.v1.CreateProcessRequest
+	(*CreateProcessResponse)(nil), // 12: vzctl.supervisor.v1.CreateProcessResponse
+	(*StartProcessRequest)(nil),   // 13: vzctl.supervisor.v1.StartProcessRequest
+	(*StartProcessResponse)(nil),  // 14: vzctl.supervisor.v1.StartProcessResponse
+	(*DeleteProcessRequest)(nil),  // 15: vzctl.supervisor.v1.DeleteProcessRequest
+	(*DeleteProcessResponse)(nil), // 16: vzctl.supervisor.v1.DeleteProcessResponse
+	(*ResizeRequest)(nil),         // 17: vzctl.supervisor.v1.ResizeRequest
+	(*ResizeResponse)(nil),        // 18: vzctl.supervisor.v1.ResizeResponse
+	(*StreamRequest)(nil),         // 19: vzctl.supervisor.v1.StreamRequest
+	(*StreamResponse)(nil),        // 20: vzctl.supervisor.v1.StreamResponse
+	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
 }
 var file_vzctl_supervisor_v1_supervisor_proto_depIdxs = []int32{
-	19, // 0: vzctl.supervisor.v1.WaitResponse.time:type_name -> google.protobuf.Timestamp
+	21, // 0: vzctl.supervisor.v1.WaitResponse.time:type_name -> google.protobuf.Timestamp
 	0,  // 1: vzctl.supervisor.v1.StreamRequest.kind:type_name -> vzctl.supervisor.v1.StreamKind
 	1,  // 2: vzctl.supervisor.v1.Supervisor.Start:input_type -> vzctl.supervisor.v1.StartRequest
 	3,  // 3: vzctl.supervisor.v1.Supervisor.Stop:input_type -> vzctl.supervisor.v1.StopRequest
 	5,  // 4: vzctl.supervisor.v1.Supervisor.Signal:input_type -> vzctl.supervisor.v1.SignalRequest
 	7,  // 5: vzctl.supervisor.v1.Supervisor.Wait:input_type -> vzctl.supervisor.v1.WaitRequest
-	9,  // 6: vzctl.supervisor.v1.Supervisor.CreateProcess:input_type -> vzctl.supervisor.v1.CreateProcessRequest
-	11, // 7: vzctl.supervisor.v1.Supervisor.StartProcess:input_type -> vzctl.supervisor.v1.StartProcessRequest
-	13, // 8: vzctl.supervisor.v1.Supervisor.DeleteProcess:input_type -> vzctl.supervisor.v1.DeleteProcessRequest
-	15, // 9: vzctl.supervisor.v1.Supervisor.Resize:input_type -> vzctl.supervisor.v1.ResizeRequest
-	2,  // 10: vzctl.supervisor.v1.Supervisor.Start:output_type -> vzctl.supervisor.v1.StartResponse
-	4,  // 11: vzctl.supervisor.v1.Supervisor.Stop:output_type -> vzctl.supervisor.v1.StopResponse
-	6,  // 12: vzctl.supervisor.v1.Supervisor.Signal:output_type -> vzctl.supervisor.v1.SignalResponse
-	8,  // 13: vzctl.supervisor.v1.Supervisor.Wait:output_type -> vzctl.supervisor.v1.WaitResponse
-	10, // 14: vzctl.supervisor.v1.Supervisor.CreateProcess:output_type -> vzctl.supervisor.v1.CreateProcessResponse
-	12, // 15: vzctl.supervisor.v1.Supervisor.StartProcess:output_type -> vzctl.supervisor.v1.StartProcessResponse
-	14, // 16: vzctl.supervisor.v1.Supervisor.DeleteProcess:output_type -> vzctl.supervisor.v1.DeleteProcessResponse
-	16, // 17: vzctl.supervisor.v1.Supervisor.Resize:output_type -> vzctl.supervisor.v1.ResizeResponse
-	10, // [10:18] is the sub-list for method output_type
-	2,  // [2:10] is the sub-list for method input_type
+	9,  // 6: vzctl.supervisor.v1.Supervisor.Checkpoint:input_type -> vzctl.supervisor.v1.CheckpointRequest
+	11, // 7: vzctl.supervisor.v1.Supervisor.CreateProcess:input_type -> vzctl.supervisor.v1.CreateProcessRequest
+	13, // 8: vzctl.supervisor.v1.Supervisor.StartProcess:input_type -> vzctl.supervisor.v1.StartProcessRequest
+	15, // 9: vzctl.supervisor.v1.Supervisor.DeleteProcess:input_type -> vzctl.supervisor.v1.DeleteProcessRequest
+	17, // 10: vzctl.supervisor.v1.Supervisor.Resize:input_type -> vzctl.supervisor.v1.ResizeRequest
+	2,  // 11: vzctl.supervisor.v1.Supervisor.Start:output_type -> vzctl.supervisor.v1.StartResponse
+	4,  // 12: vzctl.supervisor.v1.Supervisor.Stop:output_type -> vzctl.supervisor.v1.StopResponse
+	6,  // 13: vzctl.supervisor.v1.Supervisor.Signal:output_type -> vzctl.supervisor.v1.SignalResponse
+	8,  // 14: vzctl.supervisor.v1.Supervisor.Wait:output_type -> vzctl.supervisor.v1.WaitResponse
+	10, // 15: vzctl.supervisor.v1.Supervisor.Checkpoint:output_type -> vzctl.supervisor.v1.CheckpointResponse
+	12, // 16: vzctl.supervisor.v1.Supervisor.CreateProcess:output_type -> vzctl.supervisor.v1.CreateProcessResponse
+	14, // 17: vzctl.supervisor.v1.Supervisor.StartProcess:output_type -> vzctl.supervisor.v1.StartProcessResponse
+	16, // 18: vzctl.supervisor.v1.Supervisor.DeleteProcess:output_type -> vzctl.supervisor.v1.DeleteProcessResponse
+	18, // 19: vzctl.supervisor.v1.Supervisor.Resize:output_type -> vzctl.supervisor.v1.ResizeResponse
+	11, // [11:20] is the sub-list for method output_type
+	2,  // [2:11] is the sub-list for method input_type
 	2,  // [2:2] is the sub-list for extension type_name
 	2,  // [2:2] is the sub-list for extension extendee
 	0,  // [0:2] is the sub-list for field type_name
@@ -1105,7 +1204,7 @@ func file_vzctl_supervisor_v1_supervisor_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vzctl_supervisor_v1_supervisor_proto_rawDesc), len(file_vzctl_supervisor_v1_supervisor_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   18,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

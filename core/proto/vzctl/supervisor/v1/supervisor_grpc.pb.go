@@ -25,6 +25,7 @@ const (
 	Supervisor_Stop_FullMethodName          = "/vzctl.supervisor.v1.Supervisor/Stop"
 	Supervisor_Signal_FullMethodName        = "/vzctl.supervisor.v1.Supervisor/Signal"
 	Supervisor_Wait_FullMethodName          = "/vzctl.supervisor.v1.Supervisor/Wait"
+	Supervisor_Checkpoint_FullMethodName    = "/vzctl.supervisor.v1.Supervisor/Checkpoint"
 	Supervisor_CreateProcess_FullMethodName = "/vzctl.supervisor.v1.Supervisor/CreateProcess"
 	Supervisor_StartProcess_FullMethodName  = "/vzctl.supervisor.v1.Supervisor/StartProcess"
 	Supervisor_DeleteProcess_FullMethodName = "/vzctl.supervisor.v1.Supervisor/DeleteProcess"
@@ -46,6 +47,9 @@ type SupervisorClient interface {
 	Signal(ctx context.Context, in *SignalRequest, opts ...grpc.CallOption) (*SignalResponse, error)
 	// Wait blocks until a process has ended; for the init until the container is stopped and recorded so.
 	Wait(ctx context.Context, in *WaitRequest, opts ...grpc.CallOption) (*WaitResponse, error)
+	// Checkpoint saves the container, and returns when that is on record. Unless it is to go on, it is stopped then. After an error, or if the caller goes, it
+	// runs as before.
+	Checkpoint(ctx context.Context, in *CheckpointRequest, opts ...grpc.CallOption) (*CheckpointResponse, error)
 	// CreateProcess prepares another process, whose streams can then be opened, and StartProcess runs it. A process whose caller goes before
 	// StartProcess is forgotten.
 	CreateProcess(ctx context.Context, in *CreateProcessRequest, opts ...grpc.CallOption) (*CreateProcessResponse, error)
@@ -96,6 +100,16 @@ func (c *supervisorClient) Wait(ctx context.Context, in *WaitRequest, opts ...gr
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(WaitResponse)
 	err := c.cc.Invoke(ctx, Supervisor_Wait_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *supervisorClient) Checkpoint(ctx context.Context, in *CheckpointRequest, opts ...grpc.CallOption) (*CheckpointResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CheckpointResponse)
+	err := c.cc.Invoke(ctx, Supervisor_Checkpoint_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -157,6 +171,9 @@ type SupervisorServer interface {
 	Signal(context.Context, *SignalRequest) (*SignalResponse, error)
 	// Wait blocks until a process has ended; for the init until the container is stopped and recorded so.
 	Wait(context.Context, *WaitRequest) (*WaitResponse, error)
+	// Checkpoint saves the container, and returns when that is on record. Unless it is to go on, it is stopped then. After an error, or if the caller goes, it
+	// runs as before.
+	Checkpoint(context.Context, *CheckpointRequest) (*CheckpointResponse, error)
 	// CreateProcess prepares another process, whose streams can then be opened, and StartProcess runs it. A process whose caller goes before
 	// StartProcess is forgotten.
 	CreateProcess(context.Context, *CreateProcessRequest) (*CreateProcessResponse, error)
@@ -184,6 +201,9 @@ func (UnimplementedSupervisorServer) Signal(context.Context, *SignalRequest) (*S
 }
 func (UnimplementedSupervisorServer) Wait(context.Context, *WaitRequest) (*WaitResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Wait not implemented")
+}
+func (UnimplementedSupervisorServer) Checkpoint(context.Context, *CheckpointRequest) (*CheckpointResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Checkpoint not implemented")
 }
 func (UnimplementedSupervisorServer) CreateProcess(context.Context, *CreateProcessRequest) (*CreateProcessResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateProcess not implemented")
@@ -290,6 +310,24 @@ func _Supervisor_Wait_Handler(srv interface{}, ctx context.Context, dec func(int
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Supervisor_Checkpoint_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CheckpointRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SupervisorServer).Checkpoint(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Supervisor_Checkpoint_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SupervisorServer).Checkpoint(ctx, req.(*CheckpointRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Supervisor_CreateProcess_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CreateProcessRequest)
 	if err := dec(in); err != nil {
@@ -384,6 +422,10 @@ var Supervisor_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Wait",
 			Handler:    _Supervisor_Wait_Handler,
+		},
+		{
+			MethodName: "Checkpoint",
+			Handler:    _Supervisor_Checkpoint_Handler,
 		},
 		{
 			MethodName: "CreateProcess",

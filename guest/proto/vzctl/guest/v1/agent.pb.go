@@ -1789,6 +1789,193 @@ func (x *Process) GetExit() *Exit {
 	return nil
 }
 
+type FreezeRequest struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	ContainerId string                 `protobuf:"bytes,1,opt,name=container_id,json=containerId,proto3" json:"container_id,omitempty"`
+	// What the host has sent to the init on its present stream of stdin, or its terminal: so many bytes, and then its half-close if it has ended the input. All
+	// of it is taken before the stream is given back.
+	InputBytes uint64 `protobuf:"varint,2,opt,name=input_bytes,json=inputBytes,proto3" json:"input_bytes,omitempty"`
+	InputEnded bool   `protobuf:"varint,3,opt,name=input_ended,json=inputEnded,proto3" json:"input_ended,omitempty"`
+	// Open connections to others are no reason to refuse.
+	LoseConnections bool `protobuf:"varint,4,opt,name=lose_connections,json=loseConnections,proto3" json:"lose_connections,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *FreezeRequest) Reset() {
+	*x = FreezeRequest{}
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FreezeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FreezeRequest) ProtoMessage() {}
+
+func (x *FreezeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FreezeRequest.ProtoReflect.Descriptor instead.
+func (*FreezeRequest) Descriptor() ([]byte, []int) {
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *FreezeRequest) GetContainerId() string {
+	if x != nil {
+		return x.ContainerId
+	}
+	return ""
+}
+
+func (x *FreezeRequest) GetInputBytes() uint64 {
+	if x != nil {
+		return x.InputBytes
+	}
+	return 0
+}
+
+func (x *FreezeRequest) GetInputEnded() bool {
+	if x != nil {
+		return x.InputEnded
+	}
+	return false
+}
+
+func (x *FreezeRequest) GetLoseConnections() bool {
+	if x != nil {
+		return x.LoseConnections
+	}
+	return false
+}
+
+type FreezeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FreezeResponse) Reset() {
+	*x = FreezeResponse{}
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FreezeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FreezeResponse) ProtoMessage() {}
+
+func (x *FreezeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FreezeResponse.ProtoReflect.Descriptor instead.
+func (*FreezeResponse) Descriptor() ([]byte, []int) {
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{31}
+}
+
+type ThawRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ContainerId   string                 `protobuf:"bytes,1,opt,name=container_id,json=containerId,proto3" json:"container_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ThawRequest) Reset() {
+	*x = ThawRequest{}
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ThawRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ThawRequest) ProtoMessage() {}
+
+func (x *ThawRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ThawRequest.ProtoReflect.Descriptor instead.
+func (*ThawRequest) Descriptor() ([]byte, []int) {
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ThawRequest) GetContainerId() string {
+	if x != nil {
+		return x.ContainerId
+	}
+	return ""
+}
+
+type ThawResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ThawResponse) Reset() {
+	*x = ThawResponse{}
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ThawResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ThawResponse) ProtoMessage() {}
+
+func (x *ThawResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ThawResponse.ProtoReflect.Descriptor instead.
+func (*ThawResponse) Descriptor() ([]byte, []int) {
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{33}
+}
+
 type WatchRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1797,7 +1984,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[30]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1809,7 +1996,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[30]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1822,7 +2009,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{30}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{34}
 }
 
 type WatchResponse struct {
@@ -1840,7 +2027,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[31]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1852,7 +2039,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[31]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1865,7 +2052,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{31}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *WatchResponse) GetContainerId() string {
@@ -1931,7 +2118,7 @@ type OutOfMemory struct {
 
 func (x *OutOfMemory) Reset() {
 	*x = OutOfMemory{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[32]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1943,7 +2130,7 @@ func (x *OutOfMemory) String() string {
 func (*OutOfMemory) ProtoMessage() {}
 
 func (x *OutOfMemory) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[32]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1956,7 +2143,7 @@ func (x *OutOfMemory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutOfMemory.ProtoReflect.Descriptor instead.
 func (*OutOfMemory) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{32}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{36}
 }
 
 type ShutdownRequest struct {
@@ -1967,7 +2154,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[33]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1979,7 +2166,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[33]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1992,7 +2179,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{33}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{37}
 }
 
 type ShutdownResponse struct {
@@ -2003,7 +2190,7 @@ type ShutdownResponse struct {
 
 func (x *ShutdownResponse) Reset() {
 	*x = ShutdownResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[34]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2015,7 +2202,7 @@ func (x *ShutdownResponse) String() string {
 func (*ShutdownResponse) ProtoMessage() {}
 
 func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[34]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2028,24 +2215,26 @@ func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownResponse.ProtoReflect.Descriptor instead.
 func (*ShutdownResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{34}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{38}
 }
 
 // StreamRequest opens a stream. The host connects to port 1025, sends the length of this message as four bytes, big endian (at most 4096), and the
 // message. The guest answers a StreamResponse in the same form; unless it has an error, what follows is the stream. Either side ends its
 // direction by half-close.
 type StreamRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	ContainerId   string                 `protobuf:"bytes,1,opt,name=container_id,json=containerId,proto3" json:"container_id,omitempty"`
-	ProcessId     string                 `protobuf:"bytes,2,opt,name=process_id,json=processId,proto3" json:"process_id,omitempty"`
-	Kind          StreamKind             `protobuf:"varint,3,opt,name=kind,proto3,enum=vzctl.guest.v1.StreamKind" json:"kind,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	ContainerId string                 `protobuf:"bytes,1,opt,name=container_id,json=containerId,proto3" json:"container_id,omitempty"`
+	ProcessId   string                 `protobuf:"bytes,2,opt,name=process_id,json=processId,proto3" json:"process_id,omitempty"`
+	Kind        StreamKind             `protobuf:"varint,3,opt,name=kind,proto3,enum=vzctl.guest.v1.StreamKind" json:"kind,omitempty"`
+	// There was a connection before: a stream that has ended since is at its end, which is no error.
+	Again         bool `protobuf:"varint,4,opt,name=again,proto3" json:"again,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StreamRequest) Reset() {
 	*x = StreamRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[35]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2057,7 +2246,7 @@ func (x *StreamRequest) String() string {
 func (*StreamRequest) ProtoMessage() {}
 
 func (x *StreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[35]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2070,7 +2259,7 @@ func (x *StreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamRequest.ProtoReflect.Descriptor instead.
 func (*StreamRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{35}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *StreamRequest) GetContainerId() string {
@@ -2094,6 +2283,13 @@ func (x *StreamRequest) GetKind() StreamKind {
 	return StreamKind_STREAM_KIND_UNSPECIFIED
 }
 
+func (x *StreamRequest) GetAgain() bool {
+	if x != nil {
+		return x.Again
+	}
+	return false
+}
+
 type StreamResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// For people; empty: opened.
@@ -2104,7 +2300,7 @@ type StreamResponse struct {
 
 func (x *StreamResponse) Reset() {
 	*x = StreamResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[36]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2116,7 +2312,7 @@ func (x *StreamResponse) String() string {
 func (*StreamResponse) ProtoMessage() {}
 
 func (x *StreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[36]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2129,7 +2325,7 @@ func (x *StreamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamResponse.ProtoReflect.Descriptor instead.
 func (*StreamResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{36}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *StreamResponse) GetError() string {
@@ -2263,7 +2459,18 @@ const file_vzctl_guest_v1_agent_proto_rawDesc = "" +
 	"\aProcess\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03pid\x18\x02 \x01(\x03R\x03pid\x12(\n" +
-	"\x04exit\x18\x03 \x01(\v2\x14.vzctl.guest.v1.ExitR\x04exit\"\x0e\n" +
+	"\x04exit\x18\x03 \x01(\v2\x14.vzctl.guest.v1.ExitR\x04exit\"\x9f\x01\n" +
+	"\rFreezeRequest\x12!\n" +
+	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\x12\x1f\n" +
+	"\vinput_bytes\x18\x02 \x01(\x04R\n" +
+	"inputBytes\x12\x1f\n" +
+	"\vinput_ended\x18\x03 \x01(\bR\n" +
+	"inputEnded\x12)\n" +
+	"\x10lose_connections\x18\x04 \x01(\bR\x0floseConnections\"\x10\n" +
+	"\x0eFreezeResponse\"0\n" +
+	"\vThawRequest\x12!\n" +
+	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\"\x0e\n" +
+	"\fThawResponse\"\x0e\n" +
 	"\fWatchRequest\"\xc9\x01\n" +
 	"\rWatchResponse\x12!\n" +
 	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\x12\x1d\n" +
@@ -2274,12 +2481,13 @@ const file_vzctl_guest_v1_agent_proto_rawDesc = "" +
 	"\x05event\"\r\n" +
 	"\vOutOfMemory\"\x11\n" +
 	"\x0fShutdownRequest\"\x12\n" +
-	"\x10ShutdownResponse\"\x81\x01\n" +
+	"\x10ShutdownResponse\"\x97\x01\n" +
 	"\rStreamRequest\x12!\n" +
 	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\x12\x1d\n" +
 	"\n" +
 	"process_id\x18\x02 \x01(\tR\tprocessId\x12.\n" +
-	"\x04kind\x18\x03 \x01(\x0e2\x1a.vzctl.guest.v1.StreamKindR\x04kind\"&\n" +
+	"\x04kind\x18\x03 \x01(\x0e2\x1a.vzctl.guest.v1.StreamKindR\x04kind\x12\x14\n" +
+	"\x05again\x18\x04 \x01(\bR\x05again\"&\n" +
 	"\x0eStreamResponse\x12\x14\n" +
 	"\x05error\x18\x01 \x01(\tR\x05error*\x8a\x01\n" +
 	"\n" +
@@ -2288,7 +2496,8 @@ const file_vzctl_guest_v1_agent_proto_rawDesc = "" +
 	"\x11STREAM_KIND_STDIN\x10\x01\x12\x16\n" +
 	"\x12STREAM_KIND_STDOUT\x10\x02\x12\x16\n" +
 	"\x12STREAM_KIND_STDERR\x10\x03\x12\x18\n" +
-	"\x14STREAM_KIND_TERMINAL\x10\x042\x81\t\n" +
+	"\x14STREAM_KIND_TERMINAL\x10\x042\x8d\n" +
+	"\n" +
 	"\x05Agent\x12D\n" +
 	"\x05Hello\x12\x1c.vzctl.guest.v1.HelloRequest\x1a\x1d.vzctl.guest.v1.HelloResponse\x12D\n" +
 	"\x05Adopt\x12\x1c.vzctl.guest.v1.AdoptRequest\x1a\x1d.vzctl.guest.v1.AdoptResponse\x12b\n" +
@@ -2300,7 +2509,9 @@ const file_vzctl_guest_v1_agent_proto_rawDesc = "" +
 	"\x0eResizeTerminal\x12%.vzctl.guest.v1.ResizeTerminalRequest\x1a&.vzctl.guest.v1.ResizeTerminalResponse\x12\\\n" +
 	"\rDeleteProcess\x12$.vzctl.guest.v1.DeleteProcessRequest\x1a%.vzctl.guest.v1.DeleteProcessResponse\x12b\n" +
 	"\x0fDeleteContainer\x12&.vzctl.guest.v1.DeleteContainerRequest\x1a'.vzctl.guest.v1.DeleteContainerResponse\x12_\n" +
-	"\x0eListContainers\x12%.vzctl.guest.v1.ListContainersRequest\x1a&.vzctl.guest.v1.ListContainersResponse\x12F\n" +
+	"\x0eListContainers\x12%.vzctl.guest.v1.ListContainersRequest\x1a&.vzctl.guest.v1.ListContainersResponse\x12G\n" +
+	"\x06Freeze\x12\x1d.vzctl.guest.v1.FreezeRequest\x1a\x1e.vzctl.guest.v1.FreezeResponse\x12A\n" +
+	"\x04Thaw\x12\x1b.vzctl.guest.v1.ThawRequest\x1a\x1c.vzctl.guest.v1.ThawResponse\x12F\n" +
 	"\x05Watch\x12\x1c.vzctl.guest.v1.WatchRequest\x1a\x1d.vzctl.guest.v1.WatchResponse0\x01\x12M\n" +
 	"\bShutdown\x12\x1f.vzctl.guest.v1.ShutdownRequest\x1a .vzctl.guest.v1.ShutdownResponseB;Z9github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1;guestv1b\x06proto3"
 
@@ -2317,7 +2528,7 @@ func file_vzctl_guest_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_vzctl_guest_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_vzctl_guest_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_vzctl_guest_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_vzctl_guest_v1_agent_proto_goTypes = []any{
 	(StreamKind)(0),                 // 0: vzctl.guest.v1.StreamKind
 	(*HelloRequest)(nil),            // 1: vzctl.guest.v1.HelloRequest
@@ -2350,17 +2561,21 @@ var file_vzctl_guest_v1_agent_proto_goTypes = []any{
 	(*ListContainersResponse)(nil),  // 28: vzctl.guest.v1.ListContainersResponse
 	(*Container)(nil),               // 29: vzctl.guest.v1.Container
 	(*Process)(nil),                 // 30: vzctl.guest.v1.Process
-	(*WatchRequest)(nil),            // 31: vzctl.guest.v1.WatchRequest
-	(*WatchResponse)(nil),           // 32: vzctl.guest.v1.WatchResponse
-	(*OutOfMemory)(nil),             // 33: vzctl.guest.v1.OutOfMemory
-	(*ShutdownRequest)(nil),         // 34: vzctl.guest.v1.ShutdownRequest
-	(*ShutdownResponse)(nil),        // 35: vzctl.guest.v1.ShutdownResponse
-	(*StreamRequest)(nil),           // 36: vzctl.guest.v1.StreamRequest
-	(*StreamResponse)(nil),          // 37: vzctl.guest.v1.StreamResponse
-	(*timestamppb.Timestamp)(nil),   // 38: google.protobuf.Timestamp
+	(*FreezeRequest)(nil),           // 31: vzctl.guest.v1.FreezeRequest
+	(*FreezeResponse)(nil),          // 32: vzctl.guest.v1.FreezeResponse
+	(*ThawRequest)(nil),             // 33: vzctl.guest.v1.ThawRequest
+	(*ThawResponse)(nil),            // 34: vzctl.guest.v1.ThawResponse
+	(*WatchRequest)(nil),            // 35: vzctl.guest.v1.WatchRequest
+	(*WatchResponse)(nil),           // 36: vzctl.guest.v1.WatchResponse
+	(*OutOfMemory)(nil),             // 37: vzctl.guest.v1.OutOfMemory
+	(*ShutdownRequest)(nil),         // 38: vzctl.guest.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),        // 39: vzctl.guest.v1.ShutdownResponse
+	(*StreamRequest)(nil),           // 40: vzctl.guest.v1.StreamRequest
+	(*StreamResponse)(nil),          // 41: vzctl.guest.v1.StreamResponse
+	(*timestamppb.Timestamp)(nil),   // 42: google.protobuf.Timestamp
 }
 var file_vzctl_guest_v1_agent_proto_depIdxs = []int32{
-	38, // 0: vzctl.guest.v1.AdoptRequest.time:type_name -> google.protobuf.Timestamp
+	42, // 0: vzctl.guest.v1.AdoptRequest.time:type_name -> google.protobuf.Timestamp
 	6,  // 1: vzctl.guest.v1.AdoptRequest.interfaces:type_name -> vzctl.guest.v1.Interface
 	8,  // 2: vzctl.guest.v1.AdoptRequest.dns:type_name -> vzctl.guest.v1.Dns
 	5,  // 3: vzctl.guest.v1.AdoptResponse.phases:type_name -> vzctl.guest.v1.Phase
@@ -2370,12 +2585,12 @@ var file_vzctl_guest_v1_agent_proto_depIdxs = []int32{
 	5,  // 7: vzctl.guest.v1.CreateContainerResponse.phases:type_name -> vzctl.guest.v1.Phase
 	5,  // 8: vzctl.guest.v1.StartProcessResponse.phases:type_name -> vzctl.guest.v1.Phase
 	18, // 9: vzctl.guest.v1.WaitProcessResponse.exit:type_name -> vzctl.guest.v1.Exit
-	38, // 10: vzctl.guest.v1.Exit.time:type_name -> google.protobuf.Timestamp
+	42, // 10: vzctl.guest.v1.Exit.time:type_name -> google.protobuf.Timestamp
 	29, // 11: vzctl.guest.v1.ListContainersResponse.containers:type_name -> vzctl.guest.v1.Container
 	30, // 12: vzctl.guest.v1.Container.processes:type_name -> vzctl.guest.v1.Process
 	18, // 13: vzctl.guest.v1.Process.exit:type_name -> vzctl.guest.v1.Exit
 	18, // 14: vzctl.guest.v1.WatchResponse.exit:type_name -> vzctl.guest.v1.Exit
-	33, // 15: vzctl.guest.v1.WatchResponse.out_of_memory:type_name -> vzctl.guest.v1.OutOfMemory
+	37, // 15: vzctl.guest.v1.WatchResponse.out_of_memory:type_name -> vzctl.guest.v1.OutOfMemory
 	0,  // 16: vzctl.guest.v1.StreamRequest.kind:type_name -> vzctl.guest.v1.StreamKind
 	1,  // 17: vzctl.guest.v1.Agent.Hello:input_type -> vzctl.guest.v1.HelloRequest
 	3,  // 18: vzctl.guest.v1.Agent.Adopt:input_type -> vzctl.guest.v1.AdoptRequest
@@ -2388,23 +2603,27 @@ var file_vzctl_guest_v1_agent_proto_depIdxs = []int32{
 	23, // 25: vzctl.guest.v1.Agent.DeleteProcess:input_type -> vzctl.guest.v1.DeleteProcessRequest
 	25, // 26: vzctl.guest.v1.Agent.DeleteContainer:input_type -> vzctl.guest.v1.DeleteContainerRequest
 	27, // 27: vzctl.guest.v1.Agent.ListContainers:input_type -> vzctl.guest.v1.ListContainersRequest
-	31, // 28: vzctl.guest.v1.Agent.Watch:input_type -> vzctl.guest.v1.WatchRequest
-	34, // 29: vzctl.guest.v1.Agent.Shutdown:input_type -> vzctl.guest.v1.ShutdownRequest
-	2,  // 30: vzctl.guest.v1.Agent.Hello:output_type -> vzctl.guest.v1.HelloResponse
-	4,  // 31: vzctl.guest.v1.Agent.Adopt:output_type -> vzctl.guest.v1.AdoptResponse
-	11, // 32: vzctl.guest.v1.Agent.CreateContainer:output_type -> vzctl.guest.v1.CreateContainerResponse
-	13, // 33: vzctl.guest.v1.Agent.CreateProcess:output_type -> vzctl.guest.v1.CreateProcessResponse
-	15, // 34: vzctl.guest.v1.Agent.StartProcess:output_type -> vzctl.guest.v1.StartProcessResponse
-	17, // 35: vzctl.guest.v1.Agent.WaitProcess:output_type -> vzctl.guest.v1.WaitProcessResponse
-	20, // 36: vzctl.guest.v1.Agent.SignalProcess:output_type -> vzctl.guest.v1.SignalProcessResponse
-	22, // 37: vzctl.guest.v1.Agent.ResizeTerminal:output_type -> vzctl.guest.v1.ResizeTerminalResponse
-	24, // 38: vzctl.guest.v1.Agent.DeleteProcess:output_type -> vzctl.guest.v1.DeleteProcessResponse
-	26, // 39: vzctl.guest.v1.Agent.DeleteContainer:output_type -> vzctl.guest.v1.DeleteContainerResponse
-	28, // 40: vzctl.guest.v1.Agent.ListContainers:output_type -> vzctl.guest.v1.ListContainersResponse
-	32, // 41: vzctl.guest.v1.Agent.Watch:output_type -> vzctl.guest.v1.WatchResponse
-	35, // 42: vzctl.guest.v1.Agent.Shutdown:output_type -> vzctl.guest.v1.ShutdownResponse
-	30, // [30:43] is the sub-list for method output_type
-	17, // [17:30] is the sub-list for method input_type
+	31, // 28: vzctl.guest.v1.Agent.Freeze:input_type -> vzctl.guest.v1.FreezeRequest
+	33, // 29: vzctl.guest.v1.Agent.Thaw:input_type -> vzctl.guest.v1.ThawRequest
+	35, // 30: vzctl.guest.v1.Agent.Watch:input_type -> vzctl.guest.v1.WatchRequest
+	38, // 31: vzctl.guest.v1.Agent.Shutdown:input_type -> vzctl.guest.v1.ShutdownRequest
+	2,  // 32: vzctl.guest.v1.Agent.Hello:output_type -> vzctl.guest.v1.HelloResponse
+	4,  // 33: vzctl.guest.v1.Agent.Adopt:output_type -> vzctl.guest.v1.AdoptResponse
+	11, // 34: vzctl.guest.v1.Agent.CreateContainer:output_type -> vzctl.guest.v1.CreateContainerResponse
+	13, // 35: vzctl.guest.v1.Agent.CreateProcess:output_type -> vzctl.guest.v1.CreateProcessResponse
+	15, // 36: vzctl.guest.v1.Agent.StartProcess:output_type -> vzctl.guest.v1.StartProcessResponse
+	17, // 37: vzctl.guest.v1.Agent.WaitProcess:output_type -> vzctl.guest.v1.WaitProcessResponse
+	20, // 38: vzctl.guest.v1.Agent.SignalProcess:output_type -> vzctl.guest.v1.SignalProcessResponse
+	22, // 39: vzctl.guest.v1.Agent.ResizeTerminal:output_type -> vzctl.guest.v1.ResizeTerminalResponse
+	24, // 40: vzctl.guest.v1.Agent.DeleteProcess:output_type -> vzctl.guest.v1.DeleteProcessResponse
+	26, // 41: vzctl.guest.v1.Agent.DeleteContainer:output_type -> vzctl.guest.v1.DeleteContainerResponse
+	28, // 42: vzctl.guest.v1.Agent.ListContainers:output_type -> vzctl.guest.v1.ListContainersResponse
+	32, // 43: vzctl.guest.v1.Agent.Freeze:output_type -> vzctl.guest.v1.FreezeResponse
+	34, // 44: vzctl.guest.v1.Agent.Thaw:output_type -> vzctl.guest.v1.ThawResponse
+	36, // 45: vzctl.guest.v1.Agent.Watch:output_type -> vzctl.guest.v1.WatchResponse
+	39, // 46: vzctl.guest.v1.Agent.Shutdown:output_type -> vzctl.guest.v1.ShutdownResponse
+	32, // [32:47] is the sub-list for method output_type
+	17, // [17:32] is the sub-list for method input_type
 	17, // [17:17] is the sub-list for extension type_name
 	17, // [17:17] is the sub-list for extension extendee
 	0,  // [0:17] is the sub-list for field type_name
@@ -2415,7 +2634,7 @@ func file_vzctl_guest_v1_agent_proto_init() {
 	if File_vzctl_guest_v1_agent_proto != nil {
 		return
 	}
-	file_vzctl_guest_v1_agent_proto_msgTypes[31].OneofWrappers = []any{
+	file_vzctl_guest_v1_agent_proto_msgTypes[35].OneofWrappers = []any{
 		(*WatchResponse_Exit)(nil),
 		(*WatchResponse_OutOfMemory)(nil),
 	}
@@ -2425,7 +2644,7 @@ func file_vzctl_guest_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vzctl_guest_v1_agent_proto_rawDesc), len(file_vzctl_guest_v1_agent_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   37,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -32,6 +32,8 @@ const (
 	Agent_DeleteProcess_FullMethodName   = "/vzctl.guest.v1.Agent/DeleteProcess"
 	Agent_DeleteContainer_FullMethodName = "/vzctl.guest.v1.Agent/DeleteContainer"
 	Agent_ListContainers_FullMethodName  = "/vzctl.guest.v1.Agent/ListContainers"
+	Agent_Freeze_FullMethodName          = "/vzctl.guest.v1.Agent/Freeze"
+	Agent_Thaw_FullMethodName            = "/vzctl.guest.v1.Agent/Thaw"
 	Agent_Watch_FullMethodName           = "/vzctl.guest.v1.Agent/Watch"
 	Agent_Shutdown_FullMethodName        = "/vzctl.guest.v1.Agent/Shutdown"
 )
@@ -69,6 +71,12 @@ type AgentClient interface {
 	// DeleteContainer kills what still runs, unmounts, syncs, and forgets the container. Idempotent.
 	DeleteContainer(ctx context.Context, in *DeleteContainerRequest, opts ...grpc.CallOption) (*DeleteContainerResponse, error)
 	ListContainers(ctx context.Context, in *ListContainersRequest, opts ...grpc.CallOption) (*ListContainersResponse, error)
+	// Freeze makes a container whose init runs fit to be saved with its machine: its processes stand still, its streams are given back (of output the
+	// host gets what was read of the process, and then a half-close; the rest waits in the guest), and its disks are written out. FAILED_PRECONDITION if it has open
+	// connections to others that it would lose. After an error nothing is frozen, but streams may have been given back. An optional ability, "freeze".
+	Freeze(ctx context.Context, in *FreezeRequest, opts ...grpc.CallOption) (*FreezeResponse, error)
+	// Thaw lets the processes of a frozen container go on. In a restored machine Adopt and the opening of streams come before. Idempotent.
+	Thaw(ctx context.Context, in *ThawRequest, opts ...grpc.CallOption) (*ThawResponse, error)
 	// Watch sends what happens to containers from now on, until the caller goes.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error)
 	// Shutdown kills all containers, syncs and unmounts, answers, and then powers the VM off.
@@ -193,6 +201,26 @@ func (c *agentClient) ListContainers(ctx context.Context, in *ListContainersRequ
 	return out, nil
 }
 
+func (c *agentClient) Freeze(ctx context.Context, in *FreezeRequest, opts ...grpc.CallOption) (*FreezeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FreezeResponse)
+	err := c.cc.Invoke(ctx, Agent_Freeze_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentClient) Thaw(ctx context.Context, in *ThawRequest, opts ...grpc.CallOption) (*ThawResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ThawResponse)
+	err := c.cc.Invoke(ctx, Agent_Thaw_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *agentClient) Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[0], Agent_Watch_FullMethodName, cOpts...)
@@ -255,6 +283,12 @@ type AgentServer interface {
 	// DeleteContainer kills what still runs, unmounts, syncs, and forgets the container. Idempotent.
 	DeleteContainer(context.Context, *DeleteContainerRequest) (*DeleteContainerResponse, error)
 	ListContainers(context.Context, *ListContainersRequest) (*ListContainersResponse, error)
+	// Freeze makes a container whose init runs fit to be saved with its machine: its processes stand still, its streams are given back (of output the
+	// host gets what was read of the process, and then a half-close; the rest waits in the guest), and its disks are written out. FAILED_PRECONDITION if it has open
+	// connections to others that it would lose. After an error nothing is frozen, but streams may have been given back. An optional ability, "freeze".
+	Freeze(context.Context, *FreezeRequest) (*FreezeResponse, error)
+	// Thaw lets the processes of a frozen container go on. In a restored machine Adopt and the opening of streams come before. Idempotent.
+	Thaw(context.Context, *ThawRequest) (*ThawResponse, error)
 	// Watch sends what happens to containers from now on, until the caller goes.
 	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error
 	// Shutdown kills all containers, syncs and unmounts, answers, and then powers the VM off.
@@ -301,6 +335,12 @@ func (UnimplementedAgentServer) DeleteContainer(context.Context, *DeleteContaine
 }
 func (UnimplementedAgentServer) ListContainers(context.Context, *ListContainersRequest) (*ListContainersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListContainers not implemented")
+}
+func (UnimplementedAgentServer) Freeze(context.Context, *FreezeRequest) (*FreezeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Freeze not implemented")
+}
+func (UnimplementedAgentServer) Thaw(context.Context, *ThawRequest) (*ThawResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Thaw not implemented")
 }
 func (UnimplementedAgentServer) Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error {
 	return status.Error(codes.Unimplemented, "method Watch not implemented")
@@ -527,6 +567,42 @@ func _Agent_ListContainers_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Agent_Freeze_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FreezeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).Freeze(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_Freeze_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).Freeze(ctx, req.(*FreezeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Agent_Thaw_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ThawRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).Thaw(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_Thaw_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).Thaw(ctx, req.(*ThawRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Agent_Watch_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(WatchRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -606,6 +682,14 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListContainers",
 			Handler:    _Agent_ListContainers_Handler,
+		},
+		{
+			MethodName: "Freeze",
+			Handler:    _Agent_Freeze_Handler,
+		},
+		{
+			MethodName: "Thaw",
+			Handler:    _Agent_Thaw_Handler,
 		},
 		{
 			MethodName: "Shutdown",

@@ -79,8 +79,12 @@ type HypervisorClient interface {
 	DetachDevice(ctx context.Context, in *DetachDeviceRequest, opts ...grpc.CallOption) (*DetachDeviceResponse, error)
 	// Resize changes what the guest may use while it runs: memory by balloon or hotplug, CPUs by hotplug.
 	Resize(ctx context.Context, in *ResizeRequest, opts ...grpc.CallOption) (*ResizeResponse, error)
-	// Snapshot writes the state of a paused or running VM into a directory; the VM is paused after it. Restore makes a new VM from such a
-	// directory, in state paused.
+	// Snapshot writes the state of a running VM, without what is on its disks, into a directory that is there and empty; the VM is paused after it, and may be resumed or
+	// stopped. All is on the disk when the call returns, for the VM's user alone. Connections to the guest may be lost by it; new ones wait for Resume. After an
+	// error, or a call that was cancelled, the VM runs as before. NO_SPACE: the directory's disk is full.
+	// Restore makes a new VM from such a directory, in state paused: Resume lets it go on, on disks that are as they were at the snapshot. What was saved is
+	// checked before it is used; if it was changed, or the VM would not be the same, because of the hypervisor, the kernel or the initrd, it is FAILED_PRECONDITION, with what
+	// differs. The directory is not needed any more when the call has returned.
 	Snapshot(ctx context.Context, in *SnapshotRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SnapshotResponse], error)
 	Restore(ctx context.Context, in *RestoreRequest, opts ...grpc.CallOption) (*RestoreResponse, error)
 	// ListTemplates lists what the plugin keeps in a cache directory to start VMs as copies of. RemoveTemplate removes one; VMs that were started from it
@@ -327,8 +331,12 @@ type HypervisorServer interface {
 	DetachDevice(context.Context, *DetachDeviceRequest) (*DetachDeviceResponse, error)
 	// Resize changes what the guest may use while it runs: memory by balloon or hotplug, CPUs by hotplug.
 	Resize(context.Context, *ResizeRequest) (*ResizeResponse, error)
-	// Snapshot writes the state of a paused or running VM into a directory; the VM is paused after it. Restore makes a new VM from such a
-	// directory, in state paused.
+	// Snapshot writes the state of a running VM, without what is on its disks, into a directory that is there and empty; the VM is paused after it, and may be resumed or
+	// stopped. All is on the disk when the call returns, for the VM's user alone. Connections to the guest may be lost by it; new ones wait for Resume. After an
+	// error, or a call that was cancelled, the VM runs as before. NO_SPACE: the directory's disk is full.
+	// Restore makes a new VM from such a directory, in state paused: Resume lets it go on, on disks that are as they were at the snapshot. What was saved is
+	// checked before it is used; if it was changed, or the VM would not be the same, because of the hypervisor, the kernel or the initrd, it is FAILED_PRECONDITION, with what
+	// differs. The directory is not needed any more when the call has returned.
 	Snapshot(*SnapshotRequest, grpc.ServerStreamingServer[SnapshotResponse]) error
 	Restore(context.Context, *RestoreRequest) (*RestoreResponse, error)
 	// ListTemplates lists what the plugin keeps in a cache directory to start VMs as copies of. RemoveTemplate removes one; VMs that were started from it
