@@ -35,6 +35,9 @@ func Arguments(s hypervisor.Spec, host Host, wiring Wiring) []string {
 		args = append(args, "-object", object("qom-type", "memory-backend-file", "id", memoryID, "size", s.MemoryBytes,
 			"mem-path", "/proc/self/fd/"+strconv.Itoa(wiring.Memory), "share", wiring.Shared, "dump", false))
 	}
+	if wiring.Named {
+		args = append(args, "-object", object("qom-type", "memory-backend-ram", "id", memoryID, "size", s.MemoryBytes, "dump", false))
+	}
 	if wiring.Incoming {
 		args = append(args, "-incoming", "defer")
 	}
@@ -84,7 +87,7 @@ func machineType(s hypervisor.Spec, p profile, host Host, wiring Wiring) string 
 	if host.OS == "linux" { // elsewhere memory cannot be left out of a core, and QEMU says so and ends; there are no cores then, see package vm
 		memory = ",dump-guest-core=off"
 	}
-	if wiring.Memory > 0 {
+	if wiring.Memory > 0 || wiring.Named {
 		memory += ",memory-backend=" + memoryID
 	}
 	if p.name == "virt" {

@@ -61,7 +61,9 @@ type Wiring struct {
 	Memory  int // file with the guest's memory; without it, memory is QEMU's own
 	// Shared has what the guest writes reach the file of Memory. Otherwise QEMU has a private copy of it, page by page as the guest writes.
 	Shared bool
-	// Incoming has QEMU wait for the state of a template, instead of booting.
+	// Named gives memory of QEMU's own the name that a file's has: the memory that was saved under it is looked for there.
+	Named bool
+	// Incoming has QEMU wait for the state of a template or snapshot, instead of booting.
 	Incoming bool
 }
 
@@ -102,11 +104,12 @@ func Capabilities(arches, accelerators []string) map[string][]string {
 		hypervisor.CapabilityAccelerator: accelerators,
 		hypervisor.CapabilityLink:        {network.LinkUnixDatagram},
 		hypervisor.CapabilityDisk:        {hypervisor.DiskFile},
-		hypervisor.CapabilityFeature:     {hypervisor.FeaturePause, hypervisor.FeatureBalloon, hypervisor.FeatureConsole, hypervisor.FeatureTemplate},
-		hypervisor.CapabilityMaxDevices:  {strconv.Itoa(MaxDevices)},
-		hypervisor.CapabilityMaxCPUs:     {strconv.Itoa(MaxCPUs)},
-		hypervisor.CapabilityMinMemory:   {strconv.Itoa(MinMemory)},
-		hypervisor.CapabilityKernel:      kernels,
-		hypervisor.CapabilityOption:      {OptionAccelerator, OptionProfile, OptionCPU, OptionTemplates},
+		hypervisor.CapabilityFeature: {hypervisor.FeaturePause, hypervisor.FeatureBalloon, hypervisor.FeatureConsole, hypervisor.FeatureTemplate,
+			hypervisor.FeatureSnapshot},
+		hypervisor.CapabilityMaxDevices: {strconv.Itoa(MaxDevices)},
+		hypervisor.CapabilityMaxCPUs:    {strconv.Itoa(MaxCPUs)},
+		hypervisor.CapabilityMinMemory:  {strconv.Itoa(MinMemory)},
+		hypervisor.CapabilityKernel:     kernels,
+		hypervisor.CapabilityOption:     {OptionAccelerator, OptionProfile, OptionCPU, OptionTemplates},
 	}
 }

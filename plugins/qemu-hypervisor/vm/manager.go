@@ -1,5 +1,5 @@
 // Package vm runs virtual machines: it is the hypervisor that the plugin serves. Files: manager.go has the VMs by id and the interface of the kind;
-// vm.go one VM and its states; process.go the QEMU process; template.go how a VM is cloned instead of booted; console.go the guest's last words; exit.go why a VM ended; files.go what is checked on
+// vm.go one VM and its states; process.go the QEMU process; template.go how a VM is cloned instead of booted; snapshot.go how one is saved and goes on later; migrate.go, gate.go what they are made of; console.go the guest's last words; exit.go why a VM ended; files.go what is checked on
 // disk before anything starts. What QEMU's command line is, package machine knows; how the guest is reached, package vsock.
 package vm
 
@@ -20,6 +20,7 @@ import (
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/machine"
 	"github.com/vzctl/vzctl/sdk/fault"
 	"github.com/vzctl/vzctl/sdk/hypervisor"
+	"github.com/vzctl/vzctl/sdk/progress"
 )
 
 // Manager is the hypervisor. Its zero value is not usable; see New.
@@ -33,9 +34,10 @@ type Manager struct {
 }
 
 var (
-	_ hypervisor.Hypervisor = (*Manager)(nil)
-	_ hypervisor.Pauser     = (*Manager)(nil)
-	_ hypervisor.Templater  = (*Manager)(nil)
+	_ hypervisor.Hypervisor  = (*Manager)(nil)
+	_ hypervisor.Pauser      = (*Manager)(nil)
+	_ hypervisor.Snapshotter = (*Manager)(nil)
+	_ hypervisor.Templater   = (*Manager)(nil)
 )
 
 // New returns a hypervisor without VMs on a host that package accel has looked at.
@@ -203,9 +205,40 @@ func (m *Manager) Resume(ctx context.Context, id string) error {
 	return v.resume(ctx)
 }
 
+// Snapshot implements hypervisor.Snapshotter.
+func (m *Manager) Snapshot(ctx context.Context, _, id, directory string, report progress.Func) (uint64, error) {
+	v, err := m.find("take a snapshot of VM", id)
+	if err != nil {
+		return 0, err
+	}
+	if err := checkAbsolute("take a snapshot of VM", directory); err != nil {
+		return 0, err
+	}
+	size, err := v.save(ctx, directory, report)
+	return uint64(size), err
+}
+
+// Restore implements hypervisor.Snapshotter.
+func (m *Manager) Restore(ctx context.Context, requestID, directory string, spec hypervisor.Spec) (hypervisor.VM, error) {
+	if err := checkAbsolute("restore VM", directory); err != nil {
+		return hypervisor.VM{}, err
+	}
+	if _, err := m.Create(ctx, requestID, spec); err != nil {
+		return hypervisor.VM{}, err
+	}
+	v, err := m.find("restore VM", spec.ID)
+	if err != nil {
+		return hypervisor.VM{}, err
+	}
+	if err := v.restore(ctx, directory); err != nil {
+		return hypervisor.VM{}, errors.Join(err, m.Delete(context.WithoutCancel(ctx), "", spec.ID))
+	}
+	return v.snapshot(), nil
+}
+
 // Templates implements hypervisor.Templater.
 func (m *Manager) Templates(_ context.Context, cacheDir string) ([]hypervisor.Template, error) {
-	if err := checkCache("list templates", cacheDir); err != nil {
+	if err := checkAbsolute("list templates", cacheDir); err != nil {
 		return nil, err
 	}
 	entries, err := templatesOf(cacheDir).List()
@@ -221,7 +254,7 @@ func (m *Manager) Templates(_ context.Context, cacheDir string) ([]hypervisor.Te
 
 // RemoveTemplate implements hypervisor.Templater.
 func (m *Manager) RemoveTemplate(_ context.Context, cacheDir, id string) error {
-	if err := checkCache("remove template", cacheDir); err != nil {
+	if err := checkAbsolute("remove template", cacheDir); err != nil {
 		return err
 	}
 	err := templatesOf(cacheDir).Remove(id)
@@ -236,7 +269,7 @@ func (m *Manager) RemoveTemplate(_ context.Context, cacheDir, id string) error {
 
 // VerifyTemplate implements hypervisor.Templater.
 func (m *Manager) VerifyTemplate(ctx context.Context, cacheDir, id string) (hypervisor.VerifiedTemplate, error) {
-	if err := checkCache("verify template", cacheDir); err != nil {
+	if err := checkAbsolute("verify template", cacheDir); err != nil {
 		return hypervisor.VerifiedTemplate{}, err
 	}
 	found, err := templatesOf(cacheDir).Verify(ctx, id)
@@ -254,11 +287,11 @@ func (m *Manager) VerifyTemplate(ctx context.Context, cacheDir, id string) (hype
 	return verified, nil
 }
 
-func checkCache(op, dir string) error {
+func checkAbsolute(op, dir string) error {
 	if filepath.IsAbs(dir) {
 		return nil
 	}
-	return &fault.Error{Reason: fault.Invalid, Op: op, Subject: dir, Cause: errors.New("the path of the cache directory is not absolute")}
+	return &fault.Error{Reason: fault.Invalid, Op: op, Subject: dir, Cause: errors.New("the path of the directory is not absolute")}
 }
 
 func (m *Manager) find(op, id string) (*VM, error) {

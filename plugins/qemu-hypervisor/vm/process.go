@@ -34,6 +34,8 @@ type birth struct {
 	shared bool
 	// state of the devices; the VM goes on from there instead of booting.
 	state *os.File
+	// paused says that the state is all of a VM, its memory too, and that it goes on later. named is for that memory, see machine.Wiring.
+	paused, named bool
 	// console is what the guest has said before.
 	console []byte
 }
@@ -54,8 +56,11 @@ type process struct {
 	exited    chan struct{}
 	unlink    func() // ends the uplink and waits for it
 
+	gate       gate          // to the guest's serial port
 	portOpened chan struct{} // holds one after the guest has opened its serial port
-	migrated   chan string   // gets how the reading or writing of a template's state has ended
+	portClosed chan struct{} // holds one after it has closed it
+	migrated   chan string   // gets how the reading or writing of a state has ended
+	named      bool          // the guest's memory has a name of its own
 }
 
 // startProcess returns when the VM's CPUs run.
@@ -68,19 +73,24 @@ func startProcess(ctx context.Context, spec hypervisor.Spec, binary string, host
 	linked := make(chan struct{})
 	go func() {
 		defer close(linked)
-		uplink.Run(linkCtx, dialer(machine.MuxPath(spec)), incoming)
+		uplink.Run(linkCtx, p.gate.through(dialer(machine.MuxPath(spec))), incoming)
 	}()
 	p.unlink = func() {
 		cancel()
 		<-linked
 	}
-	ctx, done := context.WithTimeout(ctx, greetDeadline)
+	greeting, done := context.WithTimeout(ctx, greetDeadline)
 	defer done()
-	if err := p.greet(ctx, monitor); err != nil {
+	if err := p.greet(greeting, monitor); err != nil {
 		return nil, err
 	}
-	if from.state != nil {
-		if err := p.resume(ctx, spec, from.state); err != nil {
+	switch {
+	case from.paused: // which takes as long as the memory is large
+		if err := p.migrate(ctx, "migrate-incoming", from.state, whole); err != nil {
+			return nil, p.failed("did not take up the snapshot", err)
+		}
+	case from.state != nil:
+		if err := p.resume(greeting, spec, from.state); err != nil {
 			return nil, p.failed("did not take up the template", err)
 		}
 	}
@@ -121,7 +131,10 @@ func spawn(spec hypervisor.Spec, binary string, host machine.Host, from birth) (
 		}
 	}
 	p = &process{begun: time.Now(), forgotten: make(chan struct{}), exited: make(chan struct{}), unlink: func() {},
-		portOpened: make(chan struct{}, 1), migrated: make(chan string, 1)}
+		portOpened: make(chan struct{}, 1), portClosed: make(chan struct{}, 1), migrated: make(chan string, 1), named: from.named || from.memory != nil}
+	if from.paused {
+		p.gate.shut()
+	}
 	var files, ours []*os.File // QEMU's, in the order of their descriptors; and those of them that are closed here
 	give := func(file *os.File) int {
 		files = append(files, file)
@@ -147,7 +160,7 @@ func spawn(spec hypervisor.Spec, binary string, host machine.Host, from birth) (
 		return nil, nil, err
 	}
 	ours = append(ours, mux)
-	wiring := machine.Wiring{QMP: give(theirs), Mux: give(mux), Console: -1, Shared: from.shared, Incoming: from.state != nil}
+	wiring := machine.Wiring{QMP: give(theirs), Mux: give(mux), Console: -1, Shared: from.shared, Named: from.named, Incoming: from.state != nil}
 	var log net.Conn
 	if spec.ConsolePath != "" {
 		file, err := openConsole(spec.ConsolePath)
@@ -217,11 +230,14 @@ func (p *process) event(e qmp.Event) {
 	case "SHUTDOWN":
 		p.shutdown.Store(shutdownReason(e))
 	case "VSERPORT_CHANGE":
-		if opened(e) {
+		switch opened, known := portChange(e); {
+		case known && opened:
 			offer(p.portOpened, struct{}{})
+		case known:
+			offer(p.portClosed, struct{}{})
 		}
 	case "MIGRATION":
-		if status := migrationStatus(e); status == migrationCompleted || status == migrationFailed {
+		if status := migrationStatus(e); status == migrationCompleted || status == migrationFailed || status == migrationCancelled {
 			offer(p.migrated, status)
 		}
 	}

@@ -2,18 +2,15 @@ package vm
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/machine"
-	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/qmp"
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/template"
 	"github.com/vzctl/vzctl/sdk/hypervisor"
 )
@@ -26,15 +23,6 @@ const makeDeadline = 40 * time.Second
 
 // digestDelay keeps the digest of a new template out of the way of the start that it was made for. A VM that ends sooner leaves it to the first Verify.
 const digestDelay = 5 * time.Second
-
-// stateFile is what QEMU's commands call the descriptor of a template's state.
-const stateFile = "state"
-
-// Ends of a migration, as QEMU calls the reading and writing of the state of devices.
-const (
-	migrationCompleted = "completed"
-	migrationFailed    = "failed"
-)
 
 // canClone says whether the VM may be cloned, and QEMU can map memory from a file.
 func canClone(spec hypervisor.Spec, host machine.Host) bool {
@@ -188,12 +176,12 @@ func (p *process) save(ctx context.Context, state *os.File) error {
 	if err := p.monitor.Execute(ctx, "stop", nil, nil); err != nil {
 		return err
 	}
-	return p.migrate(ctx, "migrate", state)
+	return p.migrate(ctx, "migrate", state, devices)
 }
 
 // resume has a QEMU that waits for it take the state of a template, and lets the guest go on with its own disks.
 func (p *process) resume(ctx context.Context, spec hypervisor.Spec, state *os.File) error {
-	if err := p.migrate(ctx, "migrate-incoming", state); err != nil {
+	if err := p.migrate(ctx, "migrate-incoming", state, devices); err != nil {
 		return err
 	}
 	for i, disk := range spec.Disks {
@@ -225,54 +213,6 @@ func (v *VM) doubt(p *process, exit hypervisor.Exit) {
 	if err := gone(v.templates().Remove(p.template)); err != nil {
 		v.log.Warn("cannot remove a template", "template", p.template, "error", err)
 	}
-}
-
-// migrate moves the state of the devices out or in.
-func (p *process) migrate(ctx context.Context, command string, state *os.File) error {
-	type capability struct {
-		Capability string `json:"capability"`
-		State      bool   `json:"state"`
-	}
-	capabilities := map[string]any{"capabilities": []capability{{"x-ignore-shared", true}, {"events", true}}}
-	if err := p.monitor.Execute(ctx, "migrate-set-capabilities", capabilities, nil); err != nil {
-		return err
-	}
-	if err := p.monitor.GiveFile(ctx, stateFile, state); err != nil {
-		return err
-	}
-	if err := p.monitor.Execute(ctx, command, map[string]string{"uri": "fd:" + stateFile}, nil); err != nil {
-		return err
-	}
-	select {
-	case how := <-p.migrated:
-		if how != migrationCompleted {
-			return fmt.Errorf("QEMU command %s: %s", command, how)
-		}
-		return nil
-	case <-p.exited:
-		return fmt.Errorf("QEMU command %s: %w", command, qmp.ErrClosed)
-	case <-ctx.Done():
-		return fmt.Errorf("QEMU command %s: %w", command, ctx.Err())
-	}
-}
-
-// opened reports whether an event says that the guest has opened the port of the multiplexer.
-func opened(event qmp.Event) bool {
-	var data struct {
-		ID   string `json:"id"`
-		Open bool   `json:"open"`
-	}
-	return json.Unmarshal(event.Data, &data) == nil && data.ID == machine.MuxID && data.Open
-}
-
-func migrationStatus(event qmp.Event) string {
-	var data struct {
-		Status string `json:"status"`
-	}
-	if err := json.Unmarshal(event.Data, &data); err != nil {
-		return migrationFailed
-	}
-	return strings.ToLower(data.Status)
 }
 
 // gone takes it as done that there is nothing to remove.

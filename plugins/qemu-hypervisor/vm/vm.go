@@ -118,14 +118,19 @@ func (v *VM) start(ctx context.Context) error {
 		v.set(func() { v.state = before })
 		return &fault.Error{Reason: fault.Unavailable, Op: "start VM", Subject: v.spec.ID, Cause: err, Hint: v.hint}
 	}
-	v.set(func() { v.state, v.process, v.cloned = hypervisor.Running, p, cloned })
+	v.begun(p, hypervisor.Running, cloned)
+	return nil
+}
+
+// begun makes a process the VM's, until it ends.
+func (v *VM) begun(p *process, state hypervisor.State, cloned bool) {
+	v.set(func() { v.state, v.process, v.cloned = state, p, cloned })
 	go func() { // ends with the process, which ends with the VM
 		exit := p.wait()
 		v.doubt(p, exit)
 		v.set(func() { v.state, v.exit, v.process = hypervisor.Stopped, &exit, nil })
 		close(p.forgotten)
 	}()
-	return nil
 }
 
 // bring clones the VM from a template, or boots it.
@@ -212,15 +217,15 @@ func (v *VM) awaitStopped(ctx context.Context) error {
 }
 
 func (v *VM) pause(ctx context.Context) error {
-	return v.command(ctx, "pause VM", "stop", hypervisor.Paused)
+	return v.command(ctx, "pause VM", hypervisor.Paused, func(p *process) error { return p.monitor.Execute(ctx, "stop", nil, nil) })
 }
 
 func (v *VM) resume(ctx context.Context) error {
-	return v.command(ctx, "resume VM", "cont", hypervisor.Running)
+	return v.command(ctx, "resume VM", hypervisor.Running, func(p *process) error { return p.cont(ctx) })
 }
 
 // command brings a VM that has a process into another state, unless it is in it.
-func (v *VM) command(ctx context.Context, op, command string, state hypervisor.State) error {
+func (v *VM) command(ctx context.Context, op string, state hypervisor.State, do func(*process) error) error {
 	release, err := v.take(ctx, op)
 	if err != nil {
 		return err
@@ -235,14 +240,10 @@ func (v *VM) command(ctx context.Context, op, command string, state hypervisor.S
 	if now == state {
 		return nil
 	}
-	if err := p.monitor.Execute(ctx, command, nil, nil); err != nil {
+	if err := do(p); err != nil {
 		return v.fault(op, fault.Unavailable, err)
 	}
-	v.set(func() {
-		if v.process == p { // it may have ended meanwhile
-			v.state = state
-		}
-	})
+	v.change(p, state)
 	return nil
 }
 

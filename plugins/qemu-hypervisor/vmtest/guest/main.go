@@ -11,7 +11,9 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -19,6 +21,9 @@ import (
 	"github.com/vzctl/vzctl/guest/serialmux"
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/vmtest/port"
 )
+
+// remembered is in the guest's memory alone.
+var remembered atomic.Value
 
 func main() {
 	fmt.Println(port.FirstLine)
@@ -119,6 +124,11 @@ func control(guest *serialmux.Guest, conn *serialmux.Conn) {
 		case "size":
 			size, err := os.ReadFile("/sys/block/" + words[1] + "/size")
 			_, _ = fmt.Fprintln(conn, strings.TrimSpace(string(size)), err)
+		case "remember":
+			remembered.Store(words[1])
+			_, _ = fmt.Fprintln(conn, "remembered")
+		case "recall":
+			_, _ = fmt.Fprintln(conn, remembered.Load(), runtime.NumCPU())
 		case "churn":
 			_, _ = fmt.Fprintln(conn, churn())
 		case "up":
