@@ -25,15 +25,17 @@ type Event string
 
 // The verbs.
 const (
-	Start   Event = "start"
-	Restart Event = "restart"
-	Pause   Event = "pause"
-	Resume  Event = "resume"
-	Stop    Event = "stop"
-	Kill    Event = "kill" // a signal; the container stays as it is until the process ends
-	Exec    Event = "exec"
-	Attach  Event = "attach"
-	Remove  Event = "remove"
+	Start      Event = "start"
+	Restart    Event = "restart"
+	Pause      Event = "pause"
+	Resume     Event = "resume"
+	Checkpoint Event = "checkpoint" // the container stays as it is until all is saved, and then ends, or goes on
+	Restore    Event = "restore"    // a start from where a checkpoint was made
+	Stop       Event = "stop"
+	Kill       Event = "kill" // a signal; the container stays as it is until the process ends
+	Exec       Event = "exec"
+	Attach     Event = "attach"
+	Remove     Event = "remove"
 )
 
 // The outcomes.
@@ -58,6 +60,7 @@ const (
 	ReasonGuestHung     Reason = "guest-hung"
 	ReasonLost          Reason = "lost" // its supervisor died, or the host did
 	ReasonFailedToStart Reason = "failed-to-start"
+	ReasonCheckpointed  Reason = "checkpointed" // it can be restored, and goes on then
 )
 
 // states are all of them, in the order of a life, and how a refusal speaks of each ("it is ...").
@@ -90,6 +93,8 @@ var events = []struct {
 	{event: Restart, verb: true, refusal: "restart"},
 	{event: Pause, verb: true, refusal: "pause"},
 	{event: Resume, verb: true, refusal: "resume", advice: "resume it first"},
+	{event: Checkpoint, verb: true, refusal: "checkpoint"},
+	{event: Restore, verb: true, refusal: "restore"},
 	{event: Stop, verb: true, refusal: "stop", advice: "stop it first"},
 	{event: Kill, verb: true, refusal: "kill"},
 	{event: Exec, verb: true, refusal: "execute in"},
@@ -125,6 +130,7 @@ var transitions = []struct {
 	{Starting, Lose, Stopped},
 
 	{Running, Pause, Paused},
+	{Running, Checkpoint, Running},
 	{Running, Stop, Stopping},
 	{Running, Kill, Running},
 	{Running, Exec, Running},
@@ -147,11 +153,13 @@ var transitions = []struct {
 
 	{Stopped, Start, Starting},
 	{Stopped, Restart, Starting},
+	{Stopped, Restore, Starting},
 	{Stopped, Stop, Stopped},
 	{Stopped, Remove, Removing},
 
 	{Failed, Start, Starting},
 	{Failed, Restart, Starting},
+	{Failed, Restore, Starting}, // what was not used is still there
 	{Failed, Stop, Failed},
 	{Failed, Remove, Removing},
 

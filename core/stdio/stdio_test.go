@@ -100,7 +100,8 @@ type target struct {
 	closes int
 }
 
-func (t *target) CloseWrite() error { t.closes++; return nil }
+func (t *target) CloseWrite() error                { t.closes++; return nil }
+func (t *target) SetWriteDeadline(time.Time) error { return nil }
 
 func TestInputWaitsForTheStreamAndEndsWithItsClient(t *testing.T) {
 	in := NewInput()

@@ -89,7 +89,7 @@ func (s *Store) place(staged, final, name string, record any, durable bool) (hel
 }
 
 // Update changes the record of a container: change gets it settled (see [Settle]) and alters it; if change fails nothing is written. Changes
-// of one record come one after the other. A record that enters a state that must survive the host is on the disk when Update returns.
+// of one record come one after the other. A record that enters a state that must survive the host, or has another checkpoint, is on the disk when Update returns.
 func (s *Store) Update(ctx context.Context, id string, change func(*Container) error) (Container, error) {
 	var c Container
 	if !validID(id) {
@@ -106,7 +106,7 @@ func (s *Store) Update(ctx context.Context, id string, change func(*Container) e
 	if err := s.read(id, &c); err != nil {
 		return c, err
 	}
-	before := c.State
+	before, saved := c.State, c.Checkpoint
 	if c, err = s.settle(c); err != nil {
 		return c, err
 	}
@@ -117,7 +117,7 @@ func (s *Store) Update(ctx context.Context, id string, change func(*Container) e
 		return c, fmt.Errorf("a change turned container %s into %s", id, c.ID)
 	}
 	c.Schema, c.BootID = SchemaVersion, s.bootID
-	if err := writeJSON(s.paths.ContainerRecord(id), c, c.State != before && c.State.Settled()); err != nil {
+	if err := writeJSON(s.paths.ContainerRecord(id), c, c.State != before && c.State.Settled() || c.Checkpoint != saved); err != nil {
 		return c, err
 	}
 	if before == lifecycle.Creating { // its directories are new, too

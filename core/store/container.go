@@ -50,6 +50,8 @@ type Container struct {
 	Run *Run `json:"run,omitempty"`
 	// Exit is how the last run ended; nil while it lasts.
 	Exit *Exit `json:"exit,omitempty"`
+	// Checkpoint is what the container can be restored from; nil: nothing. That it is on record is what makes it one.
+	Checkpoint *Checkpoint `json:"checkpoint,omitempty"`
 }
 
 // Process is what runs in the container. Env may hold secrets, so records are readable by their owner only.
@@ -87,14 +89,39 @@ type Restart struct {
 
 // Run is one run of a container.
 type Run struct {
-	Asked       time.Time      `json:"asked"`            // when start was called
-	Timed       bool           `json:"timed,omitempty"`  // somebody wants to know where its time goes
-	Started     time.Time      `json:"started,omitzero"` // when the process ran
-	PID         int            `json:"pid,omitempty"`    // of the supervisor, to show; whether it lives is asked of its lock
+	Asked       time.Time      `json:"asked"`             // when start was called
+	Timed       bool           `json:"timed,omitempty"`   // somebody wants to know where its time goes
+	Restore     bool           `json:"restore,omitempty"` // it goes on from the checkpoint
+	Started     time.Time      `json:"started,omitzero"`  // when the process ran
+	PID         int            `json:"pid,omitempty"`     // of the supervisor, to show; whether it lives is asked of its lock
 	Addresses   []netip.Prefix `json:"addresses,omitempty"`
 	Accelerator string         `json:"accelerator,omitempty"`
 	Cloned      bool           `json:"cloned,omitempty"` // its VM is a copy of one that was booted before
 	Timeline    []Phase        `json:"timeline,omitempty"`
+}
+
+// Checkpoint is a run that was saved, and can go on once. All that it needs lasts: nothing of it is of one boot of the host.
+type Checkpoint struct {
+	Made      time.Time `json:"made"`
+	Directory string    `json:"directory"` // its name below the sandbox's, see Paths.SandboxCheckpoint
+	SizeBytes int64     `json:"sizeBytes"`
+	// Layer says that the directory has a copy of the writable layer, because the container went on. Otherwise the layer is the container's own,
+	// and must be as it was.
+	Layer bool `json:"layer,omitempty"`
+	// Disks as they were, the writable layer among them unless there is a copy.
+	Disks []DiskState `json:"disks"`
+	// Addresses and MAC on the network, which the processes go on using.
+	Addresses []netip.Prefix `json:"addresses,omitempty"`
+	MAC       string         `json:"mac,omitempty"`
+	// InputEnded says that the first process gets no more input.
+	InputEnded bool `json:"inputEnded,omitempty"`
+}
+
+// DiskState tells whether a disk's file was changed.
+type DiskState struct {
+	Path     string    `json:"path"`
+	Size     int64     `json:"size"`
+	Modified time.Time `json:"modified"`
 }
 
 // Phase is one step of a start.

@@ -18,7 +18,7 @@ import (
 //	<Root>/store.lock                held while containers come and go
 //	<Root>/warm.lock                 held while a template is made ahead
 //	<Root>/containers/<id>/          container.json, log, ...
-//	<Root>/sandboxes/<id>/           sandbox.json, layer.img, console.log, ...
+//	<Root>/sandboxes/<id>/           sandbox.json, layer.img, console.log, checkpoint-<hex>/, ...
 //	<Root>/networks/<name>/          of netd
 //	<Root>/images/                   OCI layout
 //	<Root>/rootfs/                   of rootfs builders
@@ -54,12 +54,15 @@ func (p Paths) ContainerLog(id string) string     { return filepath.Join(p.Conta
 func (p Paths) ContainerLock(id string) string    { return filepath.Join(p.Container(id), "lock") }
 func (p Paths) containerWriting(id string) string { return filepath.Join(p.Container(id), recordLock) }
 
-func (p Paths) Sandboxes() string               { return filepath.Join(p.Root, "sandboxes") }
-func (p Paths) Sandbox(id string) string        { return filepath.Join(p.Sandboxes(), id) }
-func (p Paths) SandboxRecord(id string) string  { return filepath.Join(p.Sandbox(id), sandboxRecord) }
-func (p Paths) SandboxLock(id string) string    { return filepath.Join(p.Sandbox(id), "lock") }
-func (p Paths) SandboxLife(id string) string    { return filepath.Join(p.Sandbox(id), "life") } // held by the supervisor
-func (p Paths) SandboxLayer(id string) string   { return filepath.Join(p.Sandbox(id), "layer.img") }
+func (p Paths) Sandboxes() string              { return filepath.Join(p.Root, "sandboxes") }
+func (p Paths) Sandbox(id string) string       { return filepath.Join(p.Sandboxes(), id) }
+func (p Paths) SandboxRecord(id string) string { return filepath.Join(p.Sandbox(id), sandboxRecord) }
+func (p Paths) SandboxLock(id string) string   { return filepath.Join(p.Sandbox(id), "lock") }
+func (p Paths) SandboxLife(id string) string   { return filepath.Join(p.Sandbox(id), "life") } // held by the supervisor
+func (p Paths) SandboxLayer(id string) string  { return filepath.Join(p.Sandbox(id), "layer.img") }
+func (p Paths) SandboxCheckpoint(id, name string) string {
+	return filepath.Join(p.Sandbox(id), name)
+}
 func (p Paths) SandboxConsole(id string) string { return filepath.Join(p.Sandbox(id), "console.log") }
 func (p Paths) SandboxState(id string) string   { return filepath.Join(p.Sandbox(id), "vm") } // of the hypervisor plugin
 func (p Paths) SupervisorLog(id string) string  { return filepath.Join(p.Sandbox(id), "supervisor.log") }
@@ -84,6 +87,8 @@ const (
 	containerRecord = "container.json"
 	sandboxRecord   = "sandbox.json"
 	recordLock      = "record.lock"
+
+	checkpointPrefix = "checkpoint-"
 )
 
 // run is short whatever the root and the id, and differs between roots.

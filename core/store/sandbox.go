@@ -60,6 +60,8 @@ func Settle(c Container, alive bool, bootID string, last *Exit) Container {
 	}
 	exit := Exit{Code: lostCode, Reason: lifecycle.ReasonLost}
 	switch {
+	case c.Checkpoint != nil && !c.Checkpoint.Layer && (c.Run == nil || !c.Run.Restore): // its supervisor was ending it
+		exit.Reason, exit.Time, exit.Message = lifecycle.ReasonCheckpointed, c.Checkpoint.Made, CheckpointedMessage(c.Name)
 	case rebooted:
 		exit.Message = "the host was booted while it was " + string(interrupted)
 	case interrupted == lifecycle.Creating:
@@ -69,6 +71,11 @@ func Settle(c Container, alive bool, bootID string, last *Exit) Container {
 	}
 	c.Exit = &exit
 	return c
+}
+
+// CheckpointedMessage tells people what to do with a container that ended with a checkpoint.
+func CheckpointedMessage(name string) string {
+	return "it was checkpointed; vzctl restore " + name + " lets it go on"
 }
 
 // lostCode is the exit code of a process whose end nobody saw: what a shell says of one killed by SIGKILL, which is what happened to it.
