@@ -200,3 +200,12 @@ func list(values []string) string {
 	}
 	return strings.Join(values, ", ")
 }
+
+// Features refuses a plugin that does not offer all of these features.
+func Features(plugin sdk.Info, features ...string) error {
+	m := matcher{}
+	for _, feature := range features {
+		m.value(plugin, hypervisor.CapabilityFeature, feature, "offers "+feature, "")
+	}
+	return m.err
+}

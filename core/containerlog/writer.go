@@ -129,6 +129,16 @@ func (w *Writer) append(stream Stream, piece []byte) error {
 	return nil
 }
 
+// Sync returns once all that Write has taken survives the host.
+func (w *Writer) Sync() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.held.File().Sync(); err != nil {
+		return fmt.Errorf("write log to the disk: %w", err)
+	}
+	return nil
+}
+
 // Stream returns a writer to one stream. It may be used together with others.
 func (w *Writer) Stream(stream Stream) io.Writer { return streamWriter{w, stream} }
 

@@ -45,6 +45,14 @@ type API interface {
 	// Attach connects to a running container until it stops or ctx ends, which leaves it running.
 	Attach(ctx context.Context, ref string, streams Streams) (Exit, error)
 	Exec(ctx context.Context, ref string, request ExecRequest, streams Streams) (Exit, error)
+	// Checkpoint saves a running container, with what its processes have in memory, and stops it unless it is to go on. After an error it goes on. A container has one
+	// checkpoint at most.
+	Checkpoint(ctx context.Context, ref string, options CheckpointOptions) (Container, error)
+	// Restore lets a stopped container go on from its checkpoint, which is used up by that. AttachRestore is to it what AttachStart is to Start.
+	Restore(ctx context.Context, ref string) (Container, error)
+	AttachRestore(ctx context.Context, ref string, streams Streams, started func(Container)) (Exit, error)
+	// RemoveCheckpoint removes what Restore would need. That there is none is an error.
+	RemoveCheckpoint(ctx context.Context, ref string) error
 	Stop(ctx context.Context, ref string, options StopOptions) error
 	Kill(ctx context.Context, ref, signal string) error
 	Remove(ctx context.Context, ref string, force bool) error

@@ -15,7 +15,11 @@ import (
 
 // Start starts a container that runs by itself.
 func (e *Engine) Start(ctx context.Context, ref string) (Container, error) {
-	s, held, err := e.supervise(ctx, ref)
+	return e.begin(ctx, ref, lifecycle.Start)
+}
+
+func (e *Engine) begin(ctx context.Context, ref string, how lifecycle.Event) (Container, error) {
+	s, held, err := e.supervise(ctx, ref, how)
 	if err != nil {
 		return Container{}, err
 	}
@@ -32,7 +36,11 @@ func (e *Engine) Start(ctx context.Context, ref string) (Container, error) {
 
 // AttachStart starts a container with its streams connected before its process runs.
 func (e *Engine) AttachStart(ctx context.Context, ref string, streams Streams, started func(Container)) (Exit, error) {
-	s, held, err := e.supervise(ctx, ref)
+	return e.attachBegin(ctx, ref, lifecycle.Start, streams, started)
+}
+
+func (e *Engine) attachBegin(ctx context.Context, ref string, how lifecycle.Event, streams Streams, started func(Container)) (Exit, error) {
+	s, held, err := e.supervise(ctx, ref, how)
 	if err != nil {
 		return Exit{}, err
 	}

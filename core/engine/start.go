@@ -17,9 +17,9 @@ import (
 	"github.com/vzctl/vzctl/sdk/network"
 )
 
-// supervise records that a container is starting and launches its supervisor. The container's lock is returned held: until the start is settled
+// supervise records that a container is starting and launches its supervisor; how is lifecycle.Start, or lifecycle.Restore to go on from its checkpoint. The container's lock is returned held: until the start is settled
 // it is what tells others that somebody looks after it.
-func (e *Engine) supervise(ctx context.Context, ref string) (*supervisor.Client, *lock.Lock, error) {
+func (e *Engine) supervise(ctx context.Context, ref string, how lifecycle.Event) (*supervisor.Client, *lock.Lock, error) {
 	id, err := e.store.Resolve(ref)
 	if err != nil {
 		return nil, nil, err
@@ -28,7 +28,7 @@ func (e *Engine) supervise(ctx context.Context, ref string) (*supervisor.Client,
 	if err != nil {
 		return nil, nil, err
 	}
-	s, err := e.superviseLocked(ctx, id)
+	s, err := e.superviseLocked(ctx, id, how)
 	if err != nil {
 		if closeErr := held.Close(); closeErr != nil {
 			err = errors.Join(err, closeErr)
@@ -62,15 +62,18 @@ func (e *Engine) lockSettled(ctx context.Context, id string) (*lock.Lock, error)
 	return held, nil
 }
 
-func (e *Engine) superviseLocked(ctx context.Context, id string) (*supervisor.Client, error) {
+func (e *Engine) superviseLocked(ctx context.Context, id string, how lifecycle.Event) (*supervisor.Client, error) {
 	asked := time.Now()
 	end := timeline.Begin(ctx, "record start", timeline.Start)
 	c, err := e.store.Update(ctx, id, func(c *store.Container) error {
-		if err := c.Advance(lifecycle.Start); err != nil {
+		if err := checkpointAllows(*c, how); err != nil {
+			return err
+		}
+		if err := c.Advance(how); err != nil {
 			return err
 		}
 		c.Desired, c.Exit = store.DesiredRunning, nil
-		c.Run = &store.Run{Asked: asked, Timed: timeline.Recorded(ctx)}
+		c.Run = &store.Run{Asked: asked, Timed: timeline.Recorded(ctx), Restore: how == lifecycle.Restore}
 		return nil
 	})
 	end()

@@ -21,6 +21,10 @@ func (e *Engine) SystemInfo(ctx context.Context) (SystemInfo, error) {
 	}
 	for _, c := range containers {
 		info.Containers[c.State]++
+		if c.Checkpoint != nil {
+			info.Checkpoints++
+			info.CheckpointBytes += c.Checkpoint.SizeBytes
+		}
 	}
 	all, err := e.ListImages(ctx)
 	if err != nil {

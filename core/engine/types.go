@@ -59,7 +59,7 @@ type Container struct {
 	Platform string            `json:"platform,omitempty"`
 	State    string            `json:"state"`
 	ExitCode *int              `json:"exitCode"`         // nil unless it has ended
-	Reason   string            `json:"reason,omitempty"` // exited, killed, oom, vm-crashed, guest-hung, lost, failed
+	Reason   string            `json:"reason,omitempty"` // exited, killed, oom, vm-crashed, guest-hung, lost, failed, checkpointed
 	Message  string            `json:"message,omitempty"`
 	PID      int               `json:"pid,omitempty"` // of the supervisor
 	Created  time.Time         `json:"created"`
@@ -90,6 +90,15 @@ type Container struct {
 	Cloned      bool              `json:"cloned,omitempty"`      // whether its VM was last a copy of one that was booted before
 	Timeline    []Phase           `json:"timeline,omitempty"`    // of its last start
 	Asked       *time.Time        `json:"asked,omitempty"`       // when that was called; Timeline counts from here
+	Checkpoint  *Checkpoint       `json:"checkpoint,omitempty"`  // that it can be restored from; nil: none
+}
+
+// Checkpoint is a saved run of a container.
+type Checkpoint struct {
+	Made      time.Time `json:"made"`
+	SizeBytes int64     `json:"sizeBytes"`
+	// Layer says that it has a copy of what the container had written, so that the container may be started meanwhile.
+	Layer bool `json:"layer,omitempty"`
 }
 
 // Phase is one step of a start: when it began after the start was asked for, and how long it took.
@@ -141,6 +150,14 @@ type StopOptions struct {
 	Signal string
 	// Timeout until SIGKILL; nil: 10 s.
 	Timeout *time.Duration
+}
+
+// CheckpointOptions of Checkpoint.
+type CheckpointOptions struct {
+	// LeaveRunning has the container go on after it was saved.
+	LeaveRunning bool
+	// LoseConnections saves it although it has open connections to others, which do not outlive it.
+	LoseConnections bool
 }
 
 // LogOptions of Logs.
@@ -214,4 +231,7 @@ type SystemInfo struct {
 	Images     int               `json:"images"`
 	Plugins    map[string]string `json:"plugins"` // selected, by kind
 	DiskBytes  int64             `json:"diskBytes"`
+	// Checkpoints of containers, and what they take of DiskBytes.
+	Checkpoints     int   `json:"checkpoints"`
+	CheckpointBytes int64 `json:"checkpointBytes"`
 }

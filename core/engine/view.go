@@ -57,6 +57,12 @@ func (e *Engine) view(c store.Container) Container {
 		code := c.Exit.Code
 		v.ExitCode, v.Reason, v.Message = &code, string(c.Exit.Reason), c.Exit.Message
 		v.Finished = when(c.Exit.Time)
+		if c.Exit.Reason == lifecycle.ReasonCheckpointed {
+			v.ExitCode = nil // its process has not ended
+		}
+	}
+	if saved := c.Checkpoint; saved != nil {
+		v.Checkpoint = &Checkpoint{Made: saved.Made, SizeBytes: saved.SizeBytes, Layer: saved.Layer}
 	}
 	if c.Run != nil {
 		v.Asked, v.Started, v.Accelerator, v.Cloned = when(c.Run.Asked), when(c.Run.Started), c.Run.Accelerator, c.Run.Cloned

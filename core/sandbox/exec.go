@@ -33,6 +33,11 @@ const unstartedTimeout = 30 * time.Second
 // CreateProcess prepares a process and opens its streams. Nobody attaches to a detached one, or deletes it. A process that is not started soon is
 // forgotten: its caller is gone.
 func (s *Sandbox) CreateProcess(ctx context.Context, ociProcess []byte, user string, terminal, detached bool) (id string, err error) {
+	done, err := s.saving.exclude()
+	if err != nil {
+		return "", err
+	}
+	defer done()
 	s.mu.Lock()
 	s.nextProc++
 	id = "exec" + strconv.Itoa(s.nextProc)
@@ -64,7 +69,7 @@ var errEnded = &fault.Error{Reason: fault.FailedPrecondition, Op: "execute in co
 func (s *Sandbox) open(ctx context.Context, id string, p *execProcess) error {
 	ctx, cancel := context.WithTimeout(ctx, guestAnswer)
 	defer cancel()
-	opened, err := openStreams(ctx, s.guest, s.spec.ContainerID, id, p.terminal)
+	opened, err := openStreams(ctx, s.guest, s.spec.ContainerID, id, p.terminal, false)
 	if err != nil {
 		return err
 	}

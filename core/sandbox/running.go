@@ -35,7 +35,7 @@ const (
 func (s *Sandbox) run() {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	var watching sync.WaitGroup
-	watches := []func(context.Context) Outcome{s.awaitProcess, s.awaitVM, s.awaitHang}
+	watches := []func(context.Context) Outcome{s.awaitProcess, s.awaitVM, s.awaitHang, s.awaitSaved}
 	ended := make(chan Outcome, len(watches))
 	for _, watch := range watches {
 		watching.Go(func() { ended <- watch(ctx) })
@@ -43,7 +43,7 @@ func (s *Sandbox) run() {
 	s.outcome = reasonOf(<-ended, ended)
 	cancel(errGuestGone)
 	close(s.ending)
-	if s.outcome.Reason == VMCrashed || s.outcome.Reason == GuestHung {
+	if s.outcome.Reason == VMCrashed || s.outcome.Reason == GuestHung || s.outcome.Reason == Saved {
 		s.setGone()
 		s.hurried.Do(func() { close(s.hurry) }) // what has left the VM is on its way, and no more comes
 	}
@@ -77,6 +77,9 @@ func reasonOf(outcome Outcome, others <-chan Outcome) Outcome {
 
 // drain lets what the process wrote last reach those attached and the log, and at least the log.
 func (s *Sandbox) drain() {
+	s.mu.Lock()
+	s.draining = true
+	s.mu.Unlock()
 	drained := make(chan struct{})
 	go func() { s.pumps.Wait(); close(drained) }() // the undo of the streams ends the pumps
 	late := time.NewTimer(drainTimeout)
@@ -115,7 +118,7 @@ type probing struct {
 // With these a hung guest is found out 40 to 50 s after it has hung.
 var defaultProbing = probing{every: 10 * time.Second, patience: 20 * time.Second, misses: 2}
 
-// awaitHang returns when the agent does not answer although its connection stands, or at the end of ctx.
+// awaitHang returns when the agent does not answer although its connection stands, or at the end of ctx. While the sandbox is being saved nobody answers.
 func (s *Sandbox) awaitHang(ctx context.Context) Outcome {
 	for missed := 0; missed < s.probing.misses; {
 		if missed == 0 {
@@ -125,6 +128,8 @@ func (s *Sandbox) awaitHang(ctx context.Context) Outcome {
 				return Outcome{}
 			}
 		}
+		s.saving.rest(ctx)
+		before := s.saving.begun()
 		probe, cancel := context.WithTimeout(ctx, s.probing.patience)
 		err := s.guest.Answers(probe)
 		late := probe.Err() != nil
@@ -132,6 +137,8 @@ func (s *Sandbox) awaitHang(ctx context.Context) Outcome {
 		switch {
 		case ctx.Err() != nil:
 			return Outcome{}
+		case s.saving.passed(ctx, before):
+			missed = 0
 		case err != nil && late:
 			missed++
 		default:
@@ -145,13 +152,18 @@ func hung(message string) Outcome {
 	return Outcome{Code: codeOfCrash, Reason: GuestHung, Message: message, Time: time.Now()}
 }
 
-// awaitProcess returns how the init process ended.
+// awaitProcess returns how the init process ended. To save the sandbox loses the connection; who waits asks again after that.
 func (s *Sandbox) awaitProcess(ctx context.Context) Outcome {
-	answer, err := s.guest.WaitProcess(ctx, s.waitRequest(agent.InitProcess))
-	if err != nil {
-		return hung(fmt.Sprintf("the guest's agent stopped answering: %v", err))
+	for {
+		before := s.saving.begun()
+		answer, err := s.guest.WaitProcess(ctx, s.waitRequest(agent.InitProcess))
+		if err == nil {
+			return s.processOutcome(answer.GetExit())
+		}
+		if !s.saving.passed(ctx, before) {
+			return hung(fmt.Sprintf("the guest's agent stopped answering: %v", err))
+		}
 	}
-	return s.processOutcome(answer.GetExit())
 }
 
 func (s *Sandbox) processOutcome(exit *guestv1.Exit) Outcome {

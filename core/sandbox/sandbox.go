@@ -2,13 +2,14 @@
 // ended, and leaves nothing behind, whatever fails. It reads and writes no records and knows no command line: the package supervisor puts it
 // into a process of its own.
 //
-// start.go lists the steps of a start, step_*.go are the steps, running.go is what happens then.
+// start.go lists the steps of a start, step_*.go are the steps, running.go is what happens then, save.go how a run is saved, and step_restore.go how it goes on.
 package sandbox
 
 import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -60,6 +61,19 @@ type Spec struct {
 	CacheDir          string // of the hypervisor plugin, for all sandboxes of the root
 	HypervisorOptions map[string]string
 	VirtualMachineID  string // "" is ID
+
+	// Restore is a saved run that goes on instead of a new one; nil: it is started.
+	Restore *Restore
+}
+
+// Restore is what a run goes on from.
+type Restore struct {
+	Directory string // of Save
+	// Addresses and MAC that the processes go on using; none: they have no network.
+	Addresses []netip.Prefix
+	MAC       string
+	// InputEnded says that the first process gets no more input.
+	InputEnded bool
 }
 
 // Hypervisor is a running hypervisor plugin.
@@ -100,7 +114,9 @@ type Environment struct {
 	Log func(stream int, p []byte) error
 	// Released is called with the process ready to run, and holds it back until it returns.
 	Released func(ctx context.Context) error
-	Logger   hclog.Logger
+	// Consume is called when a restored VM is about to go on: what it was restored from is used up.
+	Consume func(ctx context.Context) error
+	Logger  hclog.Logger
 }
 
 // Reasons of an Outcome, as records and users know them.
@@ -110,6 +126,7 @@ const (
 	OutOfMem  = "oom"
 	VMCrashed = "vm-crashed"
 	GuestHung = "guest-hung"
+	Saved     = "checkpointed" // it can go on
 )
 
 // Outcome is how a container ended.

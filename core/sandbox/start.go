@@ -44,8 +44,11 @@ type Sandbox struct {
 
 	shutDown bool // the guest has said that it powers off
 
+	saving saving
+
 	mu       sync.Mutex
 	gone     bool                    // the VM, or its agent, has ended by itself
+	draining bool                    // no pump begins any more
 	procs    map[string]*execProcess // nil once none can run any more
 	tending  sync.WaitGroup
 	nextProc int
@@ -53,6 +56,9 @@ type Sandbox struct {
 
 // steps is the start of a sandbox, in the order a reader may think of it; what does not need each other runs side by side.
 func (s *Sandbox) steps() []steps.Step {
+	if s.spec.Restore != nil {
+		return s.restoreSteps()
+	}
 	list := []steps.Step{
 		s.hypervisorStep(),
 		s.networkStep("hypervisor"),
@@ -76,7 +82,7 @@ func New(spec Spec, env Environment) *Sandbox {
 	}
 	return &Sandbox{spec: spec, env: env, Stdin: stdio.NewInput(), Stdout: &stdio.Output{}, Stderr: &stdio.Output{},
 		hurry: make(chan struct{}), ending: make(chan struct{}), stopped: make(chan struct{}), probing: defaultProbing,
-		procs: map[string]*execProcess{}}
+		procs: map[string]*execProcess{}, saving: newSaving()}
 }
 
 // Start returns when the container's process runs. After an error nothing is left of the sandbox.
@@ -121,7 +127,7 @@ func (s *Sandbox) Timeline() []Phase {
 	s.mu.Unlock()
 	for _, p := range s.done.Phases {
 		all = append(all, Phase{p, onHost, ""})
-		if p.Name == agentStepName && !s.vm.Cloned { // a clone's guest counts from the boot of another VM
+		if p.Name == agentStepName && !s.vm.Cloned && s.spec.Restore == nil { // a clone's guest counts from the boot of another VM
 			initAt, answeredAt := s.guest.Booted()
 			// The guest's clock starts with its kernel; the host's sees only the answer.
 			kernelAt := p.Begin.Add(p.Duration - answeredAt)

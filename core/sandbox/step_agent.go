@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/vzctl/vzctl/core/steps"
@@ -93,28 +94,29 @@ const entropyBytes = 64
 
 // adoptStep gives the booted VM its identity.
 func (s *Sandbox) adoptStep(needs ...string) steps.Step {
-	return steps.Step{Name: adoptStepName, Needs: needs,
-		Do: func(ctx context.Context) error {
-			entropy := make([]byte, entropyBytes)
-			if _, err := rand.Read(entropy); err != nil {
-				return err
-			}
-			request := &guestv1.AdoptRequest{Entropy: entropy, Hostname: s.spec.Hostname, ReportPhases: s.spec.Timed}
-			if s.lease != nil {
-				e := s.lease.Endpoint()
-				request.Interfaces = []*guestv1.Interface{guestInterface(e)}
-				request.Dns = guestDNS(e.DNS)
-			}
-			request.Time = timestamppb.Now()
-			begun := time.Now()
-			answer, err := s.guest.Adopt(ctx, request)
-			if err != nil {
-				return fmt.Errorf("give the VM its identity: %w", err)
-			}
-			s.told(adoptStepName, answer.GetPhases(), begun)
-			return nil
-		},
+	return steps.Step{Name: adoptStepName, Needs: needs, Do: func(ctx context.Context) error { return s.adopt(ctx) }}
+}
+
+// adopt may be done again: a VM that stood still has the time, and the random state, of before.
+func (s *Sandbox) adopt(ctx context.Context, options ...grpc.CallOption) error {
+	entropy := make([]byte, entropyBytes)
+	if _, err := rand.Read(entropy); err != nil {
+		return err
 	}
+	request := &guestv1.AdoptRequest{Entropy: entropy, Hostname: s.spec.Hostname, ReportPhases: s.spec.Timed}
+	if s.lease != nil {
+		e := s.lease.Endpoint()
+		request.Interfaces = []*guestv1.Interface{guestInterface(e)}
+		request.Dns = guestDNS(e.DNS)
+	}
+	request.Time = timestamppb.Now()
+	begun := time.Now()
+	answer, err := s.guest.Adopt(ctx, request, options...)
+	if err != nil {
+		return fmt.Errorf("give the VM its identity: %w", err)
+	}
+	s.told(adoptStepName, answer.GetPhases(), begun)
+	return nil
 }
 
 func guestInterface(e network.Endpoint) *guestv1.Interface {

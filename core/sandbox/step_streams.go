@@ -29,8 +29,8 @@ func (c *streams) close() error {
 	return errors.Join(errs...)
 }
 
-// openStreams opens all streams of a process at once.
-func openStreams(ctx context.Context, guest Guest, container, process string, terminal bool) (*streams, error) {
+// openStreams opens all streams of a process at once; again says that they were open before.
+func openStreams(ctx context.Context, guest Guest, container, process string, terminal, again bool) (*streams, error) {
 	var c streams
 	wanted := map[guestv1.StreamKind]*net.Conn{guestv1.StreamKind_STREAM_KIND_TERMINAL: &c.stdout}
 	if !terminal {
@@ -47,7 +47,7 @@ func openStreams(ctx context.Context, guest Guest, container, process string, te
 	)
 	for kind, conn := range wanted {
 		wait.Go(func() {
-			opened, err := guest.OpenStream(ctx, &guestv1.StreamRequest{ContainerId: container, ProcessId: process, Kind: kind})
+			opened, err := guest.OpenStream(ctx, &guestv1.StreamRequest{ContainerId: container, ProcessId: process, Kind: kind, Again: again})
 			mu.Lock()
 			defer mu.Unlock()
 			*conn = opened
@@ -77,33 +77,15 @@ const (
 func (s *Sandbox) streamsStep(needs ...string) steps.Step {
 	return steps.Step{Name: "streams", Needs: needs,
 		Do: func(ctx context.Context) error {
-			c, err := openStreams(ctx, s.guest, s.spec.ContainerID, agent.InitProcess, s.spec.Terminal)
-			if err != nil {
-				return err
-			}
-			s.streams = c
-			target, ok := c.stdin.(stdio.WriteCloser)
-			if !ok {
-				return errors.Join(errors.New("a stream of the guest cannot be half-closed"), c.close())
-			}
-			if !s.spec.StdinOpen && !s.spec.Terminal {
+			if restored := s.spec.Restore; !s.spec.StdinOpen && !s.spec.Terminal || restored != nil && restored.InputEnded {
 				if err := s.Stdin.Close(); err != nil {
-					return errors.Join(err, c.close())
+					return err
 				}
 			}
-			if err := s.Stdin.Open(target); err != nil {
-				return errors.Join(err, c.close())
-			}
-			s.pump(s.Stdout, c.stdout, logStdout)
-			if c.stderr != nil {
-				s.pump(s.Stderr, c.stderr, logStderr)
-			} else {
-				s.Stderr.End()
-			}
-			return nil
+			return s.join(ctx, s.spec.Restore != nil)
 		},
 		Undo: func(context.Context) error {
-			err := s.streams.close()
+			err := s.closeStreams()
 			// A client that does not read holds its pump until it is let go.
 			s.Stdout.End()
 			s.Stderr.End()
@@ -111,6 +93,41 @@ func (s *Sandbox) streamsStep(needs ...string) steps.Step {
 			return err
 		},
 	}
+}
+
+// join opens the streams of the init process, and passes on what comes out of them until their end.
+func (s *Sandbox) join(ctx context.Context, again bool) error {
+	c, err := openStreams(ctx, s.guest, s.spec.ContainerID, agent.InitProcess, s.spec.Terminal, again)
+	if err != nil {
+		return err
+	}
+	target, ok := c.stdin.(stdio.WriteCloser)
+	if !ok {
+		return errors.Join(errors.New("a stream of the guest cannot be half-closed"), c.close())
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining {
+		return errors.Join(errGuestGone, c.close())
+	}
+	s.streams = c
+	if err := s.Stdin.Open(target); err != nil {
+		return errors.Join(err, c.close())
+	}
+	s.pump(s.Stdout, c.stdout, logStdout)
+	if c.stderr != nil {
+		s.pump(s.Stderr, c.stderr, logStderr)
+	} else {
+		s.Stderr.End()
+	}
+	return nil
+}
+
+func (s *Sandbox) closeStreams() error {
+	s.mu.Lock()
+	c := s.streams
+	s.mu.Unlock()
+	return c.close()
 }
 
 // pump passes one output on until its end.

@@ -165,6 +165,12 @@ func (c *Client) Stop(ctx context.Context, signal int, timeout time.Duration) er
 	return err
 }
 
+// Checkpoint saves the container, and returns when that is on record, and the container stopped unless it is to go on.
+func (c *Client) Checkpoint(ctx context.Context, leaveRunning, loseConnections bool) error {
+	_, err := c.rpc.Checkpoint(ctx, &supervisorv1.CheckpointRequest{LeaveRunning: leaveRunning, LoseConnections: loseConnections})
+	return err
+}
+
 // Signal sends a signal to a process, "" being the first.
 func (c *Client) Signal(ctx context.Context, process string, signal int) error {
 	_, err := c.rpc.Signal(ctx, &supervisorv1.SignalRequest{ProcessId: process, Signal: int32(signal)})

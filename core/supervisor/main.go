@@ -179,6 +179,7 @@ func (s *supervision) environment() sandbox.Environment {
 		},
 		Log:      s.logOutput,
 		Released: s.awaitRelease,
+		Consume:  s.consume,
 		Logger:   s.log,
 	}
 }
@@ -205,7 +206,7 @@ func Hypervisor(running *pluginhost.Running) sandbox.Hypervisor {
 
 // hypervisorProcess is a hypervisor plugin in its process.
 type hypervisorProcess struct {
-	hypervisor.Hypervisor
+	*hypervisor.Client // with all that is optional
 	*pluginhost.Running
 }
 
@@ -256,6 +257,9 @@ func (s *supervision) spec() (sandbox.Spec, error) {
 	}
 	if e := s.sandbox.Endpoint; e != nil {
 		spec.Wanted = netd.Wanted(*e)
+	}
+	if s.container.Run != nil && s.container.Run.Restore {
+		return spec, s.addRestore(&spec)
 	}
 	return spec, nil
 }

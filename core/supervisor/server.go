@@ -75,6 +75,14 @@ func (s *server) Wait(ctx context.Context, request *supervisorv1.WaitRequest) (*
 		Message: outcome.Message, Time: timestamppb.New(outcome.Time)}, nil
 }
 
+// Checkpoint saves the container.
+func (s *server) Checkpoint(ctx context.Context, request *supervisorv1.CheckpointRequest) (*supervisorv1.CheckpointResponse, error) {
+	if err := s.running(lifecycle.Checkpoint); err != nil {
+		return nil, err
+	}
+	return &supervisorv1.CheckpointResponse{}, s.checkpoint(ctx, request.LeaveRunning, request.LoseConnections)
+}
+
 // CreateProcess prepares a process with the container's environment.
 func (s *server) CreateProcess(ctx context.Context, request *supervisorv1.CreateProcessRequest) (*supervisorv1.CreateProcessResponse, error) {
 	if err := s.running(lifecycle.Exec); err != nil {

@@ -43,6 +43,8 @@ type supervision struct {
 	recorded    chan struct{} // closed when the end is on record; outcome is set then
 	outcome     sandbox.Outcome
 	clients     sync.WaitGroup
+
+	saves saves
 }
 
 // newSupervision of records that were just read. Nothing runs yet.
@@ -91,6 +93,7 @@ func (s *supervision) start() error {
 	err := s.box.Start(ctx)
 	if err == nil {
 		err = s.recordRunning(context.WithoutCancel(ctx))
+		s.tidy()
 	} else if recordErr := s.recordFailed(context.WithoutCancel(ctx), err); recordErr != nil {
 		err = errors.Join(err, recordErr)
 	}
@@ -123,7 +126,11 @@ func (s *supervision) recordRunning(ctx context.Context) error {
 		err = errors.Join(err, s.box.Stop(ctx, 9, 0))
 		return errors.Join(err, s.recordFailed(ctx, err))
 	}
-	s.tell(ctx, "start", nil)
+	action := "start"
+	if s.restores() {
+		action = "restore"
+	}
+	s.tell(ctx, action, nil)
 	return nil
 }
 
@@ -191,6 +198,7 @@ func (s *supervision) stop(ctx context.Context, signal int, timeout time.Duratio
 			return nil
 		}
 	}
+	s.saves.giveUp()
 	// A record that cannot be written does not keep a container alive.
 	if _, err := s.store.Update(ctx, s.container.ID, func(c *store.Container) error { return c.Advance(lifecycle.Stop) }); err != nil {
 		s.log.Warn("cannot record that the container is stopping", "error", err)
@@ -208,6 +216,9 @@ func (s *supervision) attend(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if outcome.Reason == sandbox.Saved {
+		outcome.Message = store.CheckpointedMessage(s.container.Name)
+	}
 	if err := s.output.Close(); err != nil {
 		s.log.Warn("the container's log is not complete", "error", err)
 	}
@@ -222,7 +233,7 @@ func (s *supervision) attend(ctx context.Context) error {
 		err = errors.Join(err, s.store.WriteLastWords(s.sandbox.ID, *exitOf(outcome)))
 	}
 	s.tell(ctx, "die", map[string]string{"reason": outcome.Reason, "exitCode": strconv.Itoa(outcome.Code)})
-	if s.container.AutoRemove {
+	if s.container.AutoRemove && outcome.Reason != sandbox.Saved {
 		if removeErr := s.remove(ctx); removeErr != nil {
 			s.log.Error("cannot remove the container", "error", removeErr)
 		}

@@ -102,6 +102,8 @@ func (p *program) commands() []*cli.Command {
 		newStart(p),
 		newStop(p),
 		newKill(p),
+		newCheckpoint(p),
+		newRestore(p),
 		newRm(p),
 		newLs(p),
 		newLogs(p),

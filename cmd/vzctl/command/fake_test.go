@@ -94,6 +94,25 @@ func (f *fake) AttachStart(ctx context.Context, ref string, streams engine.Strea
 	return f.run(ctx, streams, func() { started(f.began(ref)) })
 }
 
+func (f *fake) Restore(_ context.Context, ref string) (engine.Container, error) {
+	return f.began(ref), f.ref("restore", ref)
+}
+
+func (f *fake) AttachRestore(ctx context.Context, ref string, streams engine.Streams, started func(engine.Container)) (engine.Exit, error) {
+	f.note("attachrestore %s", ref)
+	started(f.began(ref))
+	return engine.Exit{Reason: "exited"}, nil
+}
+
+func (f *fake) Checkpoint(_ context.Context, ref string, o engine.CheckpointOptions) (engine.Container, error) {
+	f.note("checkpoint %s leave=%v force=%v", ref, o.LeaveRunning, o.LoseConnections)
+	return engine.Container{}, nil
+}
+
+func (f *fake) RemoveCheckpoint(_ context.Context, ref string) error {
+	return f.ref("remove checkpoint", ref)
+}
+
 func (f *fake) Attach(ctx context.Context, ref string, streams engine.Streams) (engine.Exit, error) {
 	f.note("attach %s", ref)
 	return f.run(ctx, streams, func() {})

@@ -92,11 +92,14 @@ func (f *foreground) running() {
 	}
 }
 
-// attachStart starts a container in the foreground. The container is that of the moment it began to run, empty if it never did.
-func (f *foreground) attachStart(ctx context.Context, api engine.API, id string) (engine.Exit, engine.Container, error) {
+// beginning is how a container comes to run with streams connected: engine.API's AttachStart or AttachRestore.
+type beginning func(ctx context.Context, ref string, streams engine.Streams, started func(engine.Container)) (engine.Exit, error)
+
+// attach lets a container begin in the foreground. The container is that of the moment it began to run, empty if it never did.
+func (f *foreground) attach(ctx context.Context, api engine.API, id string, begin beginning) (engine.Exit, engine.Container, error) {
 	var began engine.Container
 	var mu sync.Mutex
-	exit, err := api.AttachStart(ctx, id, f.streams, func(c engine.Container) {
+	exit, err := begin(ctx, id, f.streams, func(c engine.Container) {
 		mu.Lock()
 		defer mu.Unlock()
 		began = c

@@ -17,6 +17,9 @@ import (
 // removeTimeout bounds taking back a container that never ran, also after Ctrl-C.
 const removeTimeout = 30 * time.Second
 
+// reasonCheckpointed is that of a container which can be restored, and is not removed before.
+const reasonCheckpointed = "checkpointed"
+
 func newRun(p *program) *cli.Command {
 	return &cli.Command{
 		Name:      "run",
@@ -76,7 +79,7 @@ func (p *program) runForeground(c *cli.Context, api engine.API, request engine.C
 	if err != nil {
 		return err
 	}
-	exit, started, err := f.attachStart(c.Context, api, container.ID)
+	exit, started, err := f.attach(c.Context, api, container.ID, api.AttachStart)
 	if err != nil && (started.ID == "" || c.Context.Err() != nil) {
 		return p.takeBack(c, api, container.ID, err)
 	}
@@ -84,7 +87,7 @@ func (p *program) runForeground(c *cli.Context, api engine.API, request engine.C
 		return err
 	}
 	timing.ended(started, exit)
-	if request.AutoRemove {
+	if request.AutoRemove && exit.Reason != reasonCheckpointed {
 		// The engine does it too; when run returns, it has happened.
 		end := timeline.Begin(c.Context, "remove", "")
 		if err := remove(c.Context, api, container.ID); err != nil {

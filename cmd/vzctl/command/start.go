@@ -38,6 +38,11 @@ func newStart(p *program) *cli.Command {
 }
 
 func (p *program) startAttached(c *cli.Context, api engine.API) error {
+	return p.attached(c, api, api.AttachStart)
+}
+
+// attached stays with a container that begin starts, and ends as it does.
+func (p *program) attached(c *cli.Context, api engine.API, begin beginning) error {
 	container, err := api.Inspect(c.Context, c.Args().First())
 	if err != nil {
 		return err
@@ -47,7 +52,7 @@ func (p *program) startAttached(c *cli.Context, api engine.API) error {
 		return err
 	}
 	defer f.end()
-	exit, _, err := f.attachStart(c.Context, api, container.ID)
+	exit, _, err := f.attach(c.Context, api, container.ID, begin)
 	if err != nil {
 		return err
 	}

@@ -40,6 +40,9 @@ func systemPairs(i engine.SystemInfo) [][2]string {
 		{"version", i.Version}, {"root", i.Root}, {"runtime directory", i.RuntimeDir}, {"platform", i.OS + "/" + i.Arch}, {"cpus", strconv.Itoa(i.CPUs)},
 		{"images", strconv.Itoa(i.Images)}, {"disk", bars.Size(i.DiskBytes)},
 	}
+	if i.Checkpoints > 0 {
+		rows = append(rows, [2]string{"checkpoints", fmt.Sprintf("%d (%s)", i.Checkpoints, bars.Size(i.CheckpointBytes))})
+	}
 	for _, state := range slices.Sorted(maps.Keys(i.Containers)) {
 		rows = append(rows, [2]string{"containers " + state, fmt.Sprint(i.Containers[state])})
 	}

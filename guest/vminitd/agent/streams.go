@@ -99,6 +99,14 @@ func (a *Agent) openStream(conn net.Conn) (*claimed, error) {
 		return nil, err
 	}
 	err = stream.Claim(half)
+	for request.Again && errors.Is(err, stdio.ErrBusy) { // the connection before was lost, and is just being noticed to be
+		select {
+		case <-stream.Freed():
+		case <-time.After(headerPatience):
+			return nil, err
+		}
+		err = stream.Claim(half)
+	}
 	if request.Again && errors.Is(err, stdio.ErrClosed) {
 		return &claimed{stream, half, true}, nil
 	}

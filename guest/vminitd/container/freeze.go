@@ -15,6 +15,8 @@ import (
 // Freeze stops the processes of a container and has their streams given back, that of the first process's input at the border. loseConnections lets it do so although
 // there are open connections to others. After an error it is thawed.
 func (r *Runtime) Freeze(ctx context.Context, id string, input stdio.Border, loseConnections bool) error {
+	r.freezing.Lock()
+	defer r.freezing.Unlock()
 	c, processes, err := r.forFreezing(id)
 	if err != nil {
 		return err
@@ -25,8 +27,10 @@ func (r *Runtime) Freeze(ctx context.Context, id string, input stdio.Border, los
 	return nil
 }
 
-// Thaw lets the processes of a container go on. Idempotent.
+// Thaw lets the processes of a container go on. Idempotent. It waits for a Freeze that was given up, so that nothing of that comes later.
 func (r *Runtime) Thaw(id string) error {
+	r.freezing.Lock()
+	defer r.freezing.Unlock()
 	r.mu.Lock()
 	c, err := r.container(id)
 	r.mu.Unlock()

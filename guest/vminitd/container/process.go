@@ -186,6 +186,7 @@ func (p *Process) Resize(width, height uint16) error {
 type Stream interface {
 	Claim(conn stdio.Conn) error
 	Serve(conn stdio.Conn)
+	Freed() <-chan struct{}
 }
 
 // Kind says which stream.

@@ -31,6 +31,7 @@ type Runtime struct {
 	ready    chan struct{}
 	readyErr error
 	work     sync.WaitGroup // goroutines that wait for processes
+	freezing sync.Mutex     // held by Freeze and Thaw
 
 	mu         sync.Mutex
 	containers map[string]*Container

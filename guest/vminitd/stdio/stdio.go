@@ -57,12 +57,26 @@ func (c *claim) suspend(ask func(Conn)) <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.conn == nil {
-		free := make(chan struct{})
-		close(free)
-		return free
+		return closed
 	}
 	c.suspended = true
 	ask(c.conn)
+	return c.free
+}
+
+var closed = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
+// Freed is closed once no connection has the stream that has it now.
+func (c *claim) Freed() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conn == nil {
+		return closed
+	}
 	return c.free
 }
 
