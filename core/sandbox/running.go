@@ -160,7 +160,7 @@ func (s *Sandbox) awaitProcess(ctx context.Context) Outcome {
 		if err == nil {
 			return s.processOutcome(answer.GetExit())
 		}
-		if !s.saving.passed(ctx, before) {
+		if !s.saving.passed(ctx, before) || ctx.Err() != nil {
 			return hung(fmt.Sprintf("the guest's agent stopped answering: %v", err))
 		}
 	}
