@@ -17,6 +17,8 @@ import (
 
 // saves are the checkpoints that are being made: one after the other, and all given up when the container is to stop.
 type saves struct {
+	turn chan struct{} // held by the one that is being made
+
 	mu      sync.Mutex
 	going   sync.WaitGroup
 	stopped bool
@@ -25,11 +27,17 @@ type saves struct {
 
 var errStopping = &fault.Error{Reason: fault.FailedPrecondition, Op: "checkpoint container", Cause: errors.New("it is being stopped")}
 
-// begin returns a context that ends when the container is to stop.
+// begin waits for its turn, and returns a context that ends when the container is to stop.
 func (s *saves) begin(ctx context.Context) (context.Context, func(), error) {
+	select {
+	case s.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped {
+		<-s.turn
 		return nil, nil, errStopping
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -44,6 +52,7 @@ func (s *saves) begin(ctx context.Context) (context.Context, func(), error) {
 		s.mu.Unlock()
 		cancel(nil)
 		s.going.Done()
+		<-s.turn
 	}, nil
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/vzctl/vzctl/sdk/fault"
 	"github.com/vzctl/vzctl/sdk/hypervisor"
 	"github.com/vzctl/vzctl/sdk/plugintest"
+	"github.com/vzctl/vzctl/sdk/progress"
 )
 
 // rig is a supervisor inside the test, over a VM that is none.
@@ -97,7 +98,7 @@ func (r *rig) serve() {
 		}
 	}
 	env := r.vm.environment()
-	env.Log, env.Released = r.s.logOutput, r.s.awaitRelease
+	env.Log, env.Released, env.Consume = r.s.logOutput, r.s.awaitRelease, r.s.consume
 	go func() { r.done <- errors.Join(r.s.serve(env, listeners[0], listeners[1], r.asked), life.Close()) }()
 }
 
@@ -154,6 +155,8 @@ type fakeVM struct {
 	streams map[guestv1.StreamKind]net.Conn // the guest's ends
 	ignores map[int32]bool                  // signals
 	onAdopt func()                          // called before the answer; nil: nothing
+	onSave  func(ctx context.Context) error // called while the VM is saved; nil: nothing
+	frozen  bool
 	exit    chan *guestv1.Exit
 	exited  sync.Once
 }
@@ -227,7 +230,9 @@ type fakePlugin struct {
 	*fakeVM
 }
 
-func (p fakePlugin) Info() sdk.Info                  { return sdk.Info{} }
+func (p fakePlugin) Info() sdk.Info {
+	return sdk.Info{Name: "fake", Capabilities: map[string][]string{hypervisor.CapabilityFeature: {hypervisor.FeaturePause, hypervisor.FeatureSnapshot}}}
+}
 func (p fakePlugin) Done() <-chan struct{}           { return nil }
 func (p fakePlugin) LastWords() string               { return "" }
 func (p fakePlugin) Close(ctx context.Context) error { return p.set("plugin", false) }
@@ -308,4 +313,57 @@ func (g fakeGuest) OpenStream(_ context.Context, r *guestv1.StreamRequest) (net.
 	defer g.mu.Unlock()
 	g.streams[r.Kind] = far
 	return near, err
+}
+
+func (p fakePlugin) Pause(context.Context, string) error { return nil }
+
+func (p fakePlugin) Resume(context.Context, string) error {
+	if err := p.failure("resume"); err != nil {
+		return err
+	}
+	return p.set("running vm", true)
+}
+
+func (p fakePlugin) Snapshot(ctx context.Context, _, _, dir string, _ progress.Func) (uint64, error) {
+	if err := os.WriteFile(filepath.Join(dir, "state"), []byte("state"), 0o600); err != nil {
+		return 0, err
+	}
+	if p.onSave != nil {
+		if err := p.onSave(ctx); err != nil {
+			return 0, err
+		}
+	}
+	return 5, p.failure("snapshot")
+}
+
+func (p fakePlugin) Restore(_ context.Context, _, dir string, s hypervisor.Spec) (hypervisor.VM, error) {
+	if _, err := os.Stat(filepath.Join(dir, "state")); err != nil {
+		return hypervisor.VM{}, err
+	}
+	if err := p.failure("restore"); err != nil {
+		return hypervisor.VM{}, err
+	}
+	return hypervisor.VM{ID: s.ID, VsockPath: p.vsock, State: hypervisor.Paused}, p.set("vm", true)
+}
+
+// Freeze gives the streams back, as the guest does.
+func (g fakeGuest) Freeze(context.Context, *guestv1.FreezeRequest, ...grpc.CallOption) (*guestv1.FreezeResponse, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	err := g.fail["freeze"]
+	if errors.Is(err, fault.FailedPrecondition) {
+		return nil, err
+	}
+	for _, conn := range g.streams {
+		_ = conn.(*net.UnixConn).CloseWrite()
+	}
+	g.frozen = err == nil
+	return &guestv1.FreezeResponse{}, err
+}
+
+func (g fakeGuest) Thaw(context.Context, *guestv1.ThawRequest, ...grpc.CallOption) (*guestv1.ThawResponse, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.frozen = false
+	return &guestv1.ThawResponse{}, g.fail["thaw"]
 }

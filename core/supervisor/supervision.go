@@ -50,7 +50,7 @@ type supervision struct {
 // newSupervision of records that were just read. Nothing runs yet.
 func newSupervision(st *store.Store, run string, b store.Sandbox, c store.Container, log hclog.Logger) *supervision {
 	s := &supervision{store: st, run: run, sandbox: b, container: c, log: log, events: events.Log{Path: st.Paths().Events()},
-		released: make(chan struct{}), started: make(chan struct{}), recorded: make(chan struct{}), asked: time.Now(), began: time.Now()}
+		released: make(chan struct{}), started: make(chan struct{}), recorded: make(chan struct{}), saves: saves{turn: make(chan struct{}, 1)}, asked: time.Now(), began: time.Now()}
 	if c.Run != nil {
 		s.asked = c.Run.Asked
 	}

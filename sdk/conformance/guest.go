@@ -41,6 +41,8 @@ func guestCases() []Case {
 		{Name: "stop ends the VM, tells watchers how, and may be repeated", Run: guestStop},
 		{Name: "delete ends a running VM", Run: guestDelete},
 		{Name: "pause and resume are idempotent", Run: guestPause},
+		{Name: "a VM is saved and goes on, and another goes on from what was saved", Run: guestSnapshot},
+		{Name: "what was saved is refused if it was changed, or the VM is another", Run: guestSnapshotChanged},
 		{Name: "the console is written to its file", Run: guestConsole},
 		{Name: "the VM ends when the plugin is killed", Run: guestPluginKilled},
 		{Name: "the VM ends with the lifeline", Run: guestLifeline},

@@ -230,8 +230,12 @@ func (m *Manager) Restore(ctx context.Context, requestID, directory string, spec
 	if err != nil {
 		return hypervisor.VM{}, err
 	}
-	if err := v.restore(ctx, directory); err != nil {
-		return hypervisor.VM{}, errors.Join(err, m.Delete(context.WithoutCancel(ctx), "", spec.ID))
+	err = v.restore(ctx, directory)
+	if err != nil && v.snapshot().State == hypervisor.Created { // and not one that an earlier request has brought further
+		err = errors.Join(err, m.Delete(context.WithoutCancel(ctx), "", spec.ID))
+	}
+	if err != nil {
+		return hypervisor.VM{}, err
 	}
 	return v.snapshot(), nil
 }
