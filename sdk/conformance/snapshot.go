@@ -123,5 +123,6 @@ func guestSnapshotChanged(ctx context.Context, env *Env) error {
 	if err != nil || len(list) > 0 {
 		return wrong(err, "after restores that were refused there are %d VMs", len(list))
 	}
-	return errors.Join(wantReason("restore with more memory", other, fault.FailedPrecondition), wantReason("restore of what was harmed", harmed, fault.FailedPrecondition))
+	return errors.Join(wantReason("restore with more memory", other, fault.FailedPrecondition), wantReason("restore of what was harmed", harmed, fault.FailedPrecondition),
+		env.forget(ctx, s))
 }
