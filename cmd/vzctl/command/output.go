@@ -39,6 +39,9 @@ func (s stream) ReadFrom(r io.Reader) (int64, error) {
 	var n int64
 	if s.failure() == nil {
 		to := s.to
+		if f, ok := to.(*os.File); ok {
+			enlarge(f)
+		}
 		if !splices(to) {
 			to = struct{ io.Writer }{to}
 		}
