@@ -32,6 +32,7 @@ type Input struct {
 	CPUs       uint32
 	// MemoryBytes limits the container, 0 does not.
 	MemoryBytes uint64
+	Isolation   Isolation
 }
 
 // Arguments is what a container runs: the entrypoint, then the command. A non-nil entrypoint replaces the image's, and its command with
@@ -96,6 +97,11 @@ func Build(in Input) (*specs.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
+	caps, err := in.Isolation.Capabilities()
+	if err != nil {
+		return nil, err
+	}
+	process.Capabilities = &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps}
 	spec := &specs.Spec{
 		Version:  specs.Version,
 		Process:  process,
@@ -113,10 +119,10 @@ func Build(in Input) (*specs.Spec, error) {
 			ReadonlyPaths: slices.Clone(readonlyPaths),
 		},
 	}
-	return spec, nil
+	return spec, in.Isolation.apply(spec)
 }
 
-// Process makes the process object, for the init and for exec.
+// Process makes the process object, for the init and for exec. It has no limits: the guest gives a further process those of the container.
 func Process(args, env []string, workingDir string, terminal bool) (*specs.Process, error) {
 	if len(args) == 0 || args[0] == "" {
 		return nil, &fault.Error{Reason: fault.Invalid, Op: "choose a command", Cause: errors.New("it is empty")}
@@ -133,11 +139,10 @@ func Process(args, env []string, workingDir string, terminal bool) (*specs.Proce
 		env = append(slices.Clone(env), "TERM=xterm")
 	}
 	return &specs.Process{
-		Terminal:     terminal,
-		Args:         args,
-		Env:          env,
-		Cwd:          path.Clean(workingDir),
-		Capabilities: capabilities(),
+		Terminal: terminal,
+		Args:     args,
+		Env:      env,
+		Cwd:      path.Clean(workingDir),
 	}, nil
 }
 
@@ -169,20 +174,6 @@ func resources(in Input) *specs.LinuxResources {
 		r.Memory = &specs.LinuxMemory{Limit: &limit}
 	}
 	return r
-}
-
-// defaultCapabilities are the fourteen that container engines grant.
-var defaultCapabilities = []string{
-	"CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_MKNOD",
-	"CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",
-}
-
-func capabilities() *specs.LinuxCapabilities {
-	return &specs.LinuxCapabilities{
-		Bounding:  slices.Clone(defaultCapabilities),
-		Effective: slices.Clone(defaultCapabilities),
-		Permitted: slices.Clone(defaultCapabilities),
-	}
 }
 
 // The paths every container engine hides or protects.

@@ -80,11 +80,19 @@ func convertInterfaces(list []*guestv1.Interface) (interfaces []netconf.Interfac
 }
 
 // files returns a container's /etc/hosts and /etc/resolv.conf where the host gives none.
-func (a *Agent) files(hostname string) (hosts, resolvConf []byte, err error) {
+func (a *Agent) files(hostname string, extra []*guestv1.Host) (hosts, resolvConf []byte, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	hosts = netconf.Hosts(hostname, a.interfaces)
+	for _, h := range extra {
+		line, err := netconf.HostsLine(h.Address, h.Name)
+		if err != nil {
+			return nil, nil, err
+		}
+		hosts = append(hosts, line...)
+	}
 	resolvConf, err = netconf.ResolvConf(a.dns)
-	return netconf.Hosts(hostname, a.interfaces), resolvConf, err
+	return hosts, resolvConf, err
 }
 
 // Shutdown ends all containers and leaves their disks clean. The machine goes off after the answer.

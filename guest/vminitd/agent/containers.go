@@ -11,6 +11,7 @@ import (
 
 	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
 	"github.com/vzctl/vzctl/guest/vminitd/container"
+	"github.com/vzctl/vzctl/guest/vminitd/helper"
 	"github.com/vzctl/vzctl/guest/vminitd/phase"
 	"github.com/vzctl/vzctl/guest/vminitd/power"
 	"github.com/vzctl/vzctl/guest/vminitd/stdio"
@@ -21,14 +22,17 @@ import (
 func (a *Agent) CreateContainer(ctx context.Context, r *guestv1.CreateContainerRequest) (*guestv1.CreateContainerResponse, error) {
 	ctx, watch := phase.Watched(ctx, r.ReportPhases)
 	request := container.Request{ID: r.ContainerId, ReadOnly: r.ReadOnly, Spec: r.OciSpec, User: r.User, Hostname: r.Hostname,
-		Hosts: r.Hosts, ResolvConf: r.ResolvConf}
+		Groups: r.Groups, Init: r.Init, Hosts: r.Hosts, ResolvConf: r.ResolvConf}
+	if r.Seccomp != nil {
+		request.Seccomp = &helper.Filter{Program: r.Seccomp.Program, Flags: r.Seccomp.Flags}
+	}
 	for _, d := range r.Lower {
 		request.Lower = append(request.Lower, container.Disk{Serial: d.Serial, FileSystem: d.FileSystem})
 	}
 	if r.Upper != nil {
 		request.Upper = &container.Disk{Serial: r.Upper.Serial, FileSystem: r.Upper.FileSystem}
 	}
-	hosts, resolvConf, err := a.files(r.Hostname)
+	hosts, resolvConf, err := a.files(r.Hostname, r.ExtraHosts)
 	if err != nil {
 		return nil, err
 	}

@@ -33,6 +33,12 @@ type Request struct {
 	Spec     []byte
 	User     string
 	Hostname string
+	// Seccomp is in place of the spec's, if it is not nil.
+	Seccomp *helper.Filter
+	// Groups are further ones of all processes, by name.
+	Groups []string
+	// Init has the first process be ours, see package helper.
+	Init bool
 	// Hosts and ResolvConf are the container's files.
 	Hosts, ResolvConf []byte
 }
@@ -46,6 +52,8 @@ type Container struct {
 	root    *rootfs.Root
 	group   *cgroup.Group
 	init    *Process
+	filters []helper.Filter // of system calls
+	groups  []string
 
 	// Guarded by the runtime's lock.
 	spare     *launch.Helper // in the group, for the first start of the first process
@@ -64,7 +72,10 @@ func (c *Container) build(ctx context.Context, r Request) error {
 	if err != nil {
 		return err
 	}
-	c.spec = spec
+	c.spec, c.groups = spec, r.Groups
+	if c.filters, err = c.runtime.filters(spec.Linux.Seccomp, r.Seccomp); err != nil {
+		return err
+	}
 	phase.Done(ctx, "spec")
 	init := initConfig(spec, flags)
 	init.ReadOnly = init.ReadOnly || r.ReadOnly || r.Upper == nil
@@ -93,7 +104,8 @@ func (c *Container) build(ctx context.Context, r Request) error {
 		return err
 	}
 	phase.Done(ctx, "files")
-	c.init, err = newProcess(c, InitProcess, helper.Config{Init: init, Process: spec.Process, User: r.User, Seccomp: spec.Linux.Seccomp})
+	c.init, err = newProcess(c, InitProcess, helper.Config{Init: init, Process: spec.Process, User: r.User, Groups: c.groups, Filters: c.filters,
+		Supervised: r.Init})
 	return err
 }
 

@@ -7,12 +7,14 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vzctl/vzctl/guest/seccomp"
 	"github.com/vzctl/vzctl/guest/vminitd/disk"
 	"github.com/vzctl/vzctl/guest/vminitd/helper"
 	"github.com/vzctl/vzctl/guest/vminitd/phase"
@@ -32,6 +34,7 @@ type Runtime struct {
 	readyErr error
 	work     sync.WaitGroup // goroutines that wait for processes
 	freezing sync.Mutex     // held by Freeze and Thaw
+	always   helper.Filter  // of every container's system calls
 
 	mu         sync.Mutex
 	containers map[string]*Container
@@ -44,13 +47,13 @@ type Runtime struct {
 // needs it does.
 func NewRuntime(reaper *reap.Reaper, disks disk.Disks, prepare func() error) *Runtime {
 	r := &Runtime{reaper: reaper, disks: disks, ready: make(chan struct{}),
-		containers: map[string]*Container{}, watchers: map[chan Event]struct{}{}}
+		containers: map[string]*Container{}, watchers: map[chan Event]struct{}{}, always: encodeFilter(seccomp.Always(runtime.GOARCH))}
 	r.work.Go(func() {
 		defer close(r.ready)
 		if r.readyErr = errors.Join(prepare(), os.MkdirAll(directory, 0o700)); r.readyErr != nil {
 			return
 		}
-		made, err := newSpare(reaper)
+		made, err := newSpare(r)
 		if err != nil { // the first container takes longer, and says so if it is for a reason
 			fmt.Fprintln(os.Stderr, "vminitd: prepare for a container:", err)
 			return
@@ -171,10 +174,8 @@ func (r *Runtime) CreateProcess(container, process string, spec []byte, user str
 	if c.processes[process] != nil {
 		return &fault.Error{Reason: fault.AlreadyExists, Op: "create process", Subject: process}
 	}
-	if parsed.Capabilities == nil {
-		parsed.Capabilities = c.spec.Process.Capabilities
-	}
-	p, err := newProcess(c, process, helper.Config{Process: parsed, User: user, Seccomp: c.spec.Linux.Seccomp})
+	inherit(parsed, c.spec.Process)
+	p, err := newProcess(c, process, helper.Config{Process: parsed, User: user, Groups: c.groups, Filters: c.filters})
 	if err != nil {
 		return err
 	}

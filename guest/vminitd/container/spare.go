@@ -7,7 +7,6 @@ import (
 	"github.com/vzctl/vzctl/guest/vminitd/cgroup"
 	"github.com/vzctl/vzctl/guest/vminitd/helper"
 	"github.com/vzctl/vzctl/guest/vminitd/launch"
-	"github.com/vzctl/vzctl/guest/vminitd/reap"
 )
 
 // spare is what every container needs and can be made before it is known which comes: its cgroup, and in it the process that becomes its first. In a VM
@@ -20,7 +19,7 @@ type spare struct {
 // spareID is the name of the cgroup. No container can be called so.
 const spareID = ".spare"
 
-func newSpare(reaper *reap.Reaper) (s *spare, err error) {
+func newSpare(r *Runtime) (s *spare, err error) {
 	s = &spare{}
 	if s.group, err = cgroup.Create(spareID); err != nil {
 		return nil, err
@@ -31,11 +30,11 @@ func newSpare(reaper *reap.Reaper) (s *spare, err error) {
 		dir, err = s.group.Open()
 	}
 	if err == nil {
-		s.helper, err = launch.New(reaper, dir, nil)
+		s.helper, err = launch.New(r.reaper, dir, nil)
 		err = errors.Join(err, dir.Close())
 	}
 	if err == nil {
-		err = s.rehearse()
+		err = s.rehearse(r)
 	}
 	if err == nil {
 		return s, nil
@@ -47,7 +46,7 @@ func newSpare(reaper *reap.Reaper) (s *spare, err error) {
 }
 
 // rehearse goes through the reading of a spec, here and in the helper.
-func (s *spare) rehearse() error {
+func (s *spare) rehearse(r *Runtime) error {
 	spec, err := parseSpec([]byte(sampleSpec))
 	if err != nil {
 		return err
@@ -56,7 +55,11 @@ func (s *spare) rehearse() error {
 	if err != nil {
 		return err
 	}
-	return s.helper.Rehearse(helper.Config{Init: initConfig(spec, flags), Process: spec.Process, User: "root", Seccomp: spec.Linux.Seccomp})
+	filters, err := r.filters(spec.Linux.Seccomp, nil)
+	if err != nil {
+		return err
+	}
+	return s.helper.Rehearse(helper.Config{Init: initConfig(spec, flags), Process: spec.Process, User: "root", Filters: filters})
 }
 
 // sampleSpec has every kind of thing that a container's spec mostly has.

@@ -6,12 +6,13 @@
 // nothing that leads to google.golang.org or net. A test makes sure of it.
 //
 // The steps: root.go and mount.go build the root, terminal.go and user.go what their names say, privilege.go takes away what the process
-// shall not have, find.go finds the program.
+// shall not have, find.go finds the program, and supervise.go starts it where the first process is to stay ours.
 package helper
 
 import (
 	"encoding/json"
 	"errors"
+	"io"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
@@ -30,8 +31,47 @@ type Config struct {
 	Init    *Init `json:",omitempty"`
 	Process *specs.Process
 	// User is in place of Process.User unless empty: "name", "uid", "name:group", ...
-	User    string              `json:",omitempty"`
-	Seccomp *specs.LinuxSeccomp `json:",omitempty"`
+	User string `json:",omitempty"`
+	// Groups are further ones, by name.
+	Groups []string `json:",omitempty"`
+	// Filters of system calls, the first to be installed first.
+	Filters []Filter `json:",omitempty"`
+	// Supervised has the first process stay ours, and start that of the spec (supervise.go).
+	Supervised bool `json:",omitempty"`
+}
+
+// Filter of system calls.
+type Filter struct {
+	// Program is struct sock_filter, one after the other. It follows the configuration as it is: reading it as JSON would take an emulated machine milliseconds.
+	Program []byte `json:"-"`
+	Size    int    // of Program
+	Flags   uint32 // SECCOMP_FILTER_FLAG_*
+}
+
+// Encode makes the text of a configuration, and what follows it.
+func (c Config) Encode() (text, programs []byte, err error) {
+	filters := make([]Filter, len(c.Filters))
+	for i, f := range c.Filters {
+		filters[i] = Filter{Size: len(f.Program), Flags: f.Flags}
+		programs = append(programs, f.Program...)
+	}
+	c.Filters = filters
+	text, err = json.Marshal(c)
+	return text, programs, err
+}
+
+// readPrograms reads what follows the text.
+func (c *Config) readPrograms(from io.Reader) error {
+	for i := range c.Filters {
+		if c.Filters[i].Size < 0 || c.Filters[i].Size > MaxConfig {
+			return io.ErrUnexpectedEOF
+		}
+		c.Filters[i].Program = make([]byte, c.Filters[i].Size)
+		if _, err := io.ReadFull(from, c.Filters[i].Program); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Init is how the root is built.

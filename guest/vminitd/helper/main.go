@@ -27,6 +27,9 @@ func init() {
 	if len(os.Args) > 0 && os.Args[0] == Name {
 		run()
 	}
+	if len(os.Args) > 1 && os.Args[0] == supervisorName {
+		supervise()
+	}
 }
 
 // run is the helper's program. It does not return.
@@ -55,6 +58,12 @@ func become(socket *os.File) error {
 	if _, err := unix.Setsid(); err != nil {
 		return fmt.Errorf("begin a session: %w", err)
 	}
+	program := -1
+	if config.Supervised {
+		if program, err = unix.Open("/proc/self/exe", unix.O_PATH|unix.O_CLOEXEC, 0); err != nil {
+			return err
+		}
+	}
 	if config.Init != nil {
 		err = buildRoot(config.Init, config.Process.Cwd)
 	} else {
@@ -64,7 +73,7 @@ func become(socket *os.File) error {
 		return err
 	}
 	p := config.Process
-	user, err := lookUp(config.User, p.User)
+	user, err := lookUp(config.User, config.Groups, p.User)
 	if err != nil {
 		return err
 	}
@@ -89,8 +98,11 @@ func become(socket *os.File) error {
 			return err
 		}
 	}
-	if err := limit(p, user, config.Seccomp); err != nil {
+	if err := limit(p, user, config.Filters); err != nil {
 		return err
+	}
+	if config.Supervised {
+		return executeSupervisor(program, p.Args, environment(p, user.home))
 	}
 	return execute(socket, p.Args, environment(p, user.home))
 }
@@ -129,6 +141,9 @@ func receiveConfig(socket *os.File) (*Config, []int, error) {
 	}
 	var config Config
 	if err := json.Unmarshal(text, &config); err != nil {
+		return nil, nil, err
+	}
+	if err := config.readPrograms(socket); err != nil {
 		return nil, nil, err
 	}
 	if !config.Rehearsal && !config.Process.Terminal && len(fds) != 3 {

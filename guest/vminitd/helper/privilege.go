@@ -16,16 +16,12 @@ import (
 
 // limit gives the thread the user's identity and takes away what the process shall not have. The order is that of need: each step still
 // has the privilege it needs.
-func limit(p *specs.Process, a account, filter *specs.LinuxSeccomp) error {
+func limit(p *specs.Process, a account, filters []Filter) error {
 	mask := uint32(0o022)
 	if a.umask != nil {
 		mask = *a.umask
 	}
 	unix.Umask(int(mask & 0o777))
-	filters, err := compile(filter)
-	if err != nil {
-		return err
-	}
 	caps, err := parseCapabilities(p.Capabilities)
 	if err != nil {
 		return err
@@ -56,20 +52,9 @@ func limit(p *specs.Process, a account, filter *specs.LinuxSeccomp) error {
 	return install(filters)
 }
 
-func compile(spec *specs.LinuxSeccomp) ([]seccomp.Filter, error) {
-	if spec == nil {
-		return []seccomp.Filter{seccomp.Always(), seccomp.Default()}, nil
-	}
-	own, err := seccomp.Compile(spec)
-	if err != nil {
-		return nil, &failure.Error{Reason: failure.ReasonOf(err), Op: "make the system call filter", Cause: err}
-	}
-	return []seccomp.Filter{seccomp.Always(), own}, nil
-}
-
-func install(filters []seccomp.Filter) error {
+func install(filters []Filter) error {
 	for _, f := range filters {
-		if err := f.Install(); err != nil {
+		if err := seccomp.Install(f.Program, f.Flags); err != nil {
 			return err
 		}
 	}

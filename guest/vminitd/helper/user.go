@@ -30,7 +30,7 @@ type account struct {
 }
 
 // lookUp finds a user in the container's own passwd and group. Runs in the container's root.
-func lookUp(name string, u specs.User) (account, error) {
+func lookUp(name string, groups []string, u specs.User) (account, error) {
 	passwd, err := openDatabase("/etc/passwd")
 	if err != nil {
 		return account{}, err
@@ -41,7 +41,28 @@ func lookUp(name string, u specs.User) (account, error) {
 		return account{}, err
 	}
 	defer func() { _ = group.Close() }()
-	return findAccount(name, u, io.LimitReader(passwd, maxDatabase), io.LimitReader(group, maxDatabase))
+	a, err := findAccount(name, u, io.LimitReader(passwd, maxDatabase), io.LimitReader(group, maxDatabase))
+	for _, name := range groups {
+		if err == nil {
+			err = a.addGroup(name)
+		}
+	}
+	return a, err
+}
+
+// addGroup looks a further group up.
+func (a *account) addGroup(name string) error {
+	group, err := openDatabase("/etc/group")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = group.Close() }()
+	further := account{}
+	if err := further.findGroups(name, name, true, "", io.LimitReader(group, maxDatabase)); err != nil {
+		return err
+	}
+	a.groups = append(a.groups, further.gid)
+	return nil
 }
 
 // openDatabase opens a regular file; none is an empty one.

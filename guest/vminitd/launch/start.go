@@ -5,7 +5,6 @@ package launch
 import (
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -69,11 +68,11 @@ func New(reaper *reap.Reaper, cgroup *os.File, joined *reap.Child) (*Helper, err
 // Rehearse has the helper decode a configuration, and returns once it waits for another.
 func (h *Helper) Rehearse(config helper.Config) error {
 	config.Rehearsal = true
-	text, err := json.Marshal(config)
+	text, programs, err := config.Encode()
 	if err != nil {
 		return err
 	}
-	if err := sendConfig(h.socket, text, nil); err != nil {
+	if err := sendConfig(h.socket, text, programs, nil); err != nil {
 		return err
 	}
 	kind, _, err := receive(h.socket)
@@ -158,14 +157,14 @@ func converse(ctx context.Context, socket *os.File, child *reap.Child, r Request
 	if err := r.Prepare(child.Pid); err != nil {
 		return nil, err
 	}
-	config, err := json.Marshal(r.Config)
+	config, programs, err := r.Config.Encode()
 	if err != nil {
 		return nil, err
 	}
 	if len(config) > helper.MaxConfig {
 		return nil, &failure.Error{Reason: failure.Invalid, Op: "start process", Cause: fmt.Errorf("arguments and environment of %d bytes are too long", len(config))}
 	}
-	if err := sendConfig(socket, config, r.Stdio); err != nil && !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNRESET) {
+	if err := sendConfig(socket, config, programs, r.Stdio); err != nil && !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNRESET) {
 		return nil, err // a helper that has gone may have said why
 	}
 	phase.Done(ctx, "configure")
@@ -174,7 +173,7 @@ func converse(ctx context.Context, socket *os.File, child *reap.Child, r Request
 	return terminal, err
 }
 
-func sendConfig(socket *os.File, config []byte, stdio []*os.File) error {
+func sendConfig(socket *os.File, config, programs []byte, stdio []*os.File) error {
 	var rights []byte
 	if len(stdio) > 0 {
 		var fds []int
@@ -194,7 +193,7 @@ func sendConfig(socket *os.File, config []byte, stdio []*os.File) error {
 	if err := errors.Join(controlErr, err); err != nil {
 		return err
 	}
-	_, err = socket.Write(config)
+	_, err = socket.Write(append(config, programs...))
 	return err
 }
 

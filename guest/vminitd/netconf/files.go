@@ -2,9 +2,12 @@ package netconf
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
+
+	"github.com/vzctl/vzctl/sdk/fault"
 )
 
 // DNS is how names are looked up.
@@ -61,4 +64,16 @@ func Hosts(hostname string, interfaces []Interface) []byte {
 	}
 	fmt.Fprintf(&b, "127.0.1.1\t%s\n", hostname)
 	return b.Bytes()
+}
+
+// HostsLine renders a line of /etc/hosts.
+func HostsLine(address, name string) (string, error) {
+	parsed, err := netip.ParseAddr(address)
+	if err != nil {
+		return "", &fault.Error{Reason: fault.Invalid, Op: "add host", Subject: name, Cause: err}
+	}
+	if name == "" || strings.ContainsAny(name, " \t\r\n\x00#") {
+		return "", &fault.Error{Reason: fault.Invalid, Op: "add host", Subject: name, Cause: errors.New("it cannot be part of /etc/hosts")}
+	}
+	return fmt.Sprintf("%s\t%s\n", parsed, name), nil
 }

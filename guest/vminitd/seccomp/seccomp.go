@@ -1,5 +1,4 @@
-// Package seccomp makes system call filters: the one of a runtime spec (compile.go), and the one every container has. Filters are classic BPF,
-// assembled here (assemble.go): libseccomp is C.
+// Package seccomp binds a thread to system call filters. Package guest/seccomp makes them.
 package seccomp
 
 import (
@@ -10,34 +9,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Filter is a program for the kernel.
-type Filter struct {
-	code  []unix.SockFilter
-	flags uintptr
-}
-
-// Always is the filter of every container. vsock has no namespace: a container that may open such sockets could listen where the host
-// expects vminitd, or speak to the host.
-func Always() Filter {
-	b := begin()
-	b.rule(rule{number: unix.SYS_SOCKET, action: errno(unix.EAFNOSUPPORT),
-		conditions: []condition{{index: 0, op: maskedEqual, mask: 0xffff_ffff, value: unix.AF_VSOCK}}})
-	return Filter{code: b.end(unix.SECCOMP_RET_ALLOW)}
-}
-
-// Default is added to Always where a spec has no filter of its own. io_uring makes sockets past any filter, AF_VSOCK too; other runtimes' default
-// profiles refuse it as well.
-func Default() Filter {
-	b := begin()
-	b.rule(rule{number: unix.SYS_IO_URING_SETUP, action: errno(unix.ENOSYS)})
-	return Filter{code: b.end(unix.SECCOMP_RET_ALLOW)}
-}
-
-// Install binds the calling thread, and what it executes, to the filter. It needs CAP_SYS_ADMIN or no-new-privileges.
-func (f Filter) Install() error {
-	program := unix.SockFprog{Len: uint16(len(f.code)), Filter: &f.code[0]}
-	_, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, f.flags, uintptr(unsafe.Pointer(&program)))
-	runtime.KeepAlive(f)
+// Install binds the calling thread, and what it executes, to a filter: struct sock_filter one after the other, and SECCOMP_FILTER_FLAG_*. It needs CAP_SYS_ADMIN or
+// no-new-privileges.
+func Install(program []byte, flags uint32) error {
+	const size = unsafe.Sizeof(unix.SockFilter{})
+	if len(program) < int(size) {
+		return fmt.Errorf("install a system call filter: %w", unix.EINVAL)
+	}
+	head := unix.SockFprog{Len: uint16(len(program) / int(size)), Filter: (*unix.SockFilter)(unsafe.Pointer(&program[0]))}
+	_, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, uintptr(flags), uintptr(unsafe.Pointer(&head)))
+	runtime.KeepAlive(program)
 	if errno != 0 {
 		return fmt.Errorf("install a system call filter: %w", errno)
 	}

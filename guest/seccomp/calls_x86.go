@@ -1,11 +1,7 @@
 package seccomp
 
-import "golang.org/x/sys/unix"
-
-const architecture = unix.AUDIT_ARCH_X86_64
-
-// names are the system calls of Linux with their numbers, from golang.org/x/sys/unix; the empty first and last line delimit names.
-const names = `
+// callsX86 are the system calls of Linux with their numbers, from golang.org/x/sys/unix; the empty first and last line delimit names.
+const callsX86 = `
 read 0
 write 1
 open 2

@@ -1,11 +1,7 @@
 package seccomp
 
-import "golang.org/x/sys/unix"
-
-const architecture = unix.AUDIT_ARCH_AARCH64
-
-// names are the system calls of Linux with their numbers, from golang.org/x/sys/unix; the empty first and last line delimit names.
-const names = `
+// callsAarch64 are the system calls of Linux with their numbers, from golang.org/x/sys/unix; the empty first and last line delimit names.
+const callsAarch64 = `
 io_setup 0
 io_destroy 1
 io_submit 2
