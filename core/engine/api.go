@@ -10,6 +10,7 @@ import (
 	"io"
 
 	"github.com/hashicorp/go-hclog"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/vzctl/vzctl/core/config"
 	"github.com/vzctl/vzctl/sdk/hypervisor"
@@ -60,6 +61,8 @@ type API interface {
 	Wait(ctx context.Context, ref string) (Exit, error)
 	List(ctx context.Context) ([]Container, error)
 	Inspect(ctx context.Context, ref string) (Container, error)
+	// InspectOCI returns the OCI runtime spec that the guest enforces.
+	InspectOCI(ref string) (*specs.Spec, error)
 	Logs(ctx context.Context, ref string, options LogOptions, stdout, stderr io.Writer) error
 
 	PullImage(ctx context.Context, reference, platform string, plugin string, report progress.Func) (Image, error)

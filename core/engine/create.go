@@ -2,17 +2,18 @@ package engine
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"regexp"
 	"sync"
 	"time"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
 	"github.com/vzctl/vzctl/core/images"
 	"github.com/vzctl/vzctl/core/lifecycle"
 	"github.com/vzctl/vzctl/core/runtimespec"
+	"github.com/vzctl/vzctl/core/seccomp"
 	"github.com/vzctl/vzctl/core/store"
 	"github.com/vzctl/vzctl/core/timeline"
 	"github.com/vzctl/vzctl/sdk"
@@ -107,6 +108,11 @@ func (e *Engine) check(r *CreateRequest) error {
 		return &fault.Error{Reason: fault.Invalid, Op: "set host name", Subject: r.Hostname, Cause: errors.New("it is none"),
 			Hint: "use up to 64 letters, digits, '-' and '.', the first a letter or digit"}
 	}
+	if r.SeccompProfile != nil {
+		if _, err := r.seccompProfile(); err != nil {
+			return err
+		}
+	}
 	r.Network = firstNonEmpty(r.Network, d.Network, DefaultNetwork)
 	if r.Network == NoNetwork {
 		r.Network = ""
@@ -131,7 +137,7 @@ const (
 )
 
 // plan makes the records.
-func (e *Engine) plan(r CreateRequest, image images.Image) (store.Container, store.Sandbox, []byte, error) {
+func (e *Engine) plan(r CreateRequest, image images.Image) (store.Container, store.Sandbox, *specs.Spec, error) {
 	config := image.Config.Config
 	args, err := runtimespec.Arguments(config, r.Entrypoint, r.Command)
 	if err != nil {
@@ -140,11 +146,8 @@ func (e *Engine) plan(r CreateRequest, image images.Image) (store.Container, sto
 	id := store.NewID()
 	hostname := firstNonEmpty(r.Hostname, store.ShortID(id))
 	spec, err := runtimespec.Build(runtimespec.Input{ContainerID: id, Image: config, Args: args, Env: r.Env, WorkingDir: r.WorkingDir,
-		Hostname: hostname, Terminal: r.Terminal, ReadOnly: r.ReadOnly, CPUs: r.CPUs, MemoryBytes: r.MemoryBytes})
-	if err != nil {
-		return store.Container{}, store.Sandbox{}, nil, err
-	}
-	body, err := json.Marshal(spec)
+		Hostname: hostname, Terminal: r.Terminal, ReadOnly: r.ReadOnly, CPUs: r.CPUs, MemoryBytes: r.MemoryBytes,
+		Isolation: r.Isolation})
 	if err != nil {
 		return store.Container{}, store.Sandbox{}, nil, err
 	}
@@ -157,8 +160,9 @@ func (e *Engine) plan(r CreateRequest, image images.Image) (store.Container, sto
 		ID: id, Name: firstNonEmpty(r.Name, store.ShortID(id)), Created: now,
 		Image: image.Name, Manifest: image.Manifest.Digest, Platform: r.Platform,
 		Process: store.Process{Args: spec.Process.Args, Env: spec.Process.Env, WorkingDir: spec.Process.Cwd,
-			User: firstNonEmpty(r.User, config.User), Terminal: r.Terminal, StdinOpen: r.StdinOpen, StopSignal: config.StopSignal},
-		ReadOnly: r.ReadOnly, AutoRemove: r.AutoRemove, Hostname: hostname, Network: r.Network,
+			User: firstNonEmpty(r.User, config.User), Terminal: r.Terminal, StdinOpen: r.StdinOpen, StopSignal: config.StopSignal,
+			Groups: r.Isolation.NamedGroups(), Init: r.Init},
+		ReadOnly: r.ReadOnly, AutoRemove: r.AutoRemove, Hostname: hostname, Network: r.Network, Names: r.Names,
 		Resources: store.Resources{CPUs: r.CPUs, MemoryBytes: r.MemoryBytes},
 		Labels:    runtimespec.Labels(config.Labels, r.Labels),
 		Plugins:   map[sdk.Kind]string{},
@@ -169,11 +173,11 @@ func (e *Engine) plan(r CreateRequest, image images.Image) (store.Container, sto
 		Arch: image.Manifest.Platform.Architecture, CPUs: r.CPUs, MemoryBytes: r.MemoryBytes + vmOverheadBytes,
 		InitrdPath: initrd, HypervisorOptions: r.HypervisorOptions, Network: r.Network, Hostname: hostname,
 	}
-	return c, b, body, nil
+	return c, b, spec, nil
 }
 
 // make fills the records with what plugins give, and puts everything on the disk. What plugins do not need of each other they do side by side.
-func (e *Engine) make(ctx context.Context, r CreateRequest, c *store.Container, b *store.Sandbox, spec []byte, report progress.Func) error {
+func (e *Engine) make(ctx context.Context, r CreateRequest, c *store.Container, b *store.Sandbox, spec *specs.Spec, report progress.Func) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if err := e.store.CreateSandbox(ctx, *b); err != nil {
@@ -186,6 +190,7 @@ func (e *Engine) make(ctx context.Context, r CreateRequest, c *store.Container, 
 		guestImage kernel.Kernel
 		disks      []rootfs.Disk
 		layer      rootfs.Disk
+		profile    *seccomp.Profile
 	)
 	side := func(name string, f func() error) {
 		wait.Go(func() {
@@ -208,6 +213,10 @@ func (e *Engine) make(ctx context.Context, r CreateRequest, c *store.Container, 
 		disks, layer, err = e.rootfs(ctx, r, c, report)
 		return err
 	})
+	side("system call profile", func() (err error) {
+		profile, err = r.seccompProfile()
+		return err
+	})
 	side("plugins", func() error { return e.choosePlugins(ctx, r, c, b) })
 	wait.Wait()
 	if err := errors.Join(errs...); err != nil {
@@ -217,11 +226,12 @@ func (e *Engine) make(ctx context.Context, r CreateRequest, c *store.Container, 
 		return err
 	}
 	defer timeline.Begin(ctx, "write records", timeline.Create)()
-	if err := os.WriteFile(e.store.Paths().ContainerSpec(c.ID), spec, 0o600); err != nil {
+	var err error
+	if c.Process.Filtered, err = e.writeSpec(profile, c.ID, guestImage.Version, b.Arch, spec); err != nil {
 		return err
 	}
 	b.Kernel = guestImage
-	if _, err := e.store.UpdateSandbox(ctx, b.ID, func(record *store.Sandbox) error { *record = *b; return nil }); err != nil {
+	if _, err = e.store.UpdateSandbox(ctx, b.ID, func(record *store.Sandbox) error { *record = *b; return nil }); err != nil {
 		return err
 	}
 	updated, err := e.store.Update(ctx, c.ID, func(record *store.Container) error {

@@ -28,6 +28,9 @@ func (r CreateRequest) checkText() error {
 		checkText("look up user", r.User),
 		checkText("find kernel", r.Kernel),
 		checkText("set label", slices.Concat(slices.Collect(maps.Keys(r.Labels)), slices.Collect(maps.Values(r.Labels)))...),
+		checkText("add group", r.Isolation.Groups...),
+		checkText("mount tmpfs", r.Isolation.Tmpfs...),
+		checkText("set sysctl", slices.Concat(slices.Collect(maps.Keys(r.Isolation.Sysctls)), slices.Collect(maps.Values(r.Isolation.Sysctls)))...),
 		checkText("set option of the hypervisor", slices.Collect(maps.Values(r.HypervisorOptions))...),
 	)
 }

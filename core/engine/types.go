@@ -7,6 +7,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/vzctl/vzctl/core/runtimespec"
+	"github.com/vzctl/vzctl/core/store"
 	"github.com/vzctl/vzctl/sdk"
 	"github.com/vzctl/vzctl/sdk/hypervisor"
 )
@@ -44,6 +46,15 @@ type CreateRequest struct {
 	ReadOnly    bool
 	AutoRemove  bool
 	Labels      map[string]string
+	// Isolation is what the processes may do and see; SeccompProfile the profile of system calls, as Docker writes it, in place of the default one, and
+	// SeccompUnconfined says that there is to be none.
+	Isolation         runtimespec.Isolation
+	SeccompProfile    []byte
+	SeccompUnconfined bool
+	// Init has an init process be the container's first.
+	Init bool
+	// Names is how names are looked up where that is not as the network says.
+	Names store.Names
 	// Plugins chooses plugins by name or path, per kind.
 	Plugins map[sdk.Kind]string
 	// HypervisorOptions go to the hypervisor plugin as they are.

@@ -44,8 +44,16 @@ type Spec struct {
 
 	Hostname string
 	// OCISpec is the runtime spec as JSON, User whom the process runs as, "" for root.
-	OCISpec  []byte
-	User     string
+	OCISpec []byte
+	User    string
+	// Filter of system calls, made of the part of the spec that OCISpec then does not have; nil: none.
+	Filter *Filter
+	// Groups are further ones of the process by name. Init has it be the second, and the guest's own init process the first.
+	Groups []string
+	Init   bool
+	// Hosts are further lines of /etc/hosts. What of DNS is set is in place of the network's.
+	Hosts    []Host
+	DNS      network.DNS
 	Terminal bool
 	// StdinOpen keeps the process's input open while nobody is attached; otherwise it is at its end from the beginning.
 	StdinOpen bool
@@ -74,6 +82,15 @@ type Restore struct {
 	MAC       string
 	// InputEnded says that the first process gets no more input.
 	InputEnded bool
+}
+
+// Host is a line of /etc/hosts.
+type Host struct{ Address, Name string }
+
+// Filter is a BPF program as guest/seccomp encodes it, and the flags (SECCOMP_FILTER_FLAG_*) it is installed with.
+type Filter struct {
+	Program []byte
+	Flags   uint32
 }
 
 // Hypervisor is a running hypervisor plugin.

@@ -109,6 +109,7 @@ func (s *Sandbox) adopt(ctx context.Context, options ...grpc.CallOption) error {
 		request.Interfaces = []*guestv1.Interface{guestInterface(e)}
 		request.Dns = guestDNS(e.DNS)
 	}
+	request.Dns = chosenDNS(request.Dns, s.spec.DNS)
 	request.Time = timestamppb.Now()
 	begun := time.Now()
 	answer, err := s.guest.Adopt(ctx, request, options...)
@@ -132,6 +133,27 @@ func guestInterface(e network.Endpoint) *guestv1.Interface {
 		i.Routes = append(i.Routes, route)
 	}
 	return i
+}
+
+// chosenDNS puts what the user chose in place of what the network says.
+func chosenDNS(dns *guestv1.Dns, chosen network.DNS) *guestv1.Dns {
+	if len(chosen.Servers)+len(chosen.Search)+len(chosen.Options) == 0 {
+		return dns
+	}
+	own := guestDNS(chosen)
+	if dns == nil {
+		return own
+	}
+	if len(own.Servers) > 0 {
+		dns.Servers = own.Servers
+	}
+	if len(own.Search) > 0 {
+		dns.Search, dns.Domain = own.Search, ""
+	}
+	if len(own.Options) > 0 {
+		dns.Options = own.Options
+	}
+	return dns
 }
 
 func guestDNS(d network.DNS) *guestv1.Dns {

@@ -20,11 +20,19 @@ func (s *Sandbox) containerStep(needs ...string) steps.Step {
 				OciSpec:     s.spec.OCISpec,
 				User:        s.spec.User,
 				Hostname:    s.spec.Hostname,
+				Groups:      s.spec.Groups,
+				Init:        s.spec.Init,
 
 				ReportPhases: s.spec.Timed,
 			}
 			for i, d := range s.spec.Lower {
 				request.Lower = append(request.Lower, &guestv1.Disk{Serial: lowerSerial(i), FileSystem: d.FileSystem})
+			}
+			if f := s.spec.Filter; f != nil {
+				request.Seccomp = &guestv1.SeccompFilter{Program: f.Program, Flags: f.Flags}
+			}
+			for _, h := range s.spec.Hosts {
+				request.ExtraHosts = append(request.ExtraHosts, &guestv1.Host{Address: h.Address, Name: h.Name})
 			}
 			if s.spec.Layer != nil {
 				request.Upper = &guestv1.Disk{Serial: layerSerial, FileSystem: s.spec.Layer.FileSystem}

@@ -66,11 +66,14 @@ type filter struct {
 type Subject struct {
 	Capabilities []string // "CAP_CHOWN", those that bound it
 	Arch         string   // "amd64", "arm64"
-	Kernel       string   // version, like "6.1.158"
+	Kernel       string   // version, like "6.1.158"; empty: not known
 }
 
+// leastKernel is what vminitd needs: cgroup.kill, and with that mount_setattr(2).
+const leastKernel = "5.14"
+
 // Default returns Docker's published profile.
-func Default() (*Profile, error) { return Parse(defaultProfile) }
+func Default() (*Profile, error) { return read(defaultProfile) }
 
 // Parse reads a profile. What nobody would enforce is an error: fields that are not known, actions, operators and flags that the guest cannot do, and denials of system
 // calls that no kernel of a guest has by that name.
@@ -78,6 +81,22 @@ func Parse(text []byte) (*Profile, error) {
 	if len(text) > MaxProfile {
 		return nil, invalid(fmt.Errorf("it has more than %d bytes", MaxProfile))
 	}
+	p, err := read(text)
+	if err != nil {
+		return nil, err
+	}
+	// Whatever is wrong with it is wrong on every architecture, also in rules that a subject does not have.
+	all := p.spec(specs.ArchX86_64)
+	for _, r := range p.Syscalls {
+		all.Syscalls = append(all.Syscalls, r.spec())
+	}
+	if _, err := seccomp.Compile(all, "amd64"); err != nil {
+		return nil, invalid(err)
+	}
+	return p, nil
+}
+
+func read(text []byte) (*Profile, error) {
 	var p Profile
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
@@ -94,14 +113,6 @@ func Parse(text []byte) (*Profile, error) {
 		if err := p.Syscalls[i].check(p.DefaultAction); err != nil {
 			return nil, invalid(err)
 		}
-	}
-	// Whatever is wrong with it is wrong on every architecture, also in rules that a subject does not have.
-	all := p.spec(specs.ArchX86_64)
-	for _, r := range p.Syscalls {
-		all.Syscalls = append(all.Syscalls, r.spec())
-	}
-	if _, err := seccomp.Compile(all, "amd64"); err != nil {
-		return nil, invalid(err)
 	}
 	return &p, nil
 }
@@ -208,6 +219,9 @@ func (f filter) excludes(s Subject) (bool, error) {
 func atLeast(kernel, least string, otherwise bool) (bool, error) {
 	if least == "" {
 		return otherwise, nil
+	}
+	if kernel == "" {
+		kernel = leastKernel
 	}
 	major, minor, err := version(kernel)
 	if err != nil {

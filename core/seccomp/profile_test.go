@@ -87,3 +87,25 @@ func TestProfilesThatCannotBeEnforcedAreRefused(t *testing.T) {
 		t.Errorf("a good one: %v", err)
 	}
 }
+
+func TestTheDefaultProfileIsAProfileAsUsersGiveThem(t *testing.T) {
+	if _, err := Parse(defaultProfile); err != nil {
+		t.Error(err)
+	}
+}
+
+func BenchmarkDefault(b *testing.B) {
+	for b.Loop() {
+		p, err := Default()
+		if err != nil {
+			b.Fatal(err)
+		}
+		spec, err := p.For(Subject{Arch: "amd64", Kernel: "6.1"})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := seccomp.Compile(spec, "amd64"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -31,6 +31,7 @@ type Container struct {
 	AutoRemove bool              `json:"autoRemove,omitempty"`
 	Hostname   string            `json:"hostname,omitempty"`
 	Network    string            `json:"network,omitempty"`
+	Names      Names             `json:"names,omitzero"`
 	Resources  Resources         `json:"resources"`
 	Labels     map[string]string `json:"labels,omitempty"`
 	// Plugins that serve the container, by kind: names or paths, already resolved.
@@ -63,6 +64,26 @@ type Process struct {
 	Terminal   bool     `json:"terminal,omitempty"`
 	StdinOpen  bool     `json:"stdinOpen,omitempty"`
 	StopSignal string   `json:"stopSignal,omitempty"`
+	// Groups are further ones by name; those by number are in the runtime spec.
+	Groups []string `json:"groups,omitempty"`
+	// Filtered says that the container has a filter of system calls, see [Paths.ContainerFilter].
+	Filtered bool `json:"filtered,omitempty"`
+	// Init has the guest's own init process be the first, and this the second.
+	Init bool `json:"init,omitempty"`
+}
+
+// Names is how a container looks up names, where that is not as its network says.
+type Names struct {
+	Hosts      []Host       `json:"hosts,omitempty"`
+	DNS        []netip.Addr `json:"dns,omitempty"`
+	DNSSearch  []string     `json:"dnsSearch,omitempty"`
+	DNSOptions []string     `json:"dnsOptions,omitempty"`
+}
+
+// Host is a line of /etc/hosts.
+type Host struct {
+	Name    string     `json:"name"`
+	Address netip.Addr `json:"address"`
 }
 
 // Resources a container may use.

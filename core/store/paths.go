@@ -49,7 +49,15 @@ func (p Paths) Container(id string) string { return filepath.Join(p.Containers()
 func (p Paths) ContainerRecord(id string) string {
 	return filepath.Join(p.Container(id), containerRecord)
 }
-func (p Paths) ContainerSpec(id string) string    { return filepath.Join(p.Container(id), "config.json") } // OCI runtime spec
+func (p Paths) ContainerSpec(id string) string { return filepath.Join(p.Container(id), "config.json") } // OCI runtime spec, without linux.seccomp
+
+// ContainerSeccomp is linux.seccomp of the runtime spec, and ContainerFilter what is made of it (see sandbox.Filter). A container that may make all system calls has neither.
+func (p Paths) ContainerSeccomp(id string) string {
+	return filepath.Join(p.Container(id), "seccomp.json")
+}
+func (p Paths) ContainerFilter(id string) string {
+	return filepath.Join(p.Container(id), "seccomp.bpf")
+}
 func (p Paths) ContainerLog(id string) string     { return filepath.Join(p.Container(id), "log") }
 func (p Paths) ContainerLock(id string) string    { return filepath.Join(p.Container(id), "lock") }
 func (p Paths) containerWriting(id string) string { return filepath.Join(p.Container(id), recordLock) }

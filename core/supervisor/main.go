@@ -232,6 +232,16 @@ func (s *supervision) spec() (sandbox.Spec, error) {
 	if err != nil {
 		return sandbox.Spec{}, err
 	}
+	var filter *sandbox.Filter
+	if s.container.Process.Filtered {
+		text, err := os.ReadFile(paths.ContainerFilter(s.container.ID))
+		if err != nil {
+			return sandbox.Spec{}, err
+		}
+		if filter, err = sandbox.ParseFilter(text); err != nil {
+			return sandbox.Spec{}, err
+		}
+	}
 	cache := paths.Cache(filepath.Base(s.sandbox.Hypervisor))
 	for _, dir := range []string{paths.SandboxState(s.sandbox.ID), cache} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -244,6 +254,8 @@ func (s *supervision) spec() (sandbox.Spec, error) {
 		Kernel: s.sandbox.Kernel, InitrdPath: s.sandbox.InitrdPath,
 		Lower: s.container.Disks, ReadOnly: s.container.ReadOnly, Discarded: s.container.AutoRemove,
 		Hostname: s.sandbox.Hostname, OCISpec: ociSpec, User: s.container.Process.User,
+		Filter: filter, Groups: s.container.Process.Groups, Init: s.container.Process.Init,
+		DNS:      network.DNS{Servers: s.container.Names.DNS, Search: s.container.Names.DNSSearch, Options: s.container.Names.DNSOptions},
 		Terminal: s.container.Process.Terminal, StdinOpen: s.container.Process.StdinOpen,
 		Network: s.sandbox.Network, ConsolePath: paths.SandboxConsole(s.sandbox.ID),
 		RuntimeDir: s.run, StateDir: paths.SandboxState(s.sandbox.ID), CacheDir: cache,
@@ -251,6 +263,9 @@ func (s *supervision) spec() (sandbox.Spec, error) {
 	}
 	if s.container.Run != nil {
 		spec.Timed = s.container.Run.Timed
+	}
+	for _, h := range s.container.Names.Hosts {
+		spec.Hosts = append(spec.Hosts, sandbox.Host{Address: h.Address.String(), Name: h.Name})
 	}
 	if s.container.Layer.Path != "" {
 		spec.Layer = &s.container.Layer

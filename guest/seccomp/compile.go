@@ -123,6 +123,7 @@ func plan(syscalls []specs.LinuxSyscall, calls string, otherwise uint32) ([]span
 
 // rules returns the rules without conditions, and those with conditions, which come first, in order.
 func rules(syscalls []specs.LinuxSyscall, calls string) (simple, conditional []rule, err error) {
+	find := finder(syscalls, calls)
 	for _, s := range syscalls {
 		act, err := action(s.Action, s.ErrnoRet)
 		if err != nil {
@@ -133,7 +134,7 @@ func rules(syscalls []specs.LinuxSyscall, calls string) (simple, conditional []r
 			return nil, nil, err
 		}
 		for _, name := range s.Names {
-			number, known := number(calls, name)
+			number, known := find(name)
 			if !known {
 				continue
 			}
@@ -206,6 +207,29 @@ func action(a specs.LinuxSeccompAction, code *uint) (uint32, error) {
 
 // Number returns the number of a system call on an architecture.
 func Number(arch, name string) (uint32, bool) { return number(tables[arch].calls, name) }
+
+// finder returns number, or what is faster for many names.
+func finder(syscalls []specs.LinuxSyscall, calls string) func(name string) (uint32, bool) {
+	names := 0
+	for _, s := range syscalls {
+		names += len(s.Names)
+	}
+	const many = 32
+	if names < many {
+		return func(name string) (uint32, bool) { return number(calls, name) }
+	}
+	numbers := make(map[string]uint32, strings.Count(calls, "\n"))
+	for line := range strings.Lines(calls) {
+		name, text, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if n, err := strconv.ParseUint(text, 10, 32); err == nil {
+			numbers[name] = uint32(n)
+		}
+	}
+	return func(name string) (uint32, bool) {
+		n, known := numbers[name]
+		return n, known
+	}
+}
 
 // number looks a call up. The names are one string, searched as needed: a map would be filled at every start of vminitd.
 func number(calls, name string) (uint32, bool) {

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"encoding/json"
 	"errors"
 	"net/netip"
 
@@ -14,10 +15,17 @@ func newInspect(p *program) *cli.Command {
 		Name:      "inspect",
 		Usage:     "print all that is known of containers",
 		ArgsUsage: "CONTAINER...",
-		Flags:     []cli.Flag{formatFlag("json")},
+		Flags: []cli.Flag{formatFlag("json"),
+			&cli.BoolFlag{Name: "oci", Usage: "print the OCI runtime spec that the guest enforces, of one container"}},
 		Action: func(c *cli.Context) error {
 			if err := arguments(c, 1, -1, "a container"); err != nil {
 				return err
+			}
+			if c.Bool("oci") {
+				if err := arguments(c, 1, 1, "a container"); err != nil {
+					return err
+				}
+				return p.withEngine(printSpec)(c)
 			}
 			return p.withEngine(func(c *cli.Context, api engine.API) error {
 				return inspectEach(p, c, p.containerColumns(false), func(ref string) (engine.Container, error) {
@@ -46,4 +54,14 @@ func inspectEach[T any](p *program, c *cli.Context, table columns[T], inspect fu
 		return failure
 	}
 	return errors.Join(show(c, items, table), failure)
+}
+
+func printSpec(c *cli.Context, api engine.API) error {
+	spec, err := api.InspectOCI(c.Args().First())
+	if err != nil {
+		return err
+	}
+	to := json.NewEncoder(c.App.Writer)
+	to.SetIndent("", "  ")
+	return to.Encode(spec)
 }

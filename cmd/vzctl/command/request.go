@@ -18,7 +18,7 @@ import (
 
 // createFlags are those of run and create: what makes an engine.CreateRequest.
 func createFlags() []cli.Flag {
-	return []cli.Flag{
+	return append([]cli.Flag{
 		&cli.StringFlag{Name: "name", Usage: "`NAME` of the container"},
 		&cli.BoolFlag{Name: "interactive", Aliases: []string{"i"}, Usage: "keep stdin open and connect it"},
 		&cli.BoolFlag{Name: "tty", Aliases: []string{"t"}, Usage: "give the process a terminal"},
@@ -36,7 +36,7 @@ func createFlags() []cli.Flag {
 		hypervisorFlag(), hypervisorOptFlag(),
 		imageSourceFlag(),
 		pluginFlag(),
-	}
+	}, isolationFlags()...)
 }
 
 // shapeFlags are those that decide what the VM of a container looks like.
@@ -129,6 +129,9 @@ func (p *program) createRequest(c *cli.Context) (engine.CreateRequest, error) {
 		return request, err
 	}
 	if request.Labels, err = keyValues("label", c.StringSlice("label"), true); err != nil {
+		return request, err
+	}
+	if err := readIsolation(c, &request); err != nil {
 		return request, err
 	}
 	return request, readShape(c, &request)

@@ -104,3 +104,17 @@ func TestDevices(t *testing.T) {
 		}
 	}
 }
+
+func TestARuleForEveryDeviceLeavesNoCodeThatNothingLeadsTo(t *testing.T) {
+	rules, err := deviceRules(&specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: true, Type: "a", Access: "rwm"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	code := program(rules)
+	if last := code[len(code)-1]; len(code) != 8 || last.code != exit {
+		t.Errorf("%d instructions: %v", len(code), code)
+	}
+	if !run(t, code, deviceBlock, accessRead, 254, 0) {
+		t.Error("a disk is denied")
+	}
+}

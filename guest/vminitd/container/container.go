@@ -78,6 +78,9 @@ func (c *Container) build(ctx context.Context, r Request) error {
 	}
 	phase.Done(ctx, "spec")
 	init := initConfig(spec, flags)
+	if init.Devices, err = devices(spec); err != nil {
+		return err
+	}
 	init.ReadOnly = init.ReadOnly || r.ReadOnly || r.Upper == nil
 	init.Hostname = r.Hostname
 	if init.Hostname == "" {

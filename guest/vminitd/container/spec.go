@@ -38,7 +38,7 @@ func parseSpec(text []byte) (*specs.Spec, error) {
 	}
 	l := spec.Linux
 	return &spec, failure.First(
-		failure.Unenforced(hasHooks(spec.Hooks), "hooks"),
+		noHooks(spec.Hooks),
 		failure.Unenforced(spec.Solaris != nil || spec.Windows != nil || spec.VM != nil || spec.ZOS != nil || spec.FreeBSD != nil, "another platform's settings"),
 		failure.Unenforced(len(l.UIDMappings)+len(l.GIDMappings) > 0, "linux.uidMappings"),
 		failure.Unenforced(l.MountLabel != "", "linux.mountLabel"),
@@ -55,9 +55,20 @@ func decode(text []byte, into any) error {
 	return d.Decode(into)
 }
 
-func hasHooks(h *specs.Hooks) bool {
+// noHooks refuses hooks, by name.
+func noHooks(h *specs.Hooks) error {
+	if h == nil {
+		return nil
+	}
 	//lint:ignore SA1019 deprecated hooks are hooks: a spec that has them is refused
-	return h != nil && len(h.Prestart)+len(h.CreateRuntime)+len(h.CreateContainer)+len(h.StartContainer)+len(h.Poststart)+len(h.Poststop) > 0
+	prestart := h.Prestart
+	return failure.First(
+		failure.Unenforced(len(prestart) > 0, "hooks.prestart"),
+		failure.Unenforced(len(h.CreateRuntime) > 0, "hooks.createRuntime"),
+		failure.Unenforced(len(h.CreateContainer) > 0, "hooks.createContainer"),
+		failure.Unenforced(len(h.StartContainer) > 0, "hooks.startContainer"),
+		failure.Unenforced(len(h.Poststart) > 0, "hooks.poststart"),
+		failure.Unenforced(len(h.Poststop) > 0, "hooks.poststop"))
 }
 
 // parseProcess reads the process object of an exec.

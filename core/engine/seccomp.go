@@ -1,0 +1,81 @@
+package engine
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/vzctl/vzctl/core/sandbox"
+	"github.com/vzctl/vzctl/core/seccomp"
+	filter "github.com/vzctl/vzctl/guest/seccomp"
+	"github.com/vzctl/vzctl/sdk/fault"
+)
+
+// seccompProfile returns the profile of system calls that a request means; nil: none.
+func (r CreateRequest) seccompProfile() (*seccomp.Profile, error) {
+	switch {
+	case r.SeccompUnconfined, r.Isolation.Privileged && r.SeccompProfile == nil:
+		return nil, nil
+	case r.SeccompProfile != nil:
+		return seccomp.Parse(r.SeccompProfile)
+	}
+	return seccomp.Default()
+}
+
+// writeSpec puts the runtime spec beside the record: its filter of system calls apart, and made ready, so that no start has to read or make it.
+func (e *Engine) writeSpec(profile *seccomp.Profile, id, kernel, arch string, spec *specs.Spec) (filtered bool, err error) {
+	paths := e.store.Paths()
+	if profile != nil {
+		rules, err := profile.For(seccomp.Subject{Capabilities: spec.Process.Capabilities.Bounding, Arch: arch, Kernel: kernel})
+		if err != nil {
+			return false, err
+		}
+		made, err := filter.Compile(rules, arch)
+		if err != nil {
+			return false, err
+		}
+		program := sandbox.Filter{Program: filter.Encode(made.Program), Flags: made.Flags}
+		if err := errors.Join(writeJSON(paths.ContainerSeccomp(id), rules), os.WriteFile(paths.ContainerFilter(id), program.Format(), 0o600)); err != nil {
+			return false, err
+		}
+	}
+	return profile != nil, writeJSON(paths.ContainerSpec(id), spec)
+}
+
+func writeJSON(path string, value any) error {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, text, 0o600)
+}
+
+// InspectOCI returns the runtime spec that the guest enforces. The user is looked up there, and in place of process.user.
+func (e *Engine) InspectOCI(ref string) (*specs.Spec, error) {
+	c, err := e.store.Find(ref)
+	if err != nil {
+		return nil, err
+	}
+	paths := e.store.Paths()
+	var spec specs.Spec
+	if err := readJSON(paths.ContainerSpec(c.ID), &spec); err != nil {
+		return nil, &fault.Error{Reason: fault.ReasonOf(err), Op: "read the runtime spec of container", Subject: c.Name, Cause: err}
+	}
+	if c.Process.Filtered {
+		spec.Linux.Seccomp = &specs.LinuxSeccomp{}
+		if err := readJSON(paths.ContainerSeccomp(c.ID), spec.Linux.Seccomp); err != nil {
+			return nil, &fault.Error{Reason: fault.ReasonOf(err), Op: "read the system call profile of container", Subject: c.Name, Cause: err}
+		}
+	}
+	return &spec, nil
+}
+
+func readJSON(path string, into any) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(text, into)
+}
