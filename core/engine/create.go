@@ -104,6 +104,10 @@ func (e *Engine) check(r *CreateRequest) error {
 	if r.MemoryBytes > MaxMemoryBytes {
 		return &fault.Error{Reason: fault.Invalid, Op: "set memory", Cause: fmt.Errorf("%d bytes are more than any host has", r.MemoryBytes)}
 	}
+	// What is wrong with it is wrong with any image.
+	if _, err := runtimespec.Build(runtimespec.Input{ContainerID: "any", Args: []string{"any"}, MemoryBytes: r.MemoryBytes, Isolation: r.Isolation}); err != nil {
+		return err
+	}
 	if r.Hostname != "" && !validHostname.MatchString(r.Hostname) {
 		return &fault.Error{Reason: fault.Invalid, Op: "set host name", Subject: r.Hostname, Cause: errors.New("it is none"),
 			Hint: "use up to 64 letters, digits, '-' and '.', the first a letter or digit"}

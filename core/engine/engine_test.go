@@ -93,6 +93,9 @@ func TestARequestThatMakesNoSenseIsRefusedBeforeAnyPluginRuns(t *testing.T) {
 		"too little memory":           {func(r *CreateRequest) { r.MemoryBytes = 1 << 20 }, fault.Invalid},
 		"memory beyond any host":      {func(r *CreateRequest) { r.MemoryBytes = 1<<64 - 1 }, fault.Invalid},
 		"an unknown network":          {func(r *CreateRequest) { r.Network = "moon" }, fault.NotFound},
+		"an unknown capability":       {func(r *CreateRequest) { r.Isolation.CapAdd = []string{"FLY"} }, fault.Invalid},
+		"a sysctl of the machine":     {func(r *CreateRequest) { r.Isolation.Sysctls = map[string]string{"kernel.panic": "1"} }, fault.Invalid},
+		"a profile that is none":      {func(r *CreateRequest) { r.SeccompProfile = []byte("x") }, fault.Invalid},
 		"an argument that is no text": {func(r *CreateRequest) { r.Command = []string{"cat", "\xff"} }, fault.Invalid},
 		"a variable that is no text":  {func(r *CreateRequest) { r.Env = []string{"A=\xff"} }, fault.Invalid},
 		"a directory that is no text": {func(r *CreateRequest) { r.WorkingDir = "/\xff" }, fault.Invalid},
@@ -124,6 +127,43 @@ func TestWhatIsNoTextIsNotExecuted(t *testing.T) {
 		if _, err := e.Exec(t.Context(), "web", r, Streams{}); !errors.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "UTF-8") {
 			t.Errorf("%s: error %v", name, err)
 		}
+	}
+}
+
+func TestAProfileOfSystemCallsIsMadeReadyAtCreate(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		change   func(*CreateRequest)
+		filtered bool
+	}{
+		{"the default", func(*CreateRequest) {}, true},
+		{"the user's", func(r *CreateRequest) { r.SeccompProfile = []byte(`{"defaultAction":"SCMP_ACT_ALLOW"}`) }, true},
+		{"none", func(r *CreateRequest) { r.SeccompUnconfined = true }, false},
+		{"none for who may do all", func(r *CreateRequest) { r.Isolation.Privileged = true }, false},
+		{"the user's for who may do all", func(r *CreateRequest) {
+			r.Isolation.Privileged, r.SeccompProfile = true, []byte(`{"defaultAction":"SCMP_ACT_ALLOW"}`)
+		}, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			e := newEngine(t)
+			r := request("web")
+			test.change(&r)
+			c, err := e.Create(t.Context(), r, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			spec, err := e.InspectOCI("web")
+			if err != nil || (spec.Linux.Seccomp != nil) != test.filtered {
+				t.Errorf("the spec has %+v, %v", spec.Linux.Seccomp, err)
+			}
+			text, err := os.ReadFile(e.store.Paths().ContainerFilter(c.ID))
+			if (err == nil && len(text) > 4) != test.filtered {
+				t.Errorf("the filter has %d bytes, %v", len(text), err)
+			}
+			if kept, err := os.ReadFile(e.store.Paths().ContainerSpec(c.ID)); err != nil || strings.Contains(string(kept), "seccomp") {
+				t.Errorf("what the guest is told has the rules too (%v)", err)
+			}
+		})
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
 	"github.com/vzctl/vzctl/core/engine"
 	"github.com/vzctl/vzctl/sdk/fault"
 	"github.com/vzctl/vzctl/sdk/hypervisor"
@@ -158,6 +160,10 @@ func (f *fake) List(context.Context) ([]engine.Container, error) { return f.cont
 
 func (f *fake) Inspect(_ context.Context, ref string) (engine.Container, error) {
 	return engine.Container{ID: ref, Terminal: f.terminal}, f.ref("inspect", ref)
+}
+
+func (f *fake) InspectOCI(ref string) (*specs.Spec, error) {
+	return &specs.Spec{Version: "1.2.0", Hostname: "box"}, f.ref("inspect-oci", ref)
 }
 
 func (f *fake) Logs(ctx context.Context, ref string, options engine.LogOptions, stdout, _ io.Writer) error {

@@ -128,6 +128,7 @@ func TestWhatIsPrinted(t *testing.T) {
 		{"ls --format json", 0},
 		{"inspect web nope old", 1},
 		{"inspect web --format table", 0},
+		{"inspect --oci web", 0},
 		{"image ls", 0},
 		{"images -q", 0},
 		{"image ls --format json", 0},

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -9,6 +10,8 @@ import (
 	"time"
 
 	"github.com/vzctl/vzctl/core/engine"
+	"github.com/vzctl/vzctl/core/runtimespec"
+	"github.com/vzctl/vzctl/core/store"
 	"github.com/vzctl/vzctl/sdk"
 )
 
@@ -17,11 +20,28 @@ func TestWordsOfCreateBecomeARequest(t *testing.T) {
 	if err := os.WriteFile(file, []byte("# comment\n\nFROM=file\n  HOME\nUNSET\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	profile := filepath.Join(t.TempDir(), "profile")
+	if err := os.WriteFile(profile, []byte("rules"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	score := -5
 	for _, test := range []struct {
 		name string
 		line string
 		want engine.CreateRequest
 	}{
+		{"isolation", "--cap-add A --cap-add B --cap-drop ALL --security-opt no-new-privileges --ulimit nofile=1:2 --sysctl net.a=b --group-add 7 --oom-score-adj -5 " +
+			"--shm-size 1m --tmpfs /run:size=1m,exec --pids-limit 9 --cpu-shares 3 --memory-swap -1 --init i",
+			engine.CreateRequest{Image: "i", Init: true, Isolation: runtimespec.Isolation{CapAdd: []string{"A", "B"}, CapDrop: []string{"ALL"}, NoNewPrivileges: true,
+				Ulimits: []string{"nofile=1:2"}, Sysctls: map[string]string{"net.a": "b"}, Groups: []string{"7"}, OOMScoreAdj: &score, ShmBytes: 1 << 20,
+				Tmpfs: []string{"/run:size=1m,exec"}, PidsLimit: 9, CPUShares: 3, MemorySwap: -1}}},
+		{"privileged", "--privileged i", engine.CreateRequest{Image: "i", Isolation: runtimespec.Isolation{Privileged: true}}},
+		{"a profile of system calls", "--security-opt seccomp=" + profile + " i", engine.CreateRequest{Image: "i", SeccompProfile: []byte("rules")}},
+		{"no profile, which came last", "--security-opt seccomp=" + profile + " --security-opt seccomp=unconfined i", engine.CreateRequest{Image: "i", SeccompUnconfined: true}},
+		{"new privileges all the same", "--security-opt no-new-privileges=false i", engine.CreateRequest{Image: "i"}},
+		{"names", "--add-host db:10.0.0.1 --add-host six:[::1] --dns 9.9.9.9 --dns-search a.b --dns-option ndots:2 i", engine.CreateRequest{Image: "i",
+			Names: store.Names{Hosts: []store.Host{{Name: "db", Address: netip.MustParseAddr("10.0.0.1")}, {Name: "six", Address: netip.MustParseAddr("::1")}},
+				DNS: []netip.Addr{netip.MustParseAddr("9.9.9.9")}, DNSSearch: []string{"a.b"}, DNSOptions: []string{"ndots:2"}}}},
 		{"an image alone leaves all to the image", "busybox", engine.CreateRequest{Image: "busybox"}},
 		{"flags behind the image are the command's", "-i busybox sh -c -it --name=x", engine.CreateRequest{Image: "busybox", StdinOpen: true,
 			Command: []string{"sh", "-c", "-it", "--name=x"}}},
@@ -74,6 +94,16 @@ func TestWordsThatCannotBeMeantAreRefusedBeforeAnythingHappens(t *testing.T) {
 		{"run --cpus 1.5 i", `--cpus "1.5": use a whole number from 1`},
 		{"run --cpus 0 i", `--cpus "0": use a whole number from 1`},
 		{"run --label =x i", `--label "=x": write KEY=VALUE`},
+		{"run --security-opt apparmor=x i", `--security-opt "apparmor=x": use no-new-privileges, seccomp=FILE or seccomp=unconfined`},
+		{"run --security-opt seccomp=/nowhere i", `--security-opt seccomp: stat /nowhere: no such file or directory`},
+		{"run --sysctl x i", `--sysctl "x": write KEY=VALUE`},
+		{"run --shm-size much i", `--shm-size "much": use a size like 512m or 1g`},
+		{"run --memory-swap much i", `--memory-swap "much": use a size like 512m or 1g`},
+		{"run --add-host db i", `--add-host "db": write NAME:IP`},
+		{"run --add-host a#b:10.0.0.1 i", `--add-host "a#b:10.0.0.1": write NAME:IP`},
+		{"run --dns here i", `--dns "here": it is not an IP address`},
+		{"run --dns-search a#b i", `--dns-search "a#b": it cannot be part of resolv.conf`},
+		{"inspect --oci a b", `inspect: "b" is too much; see "vzctl inspect --help"`},
 		{"run --hypervisor-opt x i", `--hypervisor-opt "x": write KEY=VALUE`},
 		{"run --plugin printer=x i", `--plugin "printer": no such kind; use one of [hypervisor image-source rootfs-builder network kernel-provider translator]`},
 		{"run -e =x i", `environment "=x": a name is missing`},
