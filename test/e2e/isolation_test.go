@@ -55,12 +55,12 @@ func TestE2EAContainerIsIsolatedByDefault(t *testing.T) {
 		try mount mount -t tmpfs none /tmp
 		try unshare unshare -m true
 		try sysctl sh -c 'echo 1 >/proc/sys/kernel/panic'
-		try sysrq sh -c 'echo h >/proc/sysrq-trigger'
+		try irq sh -c 'echo 1 >/proc/irq/default_smp_affinity'
 		try sys sh -c 'echo 1 >/sys/kernel/uevent_seqnum'
 		try cgroup mkdir /sys/fs/cgroup/x
 		try disk sh -c 'mknod /tmp/disk b 254 0 && cat /tmp/disk'
 		try chown chown 5:6 /tmp
-		echo "kcore=$(stat -c %t:%T /proc/kcore)"
+		echo "interrupts=$(stat -c %t:%T /proc/interrupts)"
 		echo "firmware=$(ls /sys/firmware | wc -l)"
 		echo "hostname=$(hostname)"
 		echo "nofile=$(ulimit -n):$(ulimit -Hn)"
@@ -71,9 +71,9 @@ func TestE2EAContainerIsIsolatedByDefault(t *testing.T) {
 	expect(t, output, map[string]string{
 		"CapInh": none, "CapPrm": fourteen, "CapEff": fourteen, "CapBnd": fourteen, "CapAmb": none, "NoNewPrivs": "0", "Seccomp": "2",
 		"mount": "permission denied (are you root?)", "unshare": "Operation not permitted",
-		"sysctl": "Read-only file system", "sysrq": "Read-only file system", "sys": "Read-only file system",
+		"sysctl": "Read-only file system", "irq": "Read-only file system", "sys": "Read-only file system",
 		"cgroup": "Read-only file system", "disk": "Operation not permitted", "chown": "done",
-		"kcore": "1:3", "firmware": "0", "hostname": "box", "nofile": "1024:524288",
+		"interrupts": "1:3", "firmware": "0", "hostname": "box", "nofile": "1024:524288",
 		"null": "1:3:666", "zero": "1:5:666", "full": "1:7:666", "random": "1:8:666", "urandom": "1:9:666", "tty": "5:0:666",
 		"shm":  "shm /dev/shm tmpfs rw,nosuid,nodev,noexec,relatime,size=65536k 0 0",
 		"proc": "proc /proc proc rw,nosuid,nodev,noexec,relatime 0 0", "fd": "/proc/self/fd",
@@ -131,7 +131,7 @@ func TestE2EProfilesOfSystemCalls(t *testing.T) {
 	name := p.name()
 	p.must("run", "-d", "--name", name, "--security-opt", "seccomp="+profile, "--cap-add", "sys_admin", p.desk.busybox, "sleep", "1000")
 	const script = `mkdir /x 2>&1 | sed 's/.*: /mkdir=/'; unshare -m echo unshare=done`
-	expect(t, p.must("exec", name, "sh", "-c", script), map[string]string{"mkdir": "Not supported", "unshare": "done"})
+	expect(t, p.must("exec", name, "sh", "-c", script), map[string]string{"mkdir": "Operation not supported", "unshare": "done"})
 }
 
 func TestE2EPrivileged(t *testing.T) {
