@@ -31,3 +31,14 @@ func TestHostsNamesTheFirstInterfaceThatHasAnAddress(t *testing.T) {
 		}
 	}
 }
+
+func TestALineOfHostsIsOneLine(t *testing.T) {
+	if line, err := HostsLine("::1", "db"); err != nil || line != "::1\tdb\n" {
+		t.Errorf("%q, %v", line, err)
+	}
+	for _, bad := range [][2]string{{"db", "::1"}, {"10.0.0.1", ""}, {"10.0.0.1", "a\n10.0.0.2 b"}, {"10.0.0.1", "a#b"}} {
+		if _, err := HostsLine(bad[0], bad[1]); err == nil {
+			t.Errorf("%q is taken", bad)
+		}
+	}
+}
