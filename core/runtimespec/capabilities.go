@@ -27,8 +27,8 @@ var allCapabilities = []string{
 // everything is the name of all capabilities.
 const everything = "ALL"
 
-// Capabilities returns those that bound the container, sorted. As with other engines, what is dropped by name goes, and then what is added by name comes; ALL of either makes room for
-// exceptions of the other.
+// Capabilities returns those that bound the container, sorted. As with other engines, what is dropped by name goes, and then what is added by name comes;
+// ALL of either makes room for exceptions of the other.
 func (i Isolation) Capabilities() ([]string, error) {
 	add, err := capabilityNames("add", i.CapAdd)
 	if err != nil {

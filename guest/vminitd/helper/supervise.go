@@ -11,8 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// With --init a container's first process is ours: most programs reap no orphans and, as the first process of a pid namespace, would not even be ended by a signal that they do not
-// handle. It is the helper's program, executed once more, so that nothing is left in it of the helper's privileges, in any thread.
+// With --init a container's first process is ours: most programs reap no orphans and, as the first process of a pid namespace, would not even be ended
+// by a signal that they do not handle. It is the helper's program, executed once more, so that nothing is left in it of the helper's privileges, in any
+// thread.
 
 // supervisorName is its zeroth argument; the program's path and its arguments follow.
 const supervisorName = "vzctl-init"
