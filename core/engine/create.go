@@ -188,13 +188,13 @@ func (e *Engine) make(ctx context.Context, r CreateRequest, c *store.Container, 
 		return err
 	}
 	var (
-		wait       sync.WaitGroup
-		mu         sync.Mutex
-		errs       []error
-		guestImage kernel.Kernel
-		disks      []rootfs.Disk
-		layer      rootfs.Disk
-		profile    *seccomp.Profile
+		wait        sync.WaitGroup
+		mu          sync.Mutex
+		errs        []error
+		guestImage  kernel.Kernel
+		disks       []rootfs.Disk
+		layer       rootfs.Disk
+		kernelKnown = make(chan struct{})
 	)
 	side := func(name string, f func() error) {
 		wait.Go(func() {
@@ -210,16 +210,27 @@ func (e *Engine) make(ctx context.Context, r CreateRequest, c *store.Container, 
 		})
 	}
 	side("kernel provider", func() (err error) {
-		guestImage, err = e.ensureKernel(ctx, r.Kernel, b.Arch, r.Plugins[sdk.KernelProvider], report)
+		if guestImage, err = e.ensureKernel(ctx, r.Kernel, b.Arch, r.Plugins[sdk.KernelProvider], report); err == nil {
+			close(kernelKnown)
+		}
 		return err
 	})
 	side("rootfs", func() (err error) {
 		disks, layer, err = e.rootfs(ctx, r, c, report)
 		return err
 	})
-	side("system call profile", func() (err error) {
-		profile, err = r.seccompProfile()
-		return err
+	side("system call profile", func() error {
+		profile, err := r.seccompProfile()
+		if err != nil || profile == nil {
+			return err
+		}
+		select {
+		case <-kernelKnown:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		c.Process.Filtered = true
+		return e.writeFilter(profile, c.ID, seccomp.Subject{Capabilities: spec.Process.Capabilities.Bounding, Arch: b.Arch, Kernel: guestImage.Version})
 	})
 	side("plugins", func() error { return e.choosePlugins(ctx, r, c, b) })
 	wait.Wait()
@@ -230,12 +241,11 @@ func (e *Engine) make(ctx context.Context, r CreateRequest, c *store.Container, 
 		return err
 	}
 	defer timeline.Begin(ctx, "write records", timeline.Create)()
-	var err error
-	if c.Process.Filtered, err = e.writeSpec(profile, c.ID, guestImage.Version, b.Arch, spec); err != nil {
+	if err := writeJSON(e.store.Paths().ContainerSpec(c.ID), spec); err != nil {
 		return err
 	}
 	b.Kernel = guestImage
-	if _, err = e.store.UpdateSandbox(ctx, b.ID, func(record *store.Sandbox) error { *record = *b; return nil }); err != nil {
+	if _, err := e.store.UpdateSandbox(ctx, b.ID, func(record *store.Sandbox) error { *record = *b; return nil }); err != nil {
 		return err
 	}
 	updated, err := e.store.Update(ctx, c.ID, func(record *store.Container) error {

@@ -24,24 +24,19 @@ func (r CreateRequest) seccompProfile() (*seccomp.Profile, error) {
 	return seccomp.Default()
 }
 
-// writeSpec puts the runtime spec beside the record: its filter of system calls apart, and made ready, so that no start has to read or make it.
-func (e *Engine) writeSpec(profile *seccomp.Profile, id, kernel, arch string, spec *specs.Spec) (filtered bool, err error) {
-	paths := e.store.Paths()
-	if profile != nil {
-		rules, err := profile.For(seccomp.Subject{Capabilities: spec.Process.Capabilities.Bounding, Arch: arch, Kernel: kernel})
-		if err != nil {
-			return false, err
-		}
-		made, err := filter.Compile(rules, arch)
-		if err != nil {
-			return false, err
-		}
-		program := sandbox.Filter{Program: filter.Encode(made.Program), Flags: made.Flags}
-		if err := errors.Join(writeJSON(paths.ContainerSeccomp(id), rules), os.WriteFile(paths.ContainerFilter(id), program.Format(), 0o600)); err != nil {
-			return false, err
-		}
+// writeFilter puts a container's filter of system calls beside its record, apart from the runtime spec and made ready, so that no start has to read or make it.
+func (e *Engine) writeFilter(profile *seccomp.Profile, id string, subject seccomp.Subject) error {
+	rules, err := profile.For(subject)
+	if err != nil {
+		return err
 	}
-	return profile != nil, writeJSON(paths.ContainerSpec(id), spec)
+	made, err := filter.Compile(rules, subject.Arch)
+	if err != nil {
+		return err
+	}
+	program := sandbox.Filter{Program: filter.Encode(made.Program), Flags: made.Flags}
+	paths := e.store.Paths()
+	return errors.Join(writeJSON(paths.ContainerSeccomp(id), rules), os.WriteFile(paths.ContainerFilter(id), program.Format(), 0o600))
 }
 
 func writeJSON(path string, value any) error {
