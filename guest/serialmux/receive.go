@@ -3,7 +3,6 @@ package serialmux
 import (
 	"fmt"
 	"io"
-	"math"
 	"os"
 
 	"github.com/hashicorp/yamux"
@@ -88,7 +87,8 @@ func (l *link) deliver(body []byte) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	id, flags := l.head.stream(), l.head.flags()
-	pass, err := l.judge()
+	state := l.streams[id]
+	pass, err := l.judge() // after which a stream may be new, or gone
 	if err != nil {
 		return err
 	}
@@ -99,8 +99,10 @@ func (l *link) deliver(body []byte) error {
 		l.head = windowFrame(id, flags, 0)
 		l.pending = l.head[:]
 	}
-	state := l.streams[id]
-	if state == nil { // this frame was its last
+	if state == nil {
+		state = l.streams[id]
+	}
+	if state == nil || state.reset { // by this frame
 		return nil
 	}
 	if int64(len(body)) > state.inbox.allowed {
@@ -217,10 +219,9 @@ func (l *link) update(id uint32) (h header, wanted bool) {
 		return h, false
 	}
 	box := &state.inbox
-	room := min(box.owed, math.MaxUint32)
-	box.owed -= room
+	room := box.owed // never more than a stream holds
+	box.owed, box.telling = 0, false
 	box.allowed += room
-	box.telling = false
 	return windowFrame(id, 0, uint32(room)), true
 }
 

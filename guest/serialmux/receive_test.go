@@ -144,6 +144,24 @@ func TestPeerThatSendsMoreThanThereIsRoomForLosesItsSession(t *testing.T) {
 	}
 }
 
+func TestDataInTheFrameThatEndsAHalfClosedStreamArrive(t *testing.T) {
+	session, pipe, conn := opened(t)
+	drain(pipe)
+	if err := conn.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = pipe.Write(append(frame(typeData, flagFIN, 2, 3), "abc"...))
+	_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if got, err := io.ReadAll(conn); string(got) != "abc" || err != nil {
+		t.Errorf("got %q, %v", got, err)
+	}
+	session.link.mu.Lock()
+	defer session.link.mu.Unlock()
+	if n := len(session.link.streams); n != 0 {
+		t.Errorf("%d streams are held", n)
+	}
+}
+
 func TestWhatHadArrivedIsVoidAfterAReset(t *testing.T) {
 	_, pipe, conn := opened(t)
 	drain(pipe)
