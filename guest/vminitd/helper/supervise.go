@@ -46,6 +46,8 @@ func supervise() {
 	unix.CloseOnExec(socketFD)
 	socket := os.NewFile(socketFD, "launch")
 	signals := make(chan os.Signal, 64)
+	ends := make(chan os.Signal, 1) // of its own, as a channel that is full loses signals: one token is enough for any number of children
+	signal.Notify(ends, unix.SIGCHLD)
 	pid, err := startSupervised(os.Args[1], os.Args[2:], signals)
 	if err != nil {
 		_, _ = socket.Write(encodeError(err))
@@ -55,16 +57,18 @@ func supervise() {
 		os.Exit(1)
 	}
 	_ = socket.Close()
-	for s := range signals {
-		number, ok := s.(unix.Signal)
-		switch {
-		case !ok || number == unix.SIGURG: // Go's scheduler sends that to itself
-		case number == unix.SIGCHLD:
+	for {
+		select {
+		case <-ends:
 			if code, ended := reapAll(pid); ended {
 				os.Exit(code) // and the kernel ends what is left
 			}
-		default:
-			_ = unix.Kill(pid, number) // it may have ended just now
+		case s := <-signals:
+			switch number, ok := s.(unix.Signal); {
+			case !ok, number == unix.SIGCHLD, number == unix.SIGURG: // Go's scheduler sends the last to itself
+			default:
+				_ = unix.Kill(pid, number) // it may have ended just now
+			}
 		}
 	}
 }
