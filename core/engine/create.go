@@ -241,7 +241,7 @@ func (e *Engine) make(ctx context.Context, r CreateRequest, c *store.Container, 
 		return err
 	}
 	defer timeline.Begin(ctx, "write records", timeline.Create)()
-	if err := writeJSON(e.store.Paths().ContainerSpec(c.ID), spec); err != nil {
+	if err := store.WriteJSON(e.store.Paths().ContainerSpec(c.ID), spec, false); err != nil {
 		return err
 	}
 	b.Kernel = guestImage

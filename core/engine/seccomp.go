@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"encoding/json"
 	"errors"
 	"os"
 
@@ -9,6 +8,7 @@ import (
 
 	"github.com/vzctl/vzctl/core/sandbox"
 	"github.com/vzctl/vzctl/core/seccomp"
+	"github.com/vzctl/vzctl/core/store"
 	filter "github.com/vzctl/vzctl/guest/seccomp"
 	"github.com/vzctl/vzctl/sdk/fault"
 )
@@ -36,15 +36,7 @@ func (e *Engine) writeFilter(profile *seccomp.Profile, id string, subject seccom
 	}
 	program := sandbox.Filter{Program: filter.Encode(made.Program), Flags: made.Flags}
 	paths := e.store.Paths()
-	return errors.Join(writeJSON(paths.ContainerSeccomp(id), rules), os.WriteFile(paths.ContainerFilter(id), program.Format(), 0o600))
-}
-
-func writeJSON(path string, value any) error {
-	text, err := json.Marshal(value)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(path, text, 0o600)
+	return errors.Join(store.WriteJSON(paths.ContainerSeccomp(id), rules, false), os.WriteFile(paths.ContainerFilter(id), program.Format(), 0o600))
 }
 
 // InspectOCI returns the runtime spec that the guest enforces. The user is looked up there, and in place of process.user.
@@ -55,22 +47,14 @@ func (e *Engine) InspectOCI(ref string) (*specs.Spec, error) {
 	}
 	paths := e.store.Paths()
 	var spec specs.Spec
-	if err := readJSON(paths.ContainerSpec(c.ID), &spec); err != nil {
+	if err := store.ReadJSON(paths.ContainerSpec(c.ID), &spec); err != nil {
 		return nil, &fault.Error{Reason: fault.ReasonOf(err), Op: "read the runtime spec of container", Subject: c.Name, Cause: err}
 	}
 	if c.Process.Filtered {
 		spec.Linux.Seccomp = &specs.LinuxSeccomp{}
-		if err := readJSON(paths.ContainerSeccomp(c.ID), spec.Linux.Seccomp); err != nil {
+		if err := store.ReadJSON(paths.ContainerSeccomp(c.ID), spec.Linux.Seccomp); err != nil {
 			return nil, &fault.Error{Reason: fault.ReasonOf(err), Op: "read the system call profile of container", Subject: c.Name, Cause: err}
 		}
 	}
 	return &spec, nil
-}
-
-func readJSON(path string, into any) error {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	return json.Unmarshal(text, into)
 }
