@@ -12,7 +12,7 @@ import (
 )
 
 // SchemaVersion of the records this program writes. It changes when an older program would misread a newer record.
-const SchemaVersion = 1
+const SchemaVersion = 2
 
 // Container is the record of a container: what was asked for, what it was resolved to, and how it is. What it shares with others in the same VM
 // is in the [Sandbox].

@@ -274,7 +274,7 @@ func TestDamagedRecordIsListedAndRemovable(t *testing.T) {
 		{"empty", "", "damaged record"},
 		{"of another container", `{"schema":1,"id":"00000000000000000000000000000000"}`, "damaged record: it is of"},
 		{"without version", `{}`, "damaged record: it has no schema version"},
-		{"newer", `{"schema":2,"process":"something else"}`, "a newer vzctl wrote it (record version 2, this one knows 1); update vzctl"},
+		{"newer", `{"schema":3,"process":"something else"}`, "a newer vzctl wrote it (record version 3, this one knows 2); update vzctl"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
