@@ -17,6 +17,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/private"
 )
 
 // version of what is written here; a snapshot of another is not restored.
@@ -133,8 +135,8 @@ func Open(ctx context.Context, dir string, machine Machine) (state *os.File, nam
 	if err := saved.Machine.compare(machine); err != nil {
 		return nil, false, err
 	}
-	if state, err = openPrivate(filepath.Join(dir, stateFile)); err != nil {
-		return nil, false, err
+	if state, _, err = private.Open(filepath.Join(dir, stateFile)); err != nil {
+		return nil, false, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	if err := verify(ctx, state, saved); err != nil {
 		return nil, false, errors.Join(err, state.Close())
@@ -143,9 +145,9 @@ func Open(ctx context.Context, dir string, machine Machine) (state *os.File, nam
 }
 
 func readRecord(path string) (record, error) {
-	file, err := openPrivate(path)
+	file, _, err := private.Open(path)
 	if err != nil {
-		return record{}, err
+		return record{}, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	text, err := io.ReadAll(io.LimitReader(file, maxRecord))
 	var saved record
@@ -188,35 +190,14 @@ func (r reader) Read(p []byte) (int, error) {
 	return r.Reader.Read(p)
 }
 
-// openPrivate opens a regular file of this user that nobody else may read or write.
-func openPrivate(path string) (*os.File, error) {
-	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
-	}
-	info, err := file.Stat()
-	if err == nil && !(info.Mode().IsRegular() && alone(info)) {
-		err = fmt.Errorf("%s is not a file of this user alone", path)
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%w: %w", ErrDamaged, err), file.Close())
-	}
-	return file, nil
-}
-
 // own wants a directory of this user alone.
 func own(dir string) error {
 	info, err := os.Lstat(dir)
 	if err != nil {
 		return err
 	}
-	if !info.IsDir() || !alone(info) {
+	if !info.IsDir() || !private.Own(info) {
 		return fmt.Errorf("%s is not a directory of this user alone", dir)
 	}
 	return nil
-}
-
-func alone(info fs.FileInfo) bool {
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	return ok && int(stat.Uid) == os.Geteuid() && info.Mode().Perm()&0o077 == 0
 }

@@ -22,12 +22,6 @@ func identify(info fs.FileInfo) identity {
 	return identity{Device: uint64(stat.Dev), Inode: stat.Ino, Size: stat.Size, Modified: info.ModTime().UnixNano(), Changed: changed(stat)}
 }
 
-// private wants a regular file of this user, that nobody else may read or write: it holds a guest's memory.
-func private(info fs.FileInfo) bool {
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	return ok && info.Mode().IsRegular() && info.Mode().Perm()&0o077 == 0 && int(stat.Uid) == os.Geteuid()
-}
-
 // own wants the store to be this user's: who can write to its directory can put one template in the place of another. It gives fs.ErrNotExist if there is none.
 func (s Store) own() error {
 	info, err := os.Stat(s.dir)

@@ -21,6 +21,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/private"
 	"github.com/vzctl/vzctl/sdk/bootid"
 )
 
@@ -187,15 +188,10 @@ func openSame(path string, was identity) (*os.File, error) {
 }
 
 // openPrivate opens a file for reading that is nobody else's.
-func openPrivate(path string) (*os.File, os.FileInfo, error) {
-	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+func openPrivate(path string) (*os.File, fs.FileInfo, error) {
+	file, info, err := private.Open(path)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", ErrDamaged, err)
-	}
-	info, err := file.Stat()
-	if err != nil || !private(info) {
-		_ = file.Close()
-		return nil, nil, fmt.Errorf("%w: %s", ErrDamaged, path)
 	}
 	return file, info, nil
 }
