@@ -149,11 +149,14 @@ func openOutput(ctx context.Context, path string) (f *os.File, isNew bool, err e
 	return f, false, err
 }
 
-// openFIFO waits until somebody reads, or ctx ends: then it reads itself, which ends the wait.
+// openFIFO waits until somebody reads, or ctx ends: then it reads itself, which ends the wait, also one that has yet to begin.
 func openFIFO(ctx context.Context, path string) (*os.File, error) {
+	opened := make(chan struct{})
+	defer close(opened)
 	stop := context.AfterFunc(ctx, func() {
 		if fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0); err == nil {
-			defer unix.Close(fd) // nothing was read
+			<-opened
+			_ = unix.Close(fd) // nothing was read
 		}
 	})
 	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)

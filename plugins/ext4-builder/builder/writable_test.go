@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -189,6 +190,34 @@ func TestExportEndsWithItsCaller(t *testing.T) {
 				t.Errorf("%v", err)
 			}
 		})
+	}
+}
+
+// The caller may be gone at any moment: before the FIFO is opened, while it is, and after.
+func TestNobodyWaitsForAReaderWhoseCallerIsGone(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 5000 {
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() {
+			f, err := openFIFO(ctx, fifo)
+			if err == nil {
+				err = f.Close()
+			}
+			done <- err
+		}()
+		cancel()
+		select {
+		case err := <-done:
+			if !errors.Is(err, context.Canceled) {
+				t.Fatalf("%v", err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatal("it waits all the same")
+		}
 	}
 }
 
