@@ -262,19 +262,15 @@ func (e *Engine) make(ctx context.Context, r CreateRequest, c *store.Container, 
 
 // rootfs gets the image's disks, from the cache if they were built before, and an empty layer.
 func (e *Engine) rootfs(ctx context.Context, r CreateRequest, c *store.Container, report progress.Func) ([]rootfs.Disk, rootfs.Disk, error) {
-	running, err := e.host.Start(ctx, sdk.RootfsBuilder, r.Plugins[sdk.RootfsBuilder])
+	plugin, err := e.host.Find(ctx, sdk.RootfsBuilder, r.Plugins[sdk.RootfsBuilder])
 	if err != nil {
 		return nil, rootfs.Disk{}, err
 	}
-	defer e.closePlugin(running)
-	builder := rootfs.NewClient(running.Conn(), running.Info())
+	b := rootfsBuilder{engine: e, plugin: plugin}
+	defer b.close()
 	paths := e.store.Paths()
-	built, err := builder.Build(ctx, rootfs.BuildRequest{RequestID: "build " + c.ID, LayoutPath: paths.Images(), Manifest: c.Manifest,
-		CacheDir: paths.Rootfs()}, report)
+	built, err := b.build(ctx, rootfs.BuildRequest{RequestID: "build " + c.ID, LayoutPath: paths.Images(), Manifest: c.Manifest, CacheDir: paths.Rootfs()}, report)
 	if err != nil {
-		return nil, rootfs.Disk{}, err
-	}
-	if err := checkDisks(built.Disks, paths.Rootfs()); err != nil {
 		return nil, rootfs.Disk{}, err
 	}
 	for _, warning := range built.Warnings {
@@ -284,10 +280,6 @@ func (e *Engine) rootfs(ctx context.Context, r CreateRequest, c *store.Container
 	if size == 0 {
 		size = DefaultDiskBytes
 	}
-	layer, err := builder.CreateWritable(ctx, rootfs.WritableRequest{RequestID: "layer " + c.ID, Path: paths.SandboxLayer(c.Sandbox),
-		SizeBytes: size, Purpose: rootfs.Layer})
-	if err != nil {
-		return nil, rootfs.Disk{}, err
-	}
-	return built.Disks, layer, checkDisks([]rootfs.Disk{layer}, paths.Sandbox(c.Sandbox))
+	layer, err := b.layer(ctx, rootfs.WritableRequest{RequestID: "layer " + c.ID, Path: paths.SandboxLayer(c.Sandbox), SizeBytes: size, Purpose: rootfs.Layer})
+	return built.Disks, layer, err
 }

@@ -29,6 +29,18 @@ import (
 // script is the variable that tells the fake plugins what to do wrong: words, separated by spaces.
 const script = "VZCTL_ENGINE_TEST"
 
+// calls is a file to which the plugins add what they are asked, a word a line.
+const calls = "VZCTL_ENGINE_TEST_CALLS"
+
+func note(call string) {
+	if f, err := os.OpenFile(os.Getenv(calls), os.O_WRONLY|os.O_APPEND, 0); err == nil {
+		_, err = f.WriteString(call + "\n")
+		if err = errors.Join(err, f.Close()); err != nil {
+			panic(err)
+		}
+	}
+}
+
 func told(word string) bool { return slices.Contains(strings.Fields(os.Getenv(script)), word) }
 
 // TestMain is a plugin when the test starts itself by the name of one.
@@ -99,6 +111,7 @@ func (source) Pull(_ context.Context, r imagesource.PullRequest, _ progress.Func
 type builder struct{ rootfs.Builder }
 
 func (builder) Build(_ context.Context, r rootfs.BuildRequest, _ progress.Func) (rootfs.Built, error) {
+	note("build")
 	switch {
 	case told("build-fails"):
 		return rootfs.Built{}, errTold
@@ -117,19 +130,25 @@ func (builder) Build(_ context.Context, r rootfs.BuildRequest, _ progress.Func) 
 }
 
 func (builder) CreateWritable(_ context.Context, r rootfs.WritableRequest) (rootfs.Disk, error) {
+	note("layer")
 	if told("layer-fails") {
 		return rootfs.Disk{}, errTold
 	}
-	return rootfs.Disk{Path: r.Path, FileSystem: "ext4", SizeBytes: r.SizeBytes}, os.WriteFile(r.Path, nil, 0o600)
+	return rootfs.Disk{Path: r.Path, FileSystem: "ext4", SizeBytes: r.SizeBytes}, os.WriteFile(r.Path, []byte("layer"), 0o600)
 }
 
 type provider struct{ kernel.Provider }
 
 func (provider) Ensure(_ context.Context, r kernel.EnsureRequest, _ progress.Func) (kernel.Kernel, error) {
+	note("kernel")
 	if told("kernel-fails") {
 		return kernel.Kernel{}, errTold
 	}
-	return kernel.Kernel{Name: "test", Path: "/boot/vmlinux", Format: kernel.FormatRaw, Arch: r.Arch}, nil
+	k := kernel.Kernel{Name: "test", Path: "/boot/vmlinux", Format: kernel.FormatRaw, Arch: r.Arch}
+	if r.Reference != "" {
+		k.Path, k.DependsOn = r.Reference, []string{r.Reference + ".json"}
+	}
+	return k, nil
 }
 
 // newEngine returns an engine on a root of its own, whose plugins are those above.

@@ -3,8 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"os"
-	"syscall"
 	"time"
 
 	"github.com/vzctl/vzctl/core/capability"
@@ -26,17 +24,6 @@ func (e *Engine) closePlugin(running *pluginhost.Running) {
 	if err := running.Close(ctx); err != nil {
 		e.log.Warn("a plugin did not end well", "plugin", running.Path, "error", err)
 	}
-}
-
-// ensureKernel has the kernel provider give one kernel.
-func (e *Engine) ensureKernel(ctx context.Context, reference, arch, choice string, report progress.Func) (kernel.Kernel, error) {
-	running, err := e.host.Start(ctx, sdk.KernelProvider, choice)
-	if err != nil {
-		return kernel.Kernel{}, err
-	}
-	defer e.closePlugin(running)
-	return kernel.NewClient(running.Conn(), running.Info()).Ensure(ctx,
-		kernel.EnsureRequest{Arch: arch, Reference: absolute(reference), CacheDir: e.store.Paths().Kernels()}, report)
 }
 
 // choosePlugins resolves the plugins that a start will need, and records them by path: what serves a container does not change under it.
@@ -94,54 +81,6 @@ func (e *Engine) matchCapabilities(ctx context.Context, c *store.Container, b *s
 		refusal, err = match(true)
 	}
 	return errors.Join(refusal, err)
-}
-
-// remembered is what a plugin said of itself, with what tells whether its file is still the same.
-type remembered struct {
-	Info    sdk.Info  `json:"info"`
-	Size    int64     `json:"size"`
-	Inode   uint64    `json:"inode"`
-	ModTime time.Time `json:"modTime"`
-}
-
-// pluginInfo returns what the plugin at path says of itself. Asking takes a process, so answers are kept; fresh asks anyway.
-func (e *Engine) pluginInfo(ctx context.Context, kind sdk.Kind, path string, fresh bool) (sdk.Info, error) {
-	file := e.store.Paths().PluginCache()
-	known := map[string]remembered{}
-	if err := store.ReadJSON(file, &known); err != nil && !errors.Is(err, os.ErrNotExist) {
-		e.log.Warn("what plugins said is asked again", "error", err)
-		known = map[string]remembered{}
-	}
-	now, err := identify(path)
-	if err != nil {
-		return sdk.Info{}, err
-	}
-	if was, ok := known[path]; ok && !fresh && was.Size == now.Size && was.Inode == now.Inode && was.ModTime.Equal(now.ModTime) {
-		return was.Info, nil
-	}
-	running, err := e.host.Start(ctx, kind, path)
-	if err != nil {
-		return sdk.Info{}, err
-	}
-	now.Info = running.Info()
-	e.closePlugin(running)
-	known[path] = now
-	if err := store.WriteJSON(file, known, false); err != nil {
-		e.log.Warn("cannot remember what a plugin said", "error", err)
-	}
-	return now.Info, nil
-}
-
-func identify(path string) (remembered, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return remembered{}, err
-	}
-	r := remembered{Size: info.Size(), ModTime: info.ModTime()}
-	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-		r.Inode = stat.Ino
-	}
-	return r, nil
 }
 
 // ListPlugins starts each plugin there is and asks what it is.

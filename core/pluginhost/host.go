@@ -5,12 +5,14 @@
 package pluginhost
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -224,12 +226,20 @@ func (h *Host) inspect(ctx context.Context, p Plugin) Listed {
 
 // launch a plugin; of any kind if kind is empty.
 func (h *Host) launch(ctx context.Context, p Plugin, kind sdk.Kind) (*launch.Process, error) {
-	pin := h.options.Plugins.SHA256[p.Path]
-	if pin == "" {
-		pin = h.options.Plugins.SHA256[p.Name]
-	}
-	return launch.Start(ctx, launch.Options{Path: p.Path, Kind: kind, RuntimeDir: h.options.RuntimeDir, SHA256: pin, Sums: &h.sums,
+	return launch.Start(ctx, launch.Options{Path: p.Path, Kind: kind, RuntimeDir: h.options.RuntimeDir, SHA256: h.pin(p), Sums: &h.sums,
 		Log: h.options.Log, Env: addressed(os.Environ())})
+}
+
+// pin is the digest that a plugin's file must have, if there is one.
+func (h *Host) pin(p Plugin) string {
+	return cmp.Or(h.options.Plugins.SHA256[p.Path], h.options.Plugins.SHA256[p.Name])
+}
+
+// Circumstances are what a plugin's answers may depend on besides the question, its own file, and what it finds on this machine.
+func (h *Host) Circumstances(p Plugin) []string {
+	env := addressed(os.Environ())
+	slices.Sort(env)
+	return append([]string{p.Path, h.pin(p)}, env...)
 }
 
 // addressed returns the variables that are meant for vzctl and its plugins by their name. Others do not reach a plugin.

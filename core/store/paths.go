@@ -13,7 +13,8 @@ import (
 // Paths names everything on disk. Ids and names given to it must have been checked.
 //
 //	<Root>/events.log
-//	<Root>/plugins.json              what plugins said of themselves
+//	<Root>/answers/                  what plugins answered, see package answers
+//	<Root>/blank/                    empty layers, to be copied
 //	<Root>/names/<name>              the id of the container of that name
 //	<Root>/store.lock                held while containers come and go
 //	<Root>/warm.lock                 held while a template is made ahead
@@ -32,7 +33,8 @@ type Paths struct {
 }
 
 func (p Paths) Events() string             { return filepath.Join(p.Root, "events.log") }
-func (p Paths) PluginCache() string        { return filepath.Join(p.Root, "plugins.json") }
+func (p Paths) Answers() string            { return filepath.Join(p.Root, "answers") }
+func (p Paths) Blanks() string             { return filepath.Join(p.Root, "blank") }
 func (p Paths) Lock() string               { return filepath.Join(p.Root, "store.lock") }
 func (p Paths) WarmLock() string           { return filepath.Join(p.Root, "warm.lock") } // held by who makes a template ahead
 func (p Paths) Images() string             { return filepath.Join(p.Root, "images") }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 
 	"github.com/vzctl/vzctl/sdk/fault"
 	"github.com/vzctl/vzctl/sdk/kernel"
@@ -99,7 +100,7 @@ func kernelEnsure(ctx context.Context, env *Env) error {
 		if i == 0 {
 			first = k
 		}
-		if k != first {
+		if !reflect.DeepEqual(k, first) {
 			return fmt.Errorf("first %+v, then %+v", first, k)
 		}
 	}

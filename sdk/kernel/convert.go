@@ -8,6 +8,7 @@ import (
 func kernelToProto(k Kernel) *kernelv1.Kernel {
 	return &kernelv1.Kernel{
 		Name: k.Name, Path: k.Path, Format: k.Format, Version: k.Version, Arch: k.Arch, CommandLine: k.CommandLine, Sha256: k.SHA256,
+		DependsOn: k.DependsOn,
 	}
 }
 
@@ -15,6 +16,7 @@ func kernelFromProto(check *convert.Checks, k *kernelv1.Kernel) Kernel {
 	return Kernel{
 		Name: k.GetName(), Path: check.Path("kernel", k.GetPath()), Format: k.GetFormat(), Version: k.GetVersion(), Arch: k.GetArch(),
 		CommandLine: k.GetCommandLine(), SHA256: k.GetSha256(),
+		DependsOn: convert.Slice(k.GetDependsOn(), func(path string) string { return check.Path("dependency", path) }),
 	}
 }
 

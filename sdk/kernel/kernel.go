@@ -36,6 +36,9 @@ type Kernel struct {
 	Arch        string `json:"arch"`
 	CommandLine string `json:"commandLine,omitempty"`
 	SHA256      string `json:"sha256,omitempty"`
+	// DependsOn is only in answers of Ensure: while nothing at these absolute paths, at Path and in the plugin's file changes, the answer stays
+	// good. Empty: nobody can tell.
+	DependsOn []string `json:"dependsOn,omitempty"`
 }
 
 // EnsureRequest asks for one kernel; empty values leave the choice to the provider.

@@ -44,7 +44,7 @@ func share() row {
 				if err != nil {
 					return m, err
 				}
-				machine, err := t.from("start vm").to("await process")
+				machine, err := t.from("start vm").to("run")
 				if err != nil {
 					return m, err
 				}

@@ -40,12 +40,11 @@ var (
 	commandLines = regexp.MustCompile(`^[ -~]*$`)
 )
 
-// readDescription reads dir's kernel.json. The error is fs.ErrNotExist if there is none. The file it names is not looked at.
-func readDescription(dir string) (k kernel.Kernel, err error) {
-	path, err := filepath.Abs(filepath.Join(dir, descriptionName))
-	if err != nil {
-		return kernel.Kernel{}, err
-	}
+// descriptionIn returns where a directory's kernel.json is, if there is one.
+func descriptionIn(dir string) (string, error) { return filepath.Abs(filepath.Join(dir, descriptionName)) }
+
+// readDescription reads a kernel.json, whose path is absolute. The error is fs.ErrNotExist if there is none. The file it names is not looked at.
+func readDescription(path string) (k kernel.Kernel, err error) {
 	f, _, err := openRegular(path)
 	if err != nil {
 		return kernel.Kernel{}, err
@@ -58,12 +57,14 @@ func readDescription(dir string) (k kernel.Kernel, err error) {
 	if err := d.check(); err != nil {
 		return kernel.Kernel{}, fmt.Errorf("%q: %w", path, err)
 	}
-	file, err := filepath.EvalSymlinks(filepath.Join(filepath.Dir(path), d.Path))
+	named := filepath.Join(filepath.Dir(path), d.Path)
+	file, err := filepath.EvalSymlinks(named)
 	if err != nil {
 		return kernel.Kernel{}, fmt.Errorf("%q: the kernel it describes: %w", path, errors.New(err.Error())) // not this one does not exist
 	}
 	return kernel.Kernel{
 		Name: d.Name, Path: file, Format: d.Format, Version: d.Version, Arch: archs[d.Arch], CommandLine: d.CommandLine, SHA256: d.SHA256,
+		DependsOn: []string{named},
 	}, nil
 }
 

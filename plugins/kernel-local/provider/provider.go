@@ -46,18 +46,26 @@ func SearchPath(env, executable string) []string {
 
 // List returns the kernels of an architecture, or all. Directories that are not there and descriptions that are broken hide nothing else.
 func (p *Provider) List(_ context.Context, arch, cacheDir string) ([]kernel.Kernel, error) {
-	found, _ := p.find(arch)
+	found, _, _ := p.find(arch)
+	for i := range found {
+		found[i].DependsOn = nil
+	}
 	return found, nil
 }
 
-// find also returns what was wrong with the descriptions it passed over.
-func (p *Provider) find(arch string) (found []kernel.Kernel, broken error) {
+// find also returns where it looked, whether something was there or not, and what was wrong with the descriptions it passed over.
+func (p *Provider) find(arch string) (found []kernel.Kernel, looked []string, broken error) {
 	type id struct{ name, arch string }
 	seen := make(map[id]bool)
 	for _, dir := range p.Dirs {
 		// As make kernel leaves them, one directory for each architecture; or a directory that is one of these.
 		for _, candidate := range []string{".", "x86_64", "arm64"} {
-			k, err := readDescription(filepath.Join(dir, candidate))
+			path, err := descriptionIn(filepath.Join(dir, candidate))
+			if err != nil {
+				return nil, nil, err
+			}
+			looked = append(looked, path)
+			k, err := readDescription(path)
 			if errors.Is(err, fs.ErrNotExist) {
 				continue
 			}
@@ -71,7 +79,7 @@ func (p *Provider) find(arch string) (found []kernel.Kernel, broken error) {
 			}
 		}
 	}
-	return found, broken
+	return found, looked, broken
 }
 
 // Ensure finds the kernel. The content of one with a description is held against its SHA-256 once, and again when the file has changed.
@@ -91,7 +99,7 @@ func (p *Provider) Ensure(ctx context.Context, request kernel.EnsureRequest, rep
 }
 
 func (p *Provider) byName(request kernel.EnsureRequest) (kernel.Kernel, error) {
-	all, broken := p.find("")
+	all, looked, broken := p.find("")
 	var others []string
 	for _, k := range all {
 		if request.Reference != "" && request.Reference != k.Name {
@@ -104,6 +112,7 @@ func (p *Provider) byName(request kernel.EnsureRequest) (kernel.Kernel, error) {
 		if err := verify(k, request.CacheDir); err != nil {
 			return kernel.Kernel{}, err
 		}
+		k.DependsOn = append(looked, k.DependsOn...)
 		return k, nil
 	}
 	switch {
@@ -148,10 +157,16 @@ func (p *Provider) byPath(request kernel.EnsureRequest) (kernel.Kernel, error) {
 		return fail(reasonOf(err), err)
 	}
 	defer f.Close() // only read
-	if k, err := readDescription(filepath.Dir(resolved)); err == nil && k.Path == resolved && verify(k, request.CacheDir) == nil {
+	described, err := descriptionIn(filepath.Dir(resolved))
+	if err != nil {
+		return fail(reasonOf(err), err)
+	}
+	dependsOn := []string{filepath.Clean(path), described}
+	if k, err := readDescription(described); err == nil && k.Path == resolved && verify(k, request.CacheDir) == nil {
 		if k.Arch != request.Arch {
 			return kernel.Kernel{}, wrongArch(request, k.Arch)
 		}
+		k.DependsOn = append(dependsOn, k.DependsOn...)
 		return k, nil
 	}
 	file, err := kernelfile.Inspect(f, info.Size())
@@ -163,6 +178,7 @@ func (p *Provider) byPath(request kernel.EnsureRequest) (kernel.Kernel, error) {
 	}
 	return kernel.Kernel{
 		Name: filepath.Base(resolved), Path: resolved, Format: file.Format, Version: file.Version, Arch: file.Arch, CommandLine: defaultCommandLine(file.Arch),
+		DependsOn: dependsOn,
 	}, nil
 }
 

@@ -34,8 +34,11 @@ type Kernel struct {
 	// As OCI writes it.
 	Arch string `protobuf:"bytes,5,opt,name=arch,proto3" json:"arch,omitempty"`
 	// Words that belong to this kernel on any machine.
-	CommandLine   string `protobuf:"bytes,6,opt,name=command_line,json=commandLine,proto3" json:"command_line,omitempty"`
-	Sha256        string `protobuf:"bytes,7,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	CommandLine string `protobuf:"bytes,6,opt,name=command_line,json=commandLine,proto3" json:"command_line,omitempty"`
+	Sha256      string `protobuf:"bytes,7,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// In an answer of Ensure: the files and directories that it depends on beside path and the plugin's own file; one that is missing counts, too,
+	// as it may appear. While none of them has changed a caller may take the answer for that of the same question, without asking. Empty: it may not.
+	DependsOn     []string `protobuf:"bytes,8,rep,name=depends_on,json=dependsOn,proto3" json:"depends_on,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -117,6 +120,13 @@ func (x *Kernel) GetSha256() string {
 		return x.Sha256
 	}
 	return ""
+}
+
+func (x *Kernel) GetDependsOn() []string {
+	if x != nil {
+		return x.DependsOn
+	}
+	return nil
 }
 
 type ListRequest struct {
@@ -373,7 +383,7 @@ var File_vzctl_kernel_v1_kernel_proto protoreflect.FileDescriptor
 
 const file_vzctl_kernel_v1_kernel_proto_rawDesc = "" +
 	"\n" +
-	"\x1cvzctl/kernel/v1/kernel.proto\x12\x0fvzctl.kernel.v1\x1a\x1cvzctl/plugin/v1/plugin.proto\"\xb1\x01\n" +
+	"\x1cvzctl/kernel/v1/kernel.proto\x12\x0fvzctl.kernel.v1\x1a\x1cvzctl/plugin/v1/plugin.proto\"\xd0\x01\n" +
 	"\x06Kernel\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x16\n" +
@@ -381,7 +391,9 @@ const file_vzctl_kernel_v1_kernel_proto_rawDesc = "" +
 	"\aversion\x18\x04 \x01(\tR\aversion\x12\x12\n" +
 	"\x04arch\x18\x05 \x01(\tR\x04arch\x12!\n" +
 	"\fcommand_line\x18\x06 \x01(\tR\vcommandLine\x12\x16\n" +
-	"\x06sha256\x18\a \x01(\tR\x06sha256\">\n" +
+	"\x06sha256\x18\a \x01(\tR\x06sha256\x12\x1d\n" +
+	"\n" +
+	"depends_on\x18\b \x03(\tR\tdependsOn\">\n" +
 	"\vListRequest\x12\x12\n" +
 	"\x04arch\x18\x01 \x01(\tR\x04arch\x12\x1b\n" +
 	"\tcache_dir\x18\x02 \x01(\tR\bcacheDir\"A\n" +

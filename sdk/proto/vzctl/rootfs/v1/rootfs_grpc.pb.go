@@ -33,11 +33,12 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // RootfsBuilder makes disk images in directories of the caller. A built disk is never changed: the same manifest gives the same bytes, under
-// the same path, in the same cache. Several processes may use one cache at once.
+// the same path, in the same cache; so a caller who finds the file as it was need not ask again. Several processes may use one cache at once.
 type RootfsBuilderClient interface {
 	// Build makes the read-only disks of an image, or finds them in the cache. Concurrent builds of one manifest make it once.
 	Build(ctx context.Context, in *BuildRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BuildResponse], error)
-	// CreateWritable makes an empty, sparse file system at a path where nothing is.
+	// CreateWritable makes an empty, sparse file system at a path where nothing is. A caller may copy it, holes as holes, in place of asking for
+	// another one of the same size, purpose and options.
 	CreateWritable(ctx context.Context, in *CreateWritableRequest, opts ...grpc.CallOption) (*CreateWritableResponse, error)
 	// Export writes what a guest sees of the disks, laid over each other, as a tar. The disks must not be in use for writing.
 	Export(ctx context.Context, in *ExportRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportResponse], error)
@@ -128,11 +129,12 @@ func (c *rootfsBuilderClient) Delete(ctx context.Context, in *DeleteRequest, opt
 // for forward compatibility.
 //
 // RootfsBuilder makes disk images in directories of the caller. A built disk is never changed: the same manifest gives the same bytes, under
-// the same path, in the same cache. Several processes may use one cache at once.
+// the same path, in the same cache; so a caller who finds the file as it was need not ask again. Several processes may use one cache at once.
 type RootfsBuilderServer interface {
 	// Build makes the read-only disks of an image, or finds them in the cache. Concurrent builds of one manifest make it once.
 	Build(*BuildRequest, grpc.ServerStreamingServer[BuildResponse]) error
-	// CreateWritable makes an empty, sparse file system at a path where nothing is.
+	// CreateWritable makes an empty, sparse file system at a path where nothing is. A caller may copy it, holes as holes, in place of asking for
+	// another one of the same size, purpose and options.
 	CreateWritable(context.Context, *CreateWritableRequest) (*CreateWritableResponse, error)
 	// Export writes what a guest sees of the disks, laid over each other, as a tar. The disks must not be in use for writing.
 	Export(*ExportRequest, grpc.ServerStreamingServer[ExportResponse]) error
