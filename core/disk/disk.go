@@ -23,7 +23,9 @@ func Sync(path string) error {
 
 // Copy makes a file, for its user alone, with the content of another, which nobody writes to meanwhile. Holes stay holes. It is on the disk when Copy returns, with the bytes that were copied; after an error
 // there is no such file.
-func Copy(ctx context.Context, from, to string) (copied int64, err error) { return copyFile(ctx, from, to, (*os.File).Sync) }
+func Copy(ctx context.Context, from, to string) (copied int64, err error) {
+	return copyFile(ctx, from, to, (*os.File).Sync)
+}
 
 // CopyUnsynced is as Copy, but if the host fails soon the copy is incomplete.
 func CopyUnsynced(ctx context.Context, from, to string) (copied int64, err error) {

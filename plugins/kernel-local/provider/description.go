@@ -41,7 +41,9 @@ var (
 )
 
 // descriptionIn returns where a directory's kernel.json is, if there is one.
-func descriptionIn(dir string) (string, error) { return filepath.Abs(filepath.Join(dir, descriptionName)) }
+func descriptionIn(dir string) (string, error) {
+	return filepath.Abs(filepath.Join(dir, descriptionName))
+}
 
 // readDescription reads a kernel.json, whose path is absolute. The error is fs.ErrNotExist if there is none. The file it names is not looked at.
 func readDescription(path string) (k kernel.Kernel, err error) {

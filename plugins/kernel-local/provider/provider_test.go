@@ -8,6 +8,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -228,5 +229,31 @@ func TestSearchPathHasTheEnvironmentFirst(t *testing.T) {
 	want := []string{"/a", "/b", "/opt/libexec/vzctl/kernels", "/opt/build/kernels"}
 	if strings.Join(got, " ") != strings.Join(want, " ") {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// Whoever keeps an answer looks at these files: a kernel that would be found in place of this one, or that the name stands for now, is among them.
+func TestAnAnswerDependsOnAllThatWasLookedAt(t *testing.T) {
+	first, second := tempDir(t), tempDir(t)
+	path := install(t, second, described("main", "arm64", arm64Image("6.6.6")), arm64Image("6.6.6"))
+	link := filepath.Join(first, "link")
+	if err := os.Symlink(path, link); err != nil {
+		t.Fatal(err)
+	}
+	p := Provider{Dirs: []string{first, second}}
+	for reference, want := range map[string][]string{
+		"": {filepath.Join(first, descriptionName), filepath.Join(first, "arm64", descriptionName), filepath.Join(second, "arm64", descriptionName),
+			filepath.Join(second, "arm64", "vmlinux")},
+		link: {link, filepath.Join(second, "arm64", descriptionName)},
+	} {
+		k, err := p.Ensure(t.Context(), kernel.EnsureRequest{Arch: "arm64", Reference: reference}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range want {
+			if !slices.Contains(k.DependsOn, path) {
+				t.Errorf("%q: %q is missing in %q", reference, path, k.DependsOn)
+			}
+		}
 	}
 }
