@@ -118,7 +118,7 @@ type probing struct {
 // With these a hung guest is found out 40 to 50 s after it has hung.
 var defaultProbing = probing{every: 10 * time.Second, patience: 20 * time.Second, misses: 2}
 
-// awaitHang returns when the agent does not answer although its connection stands, or at the end of ctx. While the sandbox is being saved nobody answers.
+// awaitHang returns when the agent does not answer although its connection stands, or at the end of ctx. While the sandbox is being saved, or paused, nobody answers.
 func (s *Sandbox) awaitHang(ctx context.Context) Outcome {
 	for missed := 0; missed < s.probing.misses; {
 		if missed == 0 {
@@ -131,7 +131,9 @@ func (s *Sandbox) awaitHang(ctx context.Context) Outcome {
 		s.saving.rest(ctx)
 		before := s.saving.begun()
 		probe, cancel := context.WithTimeout(ctx, s.probing.patience)
-		err := s.guest.Answers(probe)
+		asked := time.Now()
+		told, err := s.guest.Answers(probe)
+		answered := time.Now()
 		late := probe.Err() != nil
 		cancel()
 		switch {
@@ -141,6 +143,9 @@ func (s *Sandbox) awaitHang(ctx context.Context) Outcome {
 			missed = 0
 		case err != nil && late:
 			missed++
+		case err == nil:
+			missed = 0
+			s.keepTime(ctx, told, asked, answered)
 		default:
 			missed = 0 // it has answered; a lost connection is noticed by who waits for the process
 		}

@@ -115,8 +115,8 @@ type Guest interface {
 	OpenStream(ctx context.Context, request *guestv1.StreamRequest) (net.Conn, error)
 	// Booted tells how long after the start of the kernel vminitd ran, and was ready.
 	Booted() (initAt, readyAt time.Duration)
-	// Answers returns once the agent has answered, and changes nothing in the guest.
-	Answers(ctx context.Context) error
+	// Answers returns once the agent has answered, and changes nothing in the guest. The time is that of the guest's clock then, or zero.
+	Answers(ctx context.Context) (time.Time, error)
 	Close() error
 }
 

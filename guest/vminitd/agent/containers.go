@@ -116,6 +116,11 @@ func (a *Agent) DeleteProcess(_ context.Context, r *guestv1.DeleteProcessRequest
 	return &guestv1.DeleteProcessResponse{}, a.runtime.DeleteProcess(r.ContainerId, r.ProcessId)
 }
 
+// UpdateContainer changes limits.
+func (a *Agent) UpdateContainer(_ context.Context, r *guestv1.UpdateContainerRequest) (*guestv1.UpdateContainerResponse, error) {
+	return &guestv1.UpdateContainerResponse{}, a.runtime.Update(r.ContainerId, r.OciResources)
+}
+
 // DeleteContainer removes a container.
 func (a *Agent) DeleteContainer(ctx context.Context, r *guestv1.DeleteContainerRequest) (*guestv1.DeleteContainerResponse, error) {
 	return &guestv1.DeleteContainerResponse{}, a.runtime.Delete(ctx, r.ContainerId)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
@@ -54,6 +55,8 @@ type Container struct {
 	init    *Process
 	filters []helper.Filter // of system calls
 	groups  []string
+
+	updating sync.Mutex // held while its limits are changed
 
 	// Guarded by the runtime's lock.
 	spare     *launch.Helper // in the group, for the first start of the first process
