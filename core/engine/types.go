@@ -73,7 +73,7 @@ type Container struct {
 	Platform string            `json:"platform,omitempty"`
 	State    string            `json:"state"`
 	ExitCode *int              `json:"exitCode"`         // nil unless it has ended
-	Reason   string            `json:"reason,omitempty"` // exited, killed, oom, vm-crashed, guest-hung, lost, failed, checkpointed
+	Reason   string            `json:"reason,omitempty"` // exited, killed, oom, vm-crashed, guest-panic, guest-hung, lost, failed, checkpointed
 	Message  string            `json:"message,omitempty"`
 	PID      int               `json:"pid,omitempty"` // of the supervisor
 	Created  time.Time         `json:"created"`

@@ -59,6 +59,7 @@ const (
 	ReasonKilled        Reason = "killed" // by a signal that someone sent
 	ReasonOOM           Reason = "oom"    // by the guest's kernel, out of memory
 	ReasonVMCrashed     Reason = "vm-crashed"
+	ReasonGuestPanic    Reason = "guest-panic" // the guest's kernel gave up
 	ReasonGuestHung     Reason = "guest-hung"
 	ReasonLost          Reason = "lost" // its supervisor died, or the host did
 	ReasonFailedToStart Reason = "failed-to-start"

@@ -40,10 +40,12 @@ func (s *Sandbox) run() {
 	for _, watch := range watches {
 		watching.Go(func() { ended <- watch(ctx) })
 	}
+	watching.Go(func() { s.watchEvents(ctx) })
 	s.outcome = reasonOf(<-ended, ended)
 	cancel(errGuestGone)
 	close(s.ending)
-	if s.outcome.Reason == VMCrashed || s.outcome.Reason == GuestHung || s.outcome.Reason == Saved {
+	switch s.outcome.Reason {
+	case VMCrashed, Panicked, GuestHung, Saved:
 		s.setGone()
 		s.hurried.Do(func() { close(s.hurry) }) // what has left the VM is on its way, and no more comes
 	}
@@ -174,7 +176,8 @@ func (s *Sandbox) awaitProcess(ctx context.Context) Outcome {
 func (s *Sandbox) processOutcome(exit *guestv1.Exit) Outcome {
 	o := Outcome{Code: int(exit.GetCode()), Signal: int(exit.GetSignal()), Reason: Exited, Time: time.Now()}
 	switch {
-	case exit.GetOomKilled() && o.Signal != 0:
+	case exit.GetOomKilled() && (o.Signal != 0 || o.Code == codeOfKilled):
+		// The second is how a shell ends whose last command was killed.
 		o.Reason, o.Message = OutOfMem, "the container ran out of memory"
 	case o.Signal != 0:
 		o.Reason = Killed
@@ -183,6 +186,9 @@ func (s *Sandbox) processOutcome(exit *guestv1.Exit) Outcome {
 	o.Code &= 0xff
 	return o
 }
+
+// codeOfKilled is 128 and SIGKILL.
+const codeOfKilled = 137
 
 // awaitVM returns how the VM ended, if it does before ctx.
 func (s *Sandbox) awaitVM(ctx context.Context) Outcome {
@@ -199,7 +205,11 @@ func (s *Sandbox) awaitVM(ctx context.Context) Outcome {
 		}
 	})
 	if last != nil {
-		return crash(vmEnded("while the container ran", last.Exit).Error())
+		outcome := crash(vmEnded("while the container ran", last.Exit).Error())
+		if last.Exit != nil && last.Exit.Reason == hypervisor.GuestPanic {
+			outcome.Reason = Panicked
+		}
+		return outcome
 	}
 	select {
 	case <-s.hypervisor.Done():

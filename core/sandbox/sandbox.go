@@ -133,7 +133,9 @@ type Environment struct {
 	Released func(ctx context.Context) error
 	// Consume is called when a restored VM is about to go on: what it was restored from is used up.
 	Consume func(ctx context.Context) error
-	Logger  hclog.Logger
+	// OutOfMemory is called when the guest's kernel has killed processes of the container for want of memory; nil: nobody wants to know.
+	OutOfMemory func()
+	Logger      hclog.Logger
 }
 
 // Reasons of an Outcome, as records and users know them.
@@ -142,6 +144,7 @@ const (
 	Killed    = "killed"
 	OutOfMem  = "oom"
 	VMCrashed = "vm-crashed"
+	Panicked  = "guest-panic" // the guest's kernel gave up
 	GuestHung = "guest-hung"
 	Saved     = "checkpointed" // it can go on
 )

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -39,7 +40,8 @@ type world struct {
 	vsock   string // as the plugin tells it
 	answers func(ctx context.Context) error
 	clock   func() time.Time // of the guest
-	set     chan time.Time   // to what it was set by an Adopt of the time alone
+	events  chan *guestv1.WatchResponse
+	set     chan time.Time // to what it was set by an Adopt of the time alone
 	link    network.Link
 	probing probing
 	exec    map[string]*execution
@@ -50,7 +52,7 @@ func newWorld(t *testing.T) *world {
 	dir := plugintest.RuntimeDir(t)
 	w := &world{t: t, fail: map[string]error{}, ended: make(chan *guestv1.Exit, 1), vmEnds: make(chan *hypervisor.Exit, 1),
 		process: map[guestv1.StreamKind]net.Conn{}, shut: make(chan struct{}), dir: dir, vsock: filepath.Join(dir, "vsock"),
-		answers: func(context.Context) error { return nil }, clock: time.Now, set: make(chan time.Time, 16), probing: defaultProbing, exec: map[string]*execution{},
+		answers: func(context.Context) error { return nil }, clock: time.Now, events: make(chan *guestv1.WatchResponse), set: make(chan time.Time, 16), probing: defaultProbing, exec: map[string]*execution{},
 		link: network.Link{UnixDatagram: &network.UnixDatagram{VMPath: filepath.Join(dir, "vm"), NetworkPath: filepath.Join(dir, "net")}}}
 	listener, err := net.Listen("unix", w.vsock)
 	if err != nil {
@@ -221,6 +223,29 @@ func (g *guest) Answers(ctx context.Context) (time.Time, error) {
 }
 
 func (g *guest) Close() error { g.gone("agent"); return nil }
+
+func (g *guest) Watch(ctx context.Context, _ *guestv1.WatchRequest, _ ...grpc.CallOption) (grpc.ServerStreamingClient[guestv1.WatchResponse], error) {
+	return &told{ctx: ctx, events: g.events}, g.do("watch")
+}
+
+// told is what the guest tells by itself.
+type told struct {
+	grpc.ClientStream
+	ctx    context.Context
+	events <-chan *guestv1.WatchResponse
+}
+
+func (e *told) Recv() (*guestv1.WatchResponse, error) {
+	select {
+	case event := <-e.events:
+		if event == nil {
+			return nil, io.ErrUnexpectedEOF // the connection is lost
+		}
+		return event, nil
+	case <-e.ctx.Done():
+		return nil, e.ctx.Err()
+	}
+}
 
 func (g *guest) Adopt(_ context.Context, r *guestv1.AdoptRequest, _ ...grpc.CallOption) (*guestv1.AdoptResponse, error) {
 	if !r.ReportPhases {

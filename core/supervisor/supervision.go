@@ -48,6 +48,8 @@ type supervision struct {
 	saves  saves
 	pauses pauses
 	kept   atomic.Bool // it is not removed at its end
+
+	toldOOM atomic.Bool
 }
 
 // newSupervision of records that were just read. Nothing runs yet.
@@ -241,6 +243,9 @@ func (s *supervision) attend(ctx context.Context) error {
 	})
 	if err != nil {
 		err = errors.Join(err, s.store.WriteLastWords(s.sandbox.ID, *exitOf(outcome)))
+	}
+	if outcome.Reason == sandbox.OutOfMem && !s.toldOOM.Load() {
+		s.tell(ctx, "oom", nil)
 	}
 	s.tell(ctx, "die", map[string]string{"reason": outcome.Reason, "exitCode": strconv.Itoa(outcome.Code)})
 	if s.container.AutoRemove && !s.kept.Load() && outcome.Reason != sandbox.Saved {

@@ -178,12 +178,8 @@ func (a *Agent) Watch(_ *guestv1.WatchRequest, stream grpc.ServerStreamingServer
 }
 
 func sendEvent(stream grpc.ServerStreamingServer[guestv1.WatchResponse], e container.Event) error {
-	if e.Exit.OOMKilled {
-		err := stream.Send(&guestv1.WatchResponse{ContainerId: e.Container, ProcessId: e.Process,
-			Event: &guestv1.WatchResponse_OutOfMemory{OutOfMemory: &guestv1.OutOfMemory{}}})
-		if err != nil {
-			return err
-		}
+	if e.OutOfMemory {
+		return stream.Send(&guestv1.WatchResponse{ContainerId: e.Container, Event: &guestv1.WatchResponse_OutOfMemory{OutOfMemory: &guestv1.OutOfMemory{}}})
 	}
 	return stream.Send(&guestv1.WatchResponse{ContainerId: e.Container, ProcessId: e.Process,
 		Event: &guestv1.WatchResponse_Exit{Exit: convertExit(e.Exit)}})
