@@ -100,10 +100,13 @@ func (c *Client) hello(ctx context.Context, version string) error {
 	return nil
 }
 
-// Answers returns once the agent has answered. It changes nothing in the guest.
-func (c *Client) Answers(ctx context.Context) error {
-	_, err := c.AgentClient.Hello(ctx, &guestv1.HelloRequest{ProtocolMin: protocolMin, ProtocolMax: protocolMax})
-	return err
+// Answers returns once the agent has answered, and what its clock showed then; zero if it does not say. It changes nothing in the guest.
+func (c *Client) Answers(ctx context.Context) (time.Time, error) {
+	answer, err := c.AgentClient.Hello(ctx, &guestv1.HelloRequest{ProtocolMin: protocolMin, ProtocolMax: protocolMax})
+	if err != nil || answer.Time == nil || answer.Time.CheckValid() != nil {
+		return time.Time{}, err
+	}
+	return answer.Time.AsTime(), nil
 }
 
 // Booted tells how long after the start of its kernel the guest's init ran, and when it answered the first call.

@@ -163,7 +163,7 @@ func TestAGuestOfTheSameProtocolIsSpokenTo(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if err := c.Answers(t.Context()); err != nil {
+	if _, err := c.Answers(t.Context()); err != nil {
 		t.Error(err)
 	}
 	if initAt, answeredAt := c.Booted(); initAt != 5 || answeredAt != 5 {

@@ -55,7 +55,17 @@ type API interface {
 	// RemoveCheckpoint removes what Restore would need. That there is none is an error.
 	RemoveCheckpoint(ctx context.Context, ref string) error
 	Stop(ctx context.Context, ref string, options StopOptions) error
+	// Kill sends a signal, "" being SIGKILL, to a container that runs. One that is paused hears none but SIGKILL, which is then a Stop without patience.
 	Kill(ctx context.Context, ref, signal string) error
+	// Pause lets the VM of a running container stand still, and Unpause lets it go on, with the time of the host. Stop and Remove of a paused one let it go on first.
+	Pause(ctx context.Context, ref string) error
+	Unpause(ctx context.Context, ref string) error
+	// Restart is Stop, unless it does not run, and Start. What it has written is kept even if it would be removed at its end.
+	Restart(ctx context.Context, ref string, options StopOptions) error
+	// Rename gives a container, whatever its state, another name.
+	Rename(ctx context.Context, ref, name string) error
+	// Update changes the limits of a container, at once if it runs, and for all later starts.
+	Update(ctx context.Context, ref string, request UpdateRequest) error
 	Remove(ctx context.Context, ref string, force bool) error
 	// Wait returns when the container has stopped.
 	Wait(ctx context.Context, ref string) (Exit, error)

@@ -97,12 +97,18 @@ func (e *Engine) check(r *CreateRequest) error {
 	if r.MemoryBytes == 0 {
 		r.MemoryBytes = DefaultMemoryBytes
 	}
-	if r.MemoryBytes < MinMemoryBytes {
-		return &fault.Error{Reason: fault.Invalid, Op: "set memory", Cause: fmt.Errorf("%d bytes are too little for a container", r.MemoryBytes),
-			Hint: fmt.Sprintf("give at least %dm", MinMemoryBytes>>20)}
+	if err := checkMemory(r.MemoryBytes); err != nil {
+		return err
 	}
-	if r.MemoryBytes > MaxMemoryBytes {
-		return &fault.Error{Reason: fault.Invalid, Op: "set memory", Cause: fmt.Errorf("%d bytes are more than any host has", r.MemoryBytes)}
+	if r.Isolation.CPUSet != "" {
+		if err := runtimespec.CheckCPUSet(r.Isolation.CPUSet, r.CPUs); err != nil {
+			return err
+		}
+	}
+	if r.StopSignal != "" {
+		if _, err := signalNumber(r.StopSignal); err != nil {
+			return err
+		}
 	}
 	// What is wrong with it is wrong with any image.
 	if _, err := runtimespec.Build(runtimespec.Input{ContainerID: "any", Args: []string{"any"}, MemoryBytes: r.MemoryBytes, Isolation: r.Isolation}); err != nil {
@@ -140,6 +146,17 @@ const (
 	MaxMemoryBytes = 1 << 50
 )
 
+func checkMemory(bytes uint64) error {
+	if bytes < MinMemoryBytes {
+		return &fault.Error{Reason: fault.Invalid, Op: "set memory", Cause: fmt.Errorf("%d bytes are too little for a container", bytes),
+			Hint: fmt.Sprintf("give at least %dm", MinMemoryBytes>>20)}
+	}
+	if bytes > MaxMemoryBytes {
+		return &fault.Error{Reason: fault.Invalid, Op: "set memory", Cause: fmt.Errorf("%d bytes are more than any host has", bytes)}
+	}
+	return nil
+}
+
 // plan makes the records.
 func (e *Engine) plan(r CreateRequest, image images.Image) (store.Container, store.Sandbox, *specs.Spec, error) {
 	config := image.Config.Config
@@ -164,7 +181,7 @@ func (e *Engine) plan(r CreateRequest, image images.Image) (store.Container, sto
 		ID: id, Name: firstNonEmpty(r.Name, store.ShortID(id)), Created: now,
 		Image: image.Name, Manifest: image.Manifest.Digest, Platform: r.Platform,
 		Process: store.Process{Args: spec.Process.Args, Env: spec.Process.Env, WorkingDir: spec.Process.Cwd,
-			User: firstNonEmpty(r.User, config.User), Terminal: r.Terminal, StdinOpen: r.StdinOpen, StopSignal: config.StopSignal,
+			User: firstNonEmpty(r.User, config.User), Terminal: r.Terminal, StdinOpen: r.StdinOpen, StopSignal: firstNonEmpty(r.StopSignal, config.StopSignal), StopSeconds: r.StopSeconds,
 			Groups: r.Isolation.NamedGroups(), Init: r.Init},
 		ReadOnly: r.ReadOnly, AutoRemove: r.AutoRemove, Hostname: hostname, Network: r.Network, Names: r.Names,
 		Resources: store.Resources{CPUs: r.CPUs, MemoryBytes: r.MemoryBytes},

@@ -139,15 +139,24 @@ func (e *Engine) Stop(ctx context.Context, ref string, options StopOptions) erro
 	if err != nil {
 		return err
 	}
-	number, err := signalNumber(firstNonEmpty(options.Signal, c.Process.StopSignal, "SIGTERM"))
+	number, timeout, err := gentleStop(c, options)
 	if err != nil {
 		return err
 	}
-	timeout := defaultStopTimeout
+	return e.stop(ctx, c.ID, number, timeout)
+}
+
+// gentleStop returns how a container is asked to end.
+func gentleStop(c store.Container, options StopOptions) (signal int, timeout time.Duration, err error) {
+	timeout = defaultStopTimeout
+	if seconds := c.Process.StopSeconds; seconds != nil {
+		timeout = time.Duration(*seconds) * time.Second
+	}
 	if options.Timeout != nil {
 		timeout = *options.Timeout
 	}
-	return e.stop(ctx, c.ID, number, timeout)
+	signal, err = signalNumber(firstNonEmpty(options.Signal, c.Process.StopSignal, "SIGTERM"))
+	return signal, timeout, err
 }
 
 // defaultStopTimeout is how long a process may take to end after the stop signal.
@@ -155,6 +164,11 @@ const defaultStopTimeout = 10 * time.Second
 
 // stop returns when the container is not running, or is gone. Another verb may be starting it at this moment.
 func (e *Engine) stop(ctx context.Context, id string, signal int, timeout time.Duration) error {
+	return e.stopBy(ctx, id, func(ctx context.Context, s *supervisor.Client) error { return s.Stop(ctx, signal, timeout) })
+}
+
+// stopBy is stop, where ask has the supervisor do it.
+func (e *Engine) stopBy(ctx context.Context, id string, ask func(context.Context, *supervisor.Client) error) error {
 	for {
 		c, err := e.store.Get(id)
 		if err != nil {
@@ -163,7 +177,7 @@ func (e *Engine) stop(ctx context.Context, id string, signal int, timeout time.D
 		if !c.State.Active() {
 			return refuse(c, lifecycle.Stop)
 		}
-		supervised, err := e.stopSupervised(ctx, c, signal, timeout)
+		supervised, err := e.stopSupervised(ctx, c, ask)
 		if err != nil {
 			return err
 		}
@@ -186,7 +200,7 @@ func (e *Engine) stop(ctx context.Context, id string, signal int, timeout time.D
 }
 
 // stopSupervised has the supervisor of a container stop it. It reports whether there was one to ask.
-func (e *Engine) stopSupervised(ctx context.Context, c store.Container, signal int, timeout time.Duration) (bool, error) {
+func (e *Engine) stopSupervised(ctx context.Context, c store.Container, ask func(context.Context, *supervisor.Client) error) (bool, error) {
 	s, err := supervisor.Connect(e.store, c.Sandbox, c.ID)
 	if errors.Is(err, fault.NotFound) {
 		return false, nil
@@ -195,7 +209,7 @@ func (e *Engine) stopSupervised(ctx context.Context, c store.Container, signal i
 		return false, err
 	}
 	defer s.Close()
-	err = s.Stop(ctx, signal, timeout)
+	err = ask(ctx, s)
 	if err == nil || ctx.Err() != nil {
 		return true, ctx.Err()
 	}
@@ -212,6 +226,9 @@ func (e *Engine) Kill(ctx context.Context, ref, signal string) error {
 	number, err := signalNumber(firstNonEmpty(signal, "SIGKILL"))
 	if err != nil {
 		return err
+	}
+	if c, err := e.store.Find(ref); err == nil && c.State == lifecycle.Paused && number == sigkill {
+		return e.stop(ctx, c.ID, sigkill, 0)
 	}
 	s, err := e.connect(ref, lifecycle.Kill)
 	if err != nil {

@@ -45,6 +45,9 @@ type CreateRequest struct {
 	Kernel      string // a kernel's name or path
 	ReadOnly    bool
 	AutoRemove  bool
+	// StopSignal asks the process to end, by name or number; empty: the image's, or SIGTERM. StopSeconds is how long it may take then; nil: 10 s.
+	StopSignal  string
+	StopSeconds *int
 	Labels      map[string]string
 	// Isolation is what the processes may do and see; SeccompProfile the profile of system calls, as Docker writes it, in place of the default one, and
 	// SeccompUnconfined says that there is to be none.
@@ -70,7 +73,7 @@ type Container struct {
 	Platform string            `json:"platform,omitempty"`
 	State    string            `json:"state"`
 	ExitCode *int              `json:"exitCode"`         // nil unless it has ended
-	Reason   string            `json:"reason,omitempty"` // exited, killed, oom, vm-crashed, guest-hung, lost, failed, checkpointed
+	Reason   string            `json:"reason,omitempty"` // exited, killed, oom, vm-crashed, guest-panic, guest-hung, lost, failed, checkpointed
 	Message  string            `json:"message,omitempty"`
 	PID      int               `json:"pid,omitempty"` // of the supervisor
 	Created  time.Time         `json:"created"`
@@ -159,8 +162,13 @@ type ExecRequest struct {
 type StopOptions struct {
 	// Signal by name or number; empty: the image's stop signal, or SIGTERM.
 	Signal string
-	// Timeout until SIGKILL; nil: 10 s.
+	// Timeout until SIGKILL; nil: the container's, or 10 s.
 	Timeout *time.Duration
+}
+
+// UpdateRequest of Update. The zero value changes nothing.
+type UpdateRequest struct {
+	runtimespec.Limits
 }
 
 // CheckpointOptions of Checkpoint.

@@ -31,8 +31,10 @@ const (
 	Resume     Event = "resume"
 	Checkpoint Event = "checkpoint" // the container stays as it is until all is saved, and then ends, or goes on
 	Restore    Event = "restore"    // a start from where a checkpoint was made
+	Update     Event = "update"     // of limits; what they are in a VM that stands still nobody could change
+	Rename     Event = "rename"
 	Stop       Event = "stop"
-	Kill       Event = "kill" // a signal; the container stays as it is until the process ends
+	Kill       Event = "kill" // a signal; the container stays as it is until the process ends. Who is paused hears none
 	Exec       Event = "exec"
 	Attach     Event = "attach"
 	Remove     Event = "remove"
@@ -57,6 +59,7 @@ const (
 	ReasonKilled        Reason = "killed" // by a signal that someone sent
 	ReasonOOM           Reason = "oom"    // by the guest's kernel, out of memory
 	ReasonVMCrashed     Reason = "vm-crashed"
+	ReasonGuestPanic    Reason = "guest-panic" // the guest's kernel gave up
 	ReasonGuestHung     Reason = "guest-hung"
 	ReasonLost          Reason = "lost" // its supervisor died, or the host did
 	ReasonFailedToStart Reason = "failed-to-start"
@@ -92,9 +95,11 @@ var events = []struct {
 	{event: Start, verb: true, refusal: "start", advice: "start it first"},
 	{event: Restart, verb: true, refusal: "restart"},
 	{event: Pause, verb: true, refusal: "pause"},
-	{event: Resume, verb: true, refusal: "resume", advice: "resume it first"},
+	{event: Resume, verb: true, refusal: "unpause", advice: "unpause it first"},
 	{event: Checkpoint, verb: true, refusal: "checkpoint"},
 	{event: Restore, verb: true, refusal: "restore"},
+	{event: Update, verb: true, refusal: "update"},
+	{event: Rename, verb: true, refusal: "rename"},
 	{event: Stop, verb: true, refusal: "stop", advice: "stop it first"},
 	{event: Kill, verb: true, refusal: "kill"},
 	{event: Exec, verb: true, refusal: "execute in"},
@@ -120,6 +125,8 @@ var transitions = []struct {
 
 	{Created, Start, Starting},
 	{Created, Stop, Created}, // nothing runs: done
+	{Created, Update, Created},
+	{Created, Rename, Created},
 	{Created, Remove, Removing},
 
 	{Starting, Started, Running},
@@ -131,6 +138,8 @@ var transitions = []struct {
 
 	{Running, Pause, Paused},
 	{Running, Checkpoint, Running},
+	{Running, Update, Running},
+	{Running, Rename, Running},
 	{Running, Stop, Stopping},
 	{Running, Kill, Running},
 	{Running, Exec, Running},
@@ -139,8 +148,8 @@ var transitions = []struct {
 	{Running, Lose, Stopped},
 
 	{Paused, Resume, Running},
+	{Paused, Rename, Paused},
 	{Paused, Stop, Stopping},
-	{Paused, Kill, Paused},
 	{Paused, Attach, Paused},
 	{Paused, Exited, Stopped},
 	{Paused, Lose, Stopped},
@@ -154,12 +163,16 @@ var transitions = []struct {
 	{Stopped, Start, Starting},
 	{Stopped, Restart, Starting},
 	{Stopped, Restore, Starting},
+	{Stopped, Update, Stopped},
+	{Stopped, Rename, Stopped},
 	{Stopped, Stop, Stopped},
 	{Stopped, Remove, Removing},
 
 	{Failed, Start, Starting},
 	{Failed, Restart, Starting},
 	{Failed, Restore, Starting}, // what was not used is still there
+	{Failed, Update, Failed},
+	{Failed, Rename, Failed},
 	{Failed, Stop, Failed},
 	{Failed, Remove, Removing},
 

@@ -103,7 +103,7 @@ func TestRefusalsReadWell(t *testing.T) {
 		{Running, Start, `cannot start container "web": it is running; stop it first`},
 		{Running, Remove, `cannot remove container "web": it is running; stop it first`},
 		{Created, Exec, `cannot execute in container "web": it is created but not started; start it first`},
-		{Paused, Exec, `cannot execute in container "web": it is paused; resume it first`},
+		{Paused, Exec, `cannot execute in container "web": it is paused; unpause it first`},
 		{Creating, Start, `cannot start container "web": it is being created; wait until it is created`},
 		{Stopping, Start, `cannot start container "web": it is stopping; wait until it has stopped`},
 		{Starting, Pause, `cannot pause container "web": it is starting; wait until it runs`},

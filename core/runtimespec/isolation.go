@@ -29,6 +29,8 @@ type Isolation struct {
 	Tmpfs    []string // DST[:OPTION,...]
 	// PidsLimit is how many tasks the container may have; 0 and less do not limit.
 	PidsLimit int64
+	// CPUSet are the CPUs of its VM that the container may use, like "0-2,5"; empty: all.
+	CPUSet string
 	// CPUShares weighs the container against others of its VM, 2 to 262144; 0 leaves it.
 	CPUShares uint64
 	// MemorySwap limits memory and swap together; 0 says nothing, -1 does not limit.
@@ -90,13 +92,19 @@ func (i Isolation) limit(r *specs.LinuxResources) error {
 		r.Pids = &specs.LinuxPids{Limit: &i.PidsLimit}
 	}
 	if i.CPUShares != 0 {
-		if i.CPUShares < 2 || i.CPUShares > 262144 {
-			return invalid("set CPU shares", strconv.FormatUint(i.CPUShares, 10), "they are not from 2 to 262144")
+		if err := checkShares(i.CPUShares); err != nil {
+			return err
 		}
 		if r.CPU == nil {
 			r.CPU = &specs.LinuxCPU{}
 		}
 		r.CPU.Shares = &i.CPUShares
+	}
+	if i.CPUSet != "" {
+		if r.CPU == nil {
+			r.CPU = &specs.LinuxCPU{}
+		}
+		r.CPU.Cpus = i.CPUSet
 	}
 	if i.MemorySwap != 0 {
 		if r.Memory == nil || r.Memory.Limit == nil || i.MemorySwap > 0 && i.MemorySwap < *r.Memory.Limit || i.MemorySwap < -1 {

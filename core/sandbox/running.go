@@ -40,10 +40,12 @@ func (s *Sandbox) run() {
 	for _, watch := range watches {
 		watching.Go(func() { ended <- watch(ctx) })
 	}
+	watching.Go(func() { s.watchEvents(ctx) })
 	s.outcome = reasonOf(<-ended, ended)
 	cancel(errGuestGone)
 	close(s.ending)
-	if s.outcome.Reason == VMCrashed || s.outcome.Reason == GuestHung || s.outcome.Reason == Saved {
+	switch s.outcome.Reason {
+	case VMCrashed, Panicked, GuestHung, Saved:
 		s.setGone()
 		s.hurried.Do(func() { close(s.hurry) }) // what has left the VM is on its way, and no more comes
 	}
@@ -118,7 +120,7 @@ type probing struct {
 // With these a hung guest is found out 40 to 50 s after it has hung.
 var defaultProbing = probing{every: 10 * time.Second, patience: 20 * time.Second, misses: 2}
 
-// awaitHang returns when the agent does not answer although its connection stands, or at the end of ctx. While the sandbox is being saved nobody answers.
+// awaitHang returns when the agent does not answer although its connection stands, or at the end of ctx. While the sandbox is being saved, or paused, nobody answers.
 func (s *Sandbox) awaitHang(ctx context.Context) Outcome {
 	for missed := 0; missed < s.probing.misses; {
 		if missed == 0 {
@@ -131,7 +133,9 @@ func (s *Sandbox) awaitHang(ctx context.Context) Outcome {
 		s.saving.rest(ctx)
 		before := s.saving.begun()
 		probe, cancel := context.WithTimeout(ctx, s.probing.patience)
-		err := s.guest.Answers(probe)
+		asked := time.Now()
+		told, err := s.guest.Answers(probe)
+		answered := time.Now()
 		late := probe.Err() != nil
 		cancel()
 		switch {
@@ -141,6 +145,9 @@ func (s *Sandbox) awaitHang(ctx context.Context) Outcome {
 			missed = 0
 		case err != nil && late:
 			missed++
+		case err == nil:
+			missed = 0
+			s.keepTime(ctx, told, asked, answered)
 		default:
 			missed = 0 // it has answered; a lost connection is noticed by who waits for the process
 		}
@@ -169,7 +176,8 @@ func (s *Sandbox) awaitProcess(ctx context.Context) Outcome {
 func (s *Sandbox) processOutcome(exit *guestv1.Exit) Outcome {
 	o := Outcome{Code: int(exit.GetCode()), Signal: int(exit.GetSignal()), Reason: Exited, Time: time.Now()}
 	switch {
-	case exit.GetOomKilled() && o.Signal != 0:
+	case exit.GetOomKilled() && (o.Signal != 0 || o.Code == codeOfKilled):
+		// The second is how a shell ends whose last command was killed.
 		o.Reason, o.Message = OutOfMem, "the container ran out of memory"
 	case o.Signal != 0:
 		o.Reason = Killed
@@ -178,6 +186,9 @@ func (s *Sandbox) processOutcome(exit *guestv1.Exit) Outcome {
 	o.Code &= 0xff
 	return o
 }
+
+// codeOfKilled is 128 and SIGKILL.
+const codeOfKilled = 137
 
 // awaitVM returns how the VM ended, if it does before ctx.
 func (s *Sandbox) awaitVM(ctx context.Context) Outcome {
@@ -194,7 +205,11 @@ func (s *Sandbox) awaitVM(ctx context.Context) Outcome {
 		}
 	})
 	if last != nil {
-		return crash(vmEnded("while the container ran", last.Exit).Error())
+		outcome := crash(vmEnded("while the container ran", last.Exit).Error())
+		if last.Exit != nil && last.Exit.Reason == hypervisor.GuestPanic {
+			outcome.Reason = Panicked
+		}
+		return outcome
 	}
 	select {
 	case <-s.hypervisor.Done():

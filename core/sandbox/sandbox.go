@@ -115,8 +115,8 @@ type Guest interface {
 	OpenStream(ctx context.Context, request *guestv1.StreamRequest) (net.Conn, error)
 	// Booted tells how long after the start of the kernel vminitd ran, and was ready.
 	Booted() (initAt, readyAt time.Duration)
-	// Answers returns once the agent has answered, and changes nothing in the guest.
-	Answers(ctx context.Context) error
+	// Answers returns once the agent has answered, and changes nothing in the guest. The time is that of the guest's clock then, or zero.
+	Answers(ctx context.Context) (time.Time, error)
 	Close() error
 }
 
@@ -133,7 +133,9 @@ type Environment struct {
 	Released func(ctx context.Context) error
 	// Consume is called when a restored VM is about to go on: what it was restored from is used up.
 	Consume func(ctx context.Context) error
-	Logger  hclog.Logger
+	// OutOfMemory is called when the guest's kernel has killed processes of the container for want of memory; nil: nobody wants to know.
+	OutOfMemory func()
+	Logger      hclog.Logger
 }
 
 // Reasons of an Outcome, as records and users know them.
@@ -142,6 +144,7 @@ const (
 	Killed    = "killed"
 	OutOfMem  = "oom"
 	VMCrashed = "vm-crashed"
+	Panicked  = "guest-panic" // the guest's kernel gave up
 	GuestHung = "guest-hung"
 	Saved     = "checkpointed" // it can go on
 )

@@ -138,6 +138,9 @@ func TestHowAContainerEnds(t *testing.T) {
 		{"by itself", func(w *world) { w.exits(&guestv1.Exit{Code: 3}) }, Exited, 3},
 		{"by a signal", func(w *world) { w.exits(&guestv1.Exit{Code: 143, Signal: 15}) }, Killed, 143},
 		{"out of memory", func(w *world) { w.exits(&guestv1.Exit{Code: 137, Signal: 9, OomKilled: true}) }, OutOfMem, 137},
+		{"out of memory, as a shell says it of its last command", func(w *world) { w.exits(&guestv1.Exit{Code: 137, OomKilled: true}) }, OutOfMem, 137},
+		{"by itself, though another process was killed", func(w *world) { w.exits(&guestv1.Exit{Code: 3, OomKilled: true}) }, Exited, 3},
+		{"with its kernel", func(w *world) { w.vmEnds <- &hypervisor.Exit{Reason: hypervisor.GuestPanic} }, Panicked, 137},
 		{"with its VM", func(w *world) { w.vmEnds <- &hypervisor.Exit{Reason: hypervisor.Crashed, Message: "QEMU was killed"} }, VMCrashed, 137},
 		{"with a code no process can have", func(w *world) { w.exits(&guestv1.Exit{Code: 1 << 20}) }, Exited, 0},
 	}

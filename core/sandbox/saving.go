@@ -8,13 +8,14 @@ import (
 	"github.com/vzctl/vzctl/sdk/fault"
 )
 
-// saving is who is saving the sandbox, and who must not do anything meanwhile.
+// saving is who is saving or pausing the sandbox, and who must not do anything meanwhile.
 type saving struct {
-	turn chan struct{} // held by the one who saves
+	turn chan struct{} // held by the one who saves, or for as long as the VM is paused
 
 	mu      *sync.Mutex
 	count   int           // how often it was begun
-	going   chan struct{} // nil unless it is being saved; closed when that is over
+	going   chan struct{} // nil unless it is being saved or is paused; closed when that is over
+	refusal error         // of others, while it is going
 	others  int           // who are preparing what would be in the way
 	outcome chan Outcome  // has the end of a sandbox that was saved, or did not go on
 }
@@ -30,7 +31,7 @@ func (g *saving) exclude() (done func(), err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.going != nil {
-		return nil, errSaving
+		return nil, g.refusal
 	}
 	g.others++
 	return func() {
@@ -58,15 +59,32 @@ func (g *saving) begin(ctx context.Context, free func() error) (end func(), err 
 		<-g.turn
 		return nil, &fault.Error{Reason: fault.FailedPrecondition, Op: "checkpoint container", Cause: err, Hint: "try again when that has ended"}
 	}
+	return g.hold(errSaving), nil
+}
+
+// pause waits for its turn, and returns what ends the pause. Nothing is in its way: what is being prepared stands still with the VM.
+func (g *saving) pause(ctx context.Context) (end func(), err error) {
+	select {
+	case g.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.hold(errPaused), nil
+}
+
+// hold begins what others are refused for. The turn is held, and g.mu.
+func (g *saving) hold(refusal error) (end func()) {
 	g.count++
-	g.going = make(chan struct{})
+	g.going, g.refusal = make(chan struct{}), refusal
 	return func() {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		close(g.going)
 		g.going = nil
 		<-g.turn
-	}, nil
+	}
 }
 
 // begun is a mark for passed.

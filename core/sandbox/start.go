@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vzctl/vzctl/core/agent"
@@ -45,6 +46,9 @@ type Sandbox struct {
 	shutDown bool // the guest has said that it powers off
 
 	saving saving
+
+	kept    atomic.Bool // what it has written, although it was to be discarded
+	unpause func()      // ends a pause; nil unless the VM is paused; guarded by mu
 
 	mu       sync.Mutex
 	gone     bool                    // the VM, or its agent, has ended by itself

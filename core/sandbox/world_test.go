@@ -3,6 +3,7 @@ package sandbox
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -38,6 +39,9 @@ type world struct {
 	dir     string // with the VM's socket
 	vsock   string // as the plugin tells it
 	answers func(ctx context.Context) error
+	clock   func() time.Time // of the guest
+	events  chan *guestv1.WatchResponse
+	set     chan time.Time // to what it was set by an Adopt of the time alone
 	link    network.Link
 	probing probing
 	exec    map[string]*execution
@@ -48,7 +52,7 @@ func newWorld(t *testing.T) *world {
 	dir := plugintest.RuntimeDir(t)
 	w := &world{t: t, fail: map[string]error{}, ended: make(chan *guestv1.Exit, 1), vmEnds: make(chan *hypervisor.Exit, 1),
 		process: map[guestv1.StreamKind]net.Conn{}, shut: make(chan struct{}), dir: dir, vsock: filepath.Join(dir, "vsock"),
-		answers: func(context.Context) error { return nil }, probing: defaultProbing, exec: map[string]*execution{},
+		answers: func(context.Context) error { return nil }, clock: time.Now, events: make(chan *guestv1.WatchResponse), set: make(chan time.Time, 16), probing: defaultProbing, exec: map[string]*execution{},
 		link: network.Link{UnixDatagram: &network.UnixDatagram{VMPath: filepath.Join(dir, "vm"), NetworkPath: filepath.Join(dir, "net")}}}
 	listener, err := net.Listen("unix", w.vsock)
 	if err != nil {
@@ -160,8 +164,11 @@ type machine struct {
 }
 
 func (m *machine) Info() sdk.Info {
-	return sdk.Info{Capabilities: map[string][]string{hypervisor.CapabilityLink: {network.LinkUnixDatagram}}}
+	return sdk.Info{Capabilities: map[string][]string{hypervisor.CapabilityLink: {network.LinkUnixDatagram}, hypervisor.CapabilityFeature: {hypervisor.FeaturePause}}}
 }
+func (m *machine) Pause(context.Context, string) error  { return m.do("pause") }
+func (m *machine) Resume(context.Context, string) error { return m.do("resume") }
+
 func (m *machine) Done() <-chan struct{}       { return m.done }
 func (m *machine) LastWords() string           { return "killed" }
 func (m *machine) Close(context.Context) error { m.gone("plugin"); return nil }
@@ -211,12 +218,42 @@ type guest struct {
 }
 
 func (g *guest) Booted() (initAt, answeredAt time.Duration) { return time.Second, 2 * time.Second }
-func (g *guest) Answers(ctx context.Context) error          { return g.answers(ctx) }
-func (g *guest) Close() error                               { g.gone("agent"); return nil }
+func (g *guest) Answers(ctx context.Context) (time.Time, error) {
+	return g.clock(), g.answers(ctx)
+}
+
+func (g *guest) Close() error { g.gone("agent"); return nil }
+
+func (g *guest) Watch(ctx context.Context, _ *guestv1.WatchRequest, _ ...grpc.CallOption) (grpc.ServerStreamingClient[guestv1.WatchResponse], error) {
+	return &told{ctx: ctx, events: g.events}, g.do("watch")
+}
+
+// told is what the guest tells by itself.
+type told struct {
+	grpc.ClientStream
+	ctx    context.Context
+	events <-chan *guestv1.WatchResponse
+}
+
+func (e *told) Recv() (*guestv1.WatchResponse, error) {
+	select {
+	case event := <-e.events:
+		if event == nil {
+			return nil, io.ErrUnexpectedEOF // the connection is lost
+		}
+		return event, nil
+	case <-e.ctx.Done():
+		return nil, e.ctx.Err()
+	}
+}
 
 func (g *guest) Adopt(_ context.Context, r *guestv1.AdoptRequest, _ ...grpc.CallOption) (*guestv1.AdoptResponse, error) {
 	if !r.ReportPhases {
 		g.phases = nil
+	}
+	if r.Time != nil && len(r.Entropy) == 0 {
+		g.set <- r.Time.AsTime()
+		return &guestv1.AdoptResponse{}, g.do("set clock")
 	}
 	if len(r.Entropy) < 32 || r.Time == nil || len(r.Interfaces) != 1 || r.Interfaces[0].Addresses[0] != "10.0.0.2/24" {
 		return nil, errors.New("the identity is not complete")

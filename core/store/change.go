@@ -89,7 +89,7 @@ func (s *Store) place(staged, final, name string, record any, durable bool) (hel
 }
 
 // Update changes the record of a container: change gets it settled (see [Settle]) and alters it; if change fails nothing is written. Changes
-// of one record come one after the other. A record that enters a state that must survive the host, or has another checkpoint, is on the disk when Update returns.
+// of one record come one after the other. A record that enters a state that must survive the host, or has another name or checkpoint, is on the disk when Update returns.
 func (s *Store) Update(ctx context.Context, id string, change func(*Container) error) (Container, error) {
 	var c Container
 	if !validID(id) {
@@ -106,7 +106,7 @@ func (s *Store) Update(ctx context.Context, id string, change func(*Container) e
 	if err := s.read(id, &c); err != nil {
 		return c, err
 	}
-	before, saved := c.State, c.Checkpoint
+	before, name, saved := c.State, c.Name, c.Checkpoint
 	if c, err = s.settle(c); err != nil {
 		return c, err
 	}
@@ -117,13 +117,53 @@ func (s *Store) Update(ctx context.Context, id string, change func(*Container) e
 		return c, fmt.Errorf("a change turned container %s into %s", id, c.ID)
 	}
 	c.Schema, c.BootID = SchemaVersion, s.bootID
-	if err := writeJSON(s.paths.ContainerRecord(id), c, c.State != before && c.State.Settled() || c.Checkpoint != saved); err != nil {
+	if err := writeJSON(s.paths.ContainerRecord(id), c, c.State != before && c.State.Settled() || c.Name != name || c.Checkpoint != saved); err != nil {
 		return c, err
 	}
 	if before == lifecycle.Creating { // its directories are new, too
 		return c, errors.Join(syncDir(s.paths.Containers()), syncDir(s.paths.Sandboxes()), syncDir(s.paths.Names()))
 	}
 	return c, nil
+}
+
+// Rename is Update of a container that is to have another name, which none has; change comes before. The name of before is free then.
+func (s *Store) Rename(ctx context.Context, id, name string, change func(*Container) error) (Container, error) {
+	if err := CheckName(name); err != nil {
+		return Container{}, err
+	}
+	changing, err := s.lockForChange(ctx)
+	if err != nil {
+		return Container{}, err
+	}
+	defer changing.Close()
+	c, err := s.Get(id)
+	if err == nil {
+		err = change(&c)
+	}
+	if err == nil {
+		err = s.checkNameFree(name)
+	}
+	if err != nil {
+		return Container{}, err
+	}
+	before := c.Name
+	// Both lead to it until it is on record.
+	if err := replaceFile(s.paths.Name(name), []byte(id), true); err != nil {
+		return Container{}, &fault.Error{Reason: reasonOf(err), Op: "rename container", Subject: before, Cause: bare(err)}
+	}
+	c, err = s.Update(ctx, id, func(c *Container) error {
+		err := change(c)
+		c.Name = name
+		return err
+	})
+	other := before
+	if now, getErr := s.Get(id); err != nil && getErr == nil && now.Name != name {
+		other = name
+	}
+	if removeErr := os.Remove(s.paths.Name(other)); removeErr != nil && !errors.Is(removeErr, os.ErrNotExist) {
+		err = errors.Join(err, removeErr)
+	}
+	return c, err
 }
 
 // UpdateSandbox is Update for a sandbox.
@@ -257,6 +297,10 @@ func (s *Store) checkNameFree(name string) error {
 	}
 	if _, err := os.Lstat(s.paths.Container(owner)); owner == "" || errors.Is(err, os.ErrNotExist) {
 		return nil
+	}
+	var c Container
+	if s.read(owner, &c) == nil && c.Name != name {
+		return nil // whoever has renamed it was killed
 	}
 	return &fault.Error{Reason: fault.AlreadyExists, Op: "use name", Subject: name,
 		Cause: fmt.Errorf("container %s has it", ShortID(owner)), Hint: "remove that one or choose another name"}

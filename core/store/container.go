@@ -64,6 +64,8 @@ type Process struct {
 	Terminal   bool     `json:"terminal,omitempty"`
 	StdinOpen  bool     `json:"stdinOpen,omitempty"`
 	StopSignal string   `json:"stopSignal,omitempty"`
+	// StopSeconds is how long it may take to end after StopSignal; nil: as long as any.
+	StopSeconds *int `json:"stopSeconds,omitempty"`
 	// Groups are further ones by name; those by number are in the runtime spec.
 	Groups []string `json:"groups,omitempty"`
 	// Filtered says that the container has a filter of system calls, see [Paths.ContainerFilter].

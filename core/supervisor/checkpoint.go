@@ -108,7 +108,7 @@ func (s *supervision) save(ctx context.Context, leaveRunning, loseConnections bo
 
 // noCheckpoint says what was not done, if that is not clear.
 func (s *supervision) noCheckpoint(err error) error {
-	return fmt.Errorf("container %q has no checkpoint: %w", s.container.Name, err)
+	return fmt.Errorf("container %q has no checkpoint: %w", s.name(), err)
 }
 
 // removeStray removes all directories of checkpoints but that on record.

@@ -165,6 +165,30 @@ func (c *Client) Stop(ctx context.Context, signal int, timeout time.Duration) er
 	return err
 }
 
+// StopToRestart is Stop of a container that is started again soon: it is not removed at its end.
+func (c *Client) StopToRestart(ctx context.Context, signal int, timeout time.Duration) error {
+	_, err := c.rpc.Stop(ctx, &supervisorv1.StopRequest{Signal: int32(signal), TimeoutMilliseconds: timeout.Milliseconds(), Keep: true})
+	return err
+}
+
+// Update changes limits of the container: linux.resources of an OCI runtime spec as JSON, of which only what is set changes.
+func (c *Client) Update(ctx context.Context, resources []byte) error {
+	_, err := c.rpc.Update(ctx, &supervisorv1.UpdateRequest{OciResources: resources})
+	return err
+}
+
+// Pause lets the VM stand still, and returns when that is on record.
+func (c *Client) Pause(ctx context.Context) error {
+	_, err := c.rpc.Pause(ctx, &supervisorv1.PauseRequest{})
+	return err
+}
+
+// Unpause lets a paused VM go on, and returns when that is on record.
+func (c *Client) Unpause(ctx context.Context) error {
+	_, err := c.rpc.Unpause(ctx, &supervisorv1.UnpauseRequest{})
+	return err
+}
+
 // Checkpoint saves the container, and returns when that is on record, and the container stopped unless it is to go on.
 func (c *Client) Checkpoint(ctx context.Context, leaveRunning, loseConnections bool) error {
 	_, err := c.rpc.Checkpoint(ctx, &supervisorv1.CheckpointRequest{LeaveRunning: leaveRunning, LoseConnections: loseConnections})

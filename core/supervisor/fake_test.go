@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -157,6 +158,7 @@ type fakeVM struct {
 	onAdopt func()                          // called before the answer; nil: nothing
 	onSave  func(ctx context.Context) error // called while the VM is saved; nil: nothing
 	frozen  bool
+	calls   []string // that some test asks for
 	exit    chan *guestv1.Exit
 	exited  sync.Once
 }
@@ -225,6 +227,12 @@ func (vm *fakeVM) stream(kind guestv1.StreamKind) net.Conn {
 	return vm.streams[kind]
 }
 
+func (vm *fakeVM) asked(call string) bool {
+	vm.mu.Lock()
+	defer vm.mu.Unlock()
+	return slices.Contains(vm.calls, call)
+}
+
 type fakePlugin struct {
 	hypervisor.Hypervisor
 	*fakeVM
@@ -256,9 +264,9 @@ type fakeGuest struct {
 	*fakeVM
 }
 
-func (g fakeGuest) Booted() (initAt, readyAt time.Duration) { return 1, 2 }
-func (g fakeGuest) Answers(context.Context) error           { return nil }
-func (g fakeGuest) Close() error                            { return nil }
+func (g fakeGuest) Booted() (initAt, readyAt time.Duration)    { return 1, 2 }
+func (g fakeGuest) Answers(context.Context) (time.Time, error) { return time.Time{}, nil }
+func (g fakeGuest) Close() error                               { return nil }
 
 func (g fakeGuest) Adopt(context.Context, *guestv1.AdoptRequest, ...grpc.CallOption) (*guestv1.AdoptResponse, error) {
 	if g.onAdopt != nil {
@@ -295,6 +303,9 @@ func (g fakeGuest) SignalProcess(_ context.Context, r *guestv1.SignalProcessRequ
 }
 
 func (g fakeGuest) Shutdown(context.Context, *guestv1.ShutdownRequest, ...grpc.CallOption) (*guestv1.ShutdownResponse, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.calls = append(g.calls, "shutdown")
 	return &guestv1.ShutdownResponse{}, nil
 }
 

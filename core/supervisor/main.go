@@ -180,7 +180,11 @@ func (s *supervision) environment() sandbox.Environment {
 		Log:      s.logOutput,
 		Released: s.awaitRelease,
 		Consume:  s.consume,
-		Logger:   s.log,
+		OutOfMemory: func() {
+			s.toldOOM.Store(true)
+			s.tell(context.Background(), "oom", nil)
+		},
+		Logger: s.log,
 	}
 }
 

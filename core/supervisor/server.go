@@ -34,6 +34,9 @@ func (s *server) Start(ctx context.Context, _ *supervisorv1.StartRequest) (*supe
 
 // Stop ends the container. Once asked for it happens, whether or not the caller stays to see it.
 func (s *server) Stop(ctx context.Context, request *supervisorv1.StopRequest) (*supervisorv1.StopResponse, error) {
+	if request.Keep {
+		s.keep()
+	}
 	stopped := make(chan error, 1)
 	s.clients.Go(func() {
 		stopped <- s.stop(context.WithoutCancel(ctx), int(request.Signal), time.Duration(request.TimeoutMilliseconds)*time.Millisecond)
@@ -73,6 +76,30 @@ func (s *server) Wait(ctx context.Context, request *supervisorv1.WaitRequest) (*
 	}
 	return &supervisorv1.WaitResponse{Code: int32(outcome.Code), Signal: int32(outcome.Signal), Reason: outcome.Reason,
 		Message: outcome.Message, Time: timestamppb.New(outcome.Time)}, nil
+}
+
+// Update changes limits.
+func (s *server) Update(ctx context.Context, request *supervisorv1.UpdateRequest) (*supervisorv1.UpdateResponse, error) {
+	if err := s.running(lifecycle.Update); err != nil {
+		return nil, err
+	}
+	return &supervisorv1.UpdateResponse{}, s.box.Update(ctx, request.OciResources)
+}
+
+// Pause lets the VM stand still.
+func (s *server) Pause(ctx context.Context, _ *supervisorv1.PauseRequest) (*supervisorv1.PauseResponse, error) {
+	if err := s.running(lifecycle.Pause); err != nil {
+		return nil, err
+	}
+	return &supervisorv1.PauseResponse{}, s.pause(ctx)
+}
+
+// Unpause lets it go on.
+func (s *server) Unpause(ctx context.Context, _ *supervisorv1.UnpauseRequest) (*supervisorv1.UnpauseResponse, error) {
+	if err := s.running(lifecycle.Resume); err != nil {
+		return nil, err
+	}
+	return &supervisorv1.UnpauseResponse{}, s.unpause(ctx)
 }
 
 // Checkpoint saves the container.
@@ -133,14 +160,17 @@ func (s *server) Resize(ctx context.Context, request *supervisorv1.ResizeRequest
 	return &supervisorv1.ResizeResponse{}, s.box.Resize(ctx, processOr(request.ProcessId), request.Width, request.Height)
 }
 
-// running refuses what only a running container can do.
+// running refuses what only a running container can do, and while it is paused what that does not allow.
 func (s *supervision) running(event lifecycle.Event) error {
 	select {
 	case <-s.started:
-		if s.startErr == nil {
+		if s.startErr != nil {
+			return s.startErr
+		}
+		if _, err := lifecycle.Next(lifecycle.Paused, event); err == nil || event == lifecycle.Pause || !s.box.Paused() {
 			return nil
 		}
-		return s.startErr
+		return &lifecycle.TransitionError{Container: s.name(), State: lifecycle.Paused, Event: event}
 	default:
 		return &lifecycle.TransitionError{Container: s.container.Name, State: lifecycle.Starting, Event: event}
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -44,13 +45,17 @@ type supervision struct {
 	outcome     sandbox.Outcome
 	clients     sync.WaitGroup
 
-	saves saves
+	saves  saves
+	pauses pauses
+	kept   atomic.Bool // it is not removed at its end
+
+	toldOOM atomic.Bool
 }
 
 // newSupervision of records that were just read. Nothing runs yet.
 func newSupervision(st *store.Store, run string, b store.Sandbox, c store.Container, log hclog.Logger) *supervision {
 	s := &supervision{store: st, run: run, sandbox: b, container: c, log: log, events: events.Log{Path: st.Paths().Events()},
-		released: make(chan struct{}), started: make(chan struct{}), recorded: make(chan struct{}), saves: saves{turn: make(chan struct{}, 1)}, asked: time.Now(), began: time.Now()}
+		released: make(chan struct{}), started: make(chan struct{}), recorded: make(chan struct{}), saves: saves{turn: make(chan struct{}, 1)}, pauses: pauses{turn: make(chan struct{}, 1)}, asked: time.Now(), began: time.Now()}
 	if c.Run != nil {
 		s.asked = c.Run.Asked
 	}
@@ -130,7 +135,7 @@ func (s *supervision) recordRunning(ctx context.Context) error {
 	if s.restores() {
 		action = "restore"
 	}
-	s.tell(ctx, action, nil)
+	s.tellOf(ctx, s.container.Name, action, nil) // nobody waits for the name to be read
 	return nil
 }
 
@@ -203,11 +208,18 @@ func (s *supervision) stop(ctx context.Context, signal int, timeout time.Duratio
 	if _, err := s.store.Update(ctx, s.container.ID, func(c *store.Container) error { return c.Advance(lifecycle.Stop) }); err != nil {
 		s.log.Warn("cannot record that the container is stopping", "error", err)
 	}
+	s.goOn(ctx)
 	if err := s.box.Stop(ctx, signal, timeout); err != nil {
 		return err
 	}
 	_, err := s.wait(ctx)
 	return err
+}
+
+// keep has a container that would be removed at its end stay, with all that it has written.
+func (s *supervision) keep() {
+	s.kept.Store(true)
+	s.box.Keep()
 }
 
 // attend waits for the end and records it.
@@ -217,7 +229,7 @@ func (s *supervision) attend(ctx context.Context) error {
 		return err
 	}
 	if outcome.Reason == sandbox.Saved {
-		outcome.Message = store.CheckpointedMessage(s.container.Name)
+		outcome.Message = store.CheckpointedMessage(s.name())
 	}
 	if err := s.output.Close(); err != nil {
 		s.log.Warn("the container's log is not complete", "error", err)
@@ -232,8 +244,11 @@ func (s *supervision) attend(ctx context.Context) error {
 	if err != nil {
 		err = errors.Join(err, s.store.WriteLastWords(s.sandbox.ID, *exitOf(outcome)))
 	}
+	if outcome.Reason == sandbox.OutOfMem && !s.toldOOM.Load() {
+		s.tell(ctx, "oom", nil)
+	}
 	s.tell(ctx, "die", map[string]string{"reason": outcome.Reason, "exitCode": strconv.Itoa(outcome.Code)})
-	if s.container.AutoRemove && outcome.Reason != sandbox.Saved {
+	if s.container.AutoRemove && !s.kept.Load() && outcome.Reason != sandbox.Saved {
 		if removeErr := s.remove(ctx); removeErr != nil {
 			s.log.Error("cannot remove the container", "error", removeErr)
 		}
@@ -255,10 +270,11 @@ func (s *supervision) remove(ctx context.Context) error {
 		return err
 	}
 	defer held.Close()
+	name := s.name()
 	if err := Discard(ctx, s.store, s.container.ID); err != nil {
 		return err
 	}
-	s.tell(ctx, "destroy", nil)
+	s.tellOf(ctx, name, "destroy", nil)
 	return nil
 }
 
@@ -276,9 +292,21 @@ func Discard(ctx context.Context, st *store.Store, id string) error {
 	return st.Remove(ctx, id)
 }
 
+// name of the container, which may have another than when its supervisor began.
+func (s *supervision) name() string {
+	if c, err := s.store.Get(s.container.ID); err == nil {
+		return c.Name
+	}
+	return s.container.Name
+}
+
 // tell adds to the event log; a full disk does not stop a container.
 func (s *supervision) tell(ctx context.Context, action string, attributes map[string]string) {
-	if err := s.events.Append(ctx, events.Event{Type: "container", Action: action, ID: s.container.ID, Name: s.container.Name,
+	s.tellOf(ctx, s.name(), action, attributes)
+}
+
+func (s *supervision) tellOf(ctx context.Context, name, action string, attributes map[string]string) {
+	if err := s.events.Append(ctx, events.Event{Type: "container", Action: action, ID: s.container.ID, Name: name,
 		Attributes: attributes}); err != nil {
 		s.log.Warn("cannot add to the event log", "error", err)
 	}

@@ -28,6 +28,7 @@ type fake struct {
 
 	createRequest engine.CreateRequest
 	execRequest   engine.ExecRequest
+	updateRequest engine.UpdateRequest
 	create        func(ctx context.Context, report progress.Func) error
 	run           func(ctx context.Context, streams engine.Streams, started func()) (engine.Exit, error)
 	kill          func(signal string) error
@@ -140,6 +141,24 @@ func (f *fake) Kill(_ context.Context, ref, signal string) error {
 		err = f.kill(signal)
 	}
 	return err
+}
+
+func (f *fake) Pause(_ context.Context, ref string) error   { return f.ref("pause", ref) }
+func (f *fake) Unpause(_ context.Context, ref string) error { return f.ref("unpause", ref) }
+
+func (f *fake) Restart(_ context.Context, ref string, options engine.StopOptions) error {
+	f.stopOptions = options
+	return f.ref("restart", ref)
+}
+
+func (f *fake) Rename(_ context.Context, ref, name string) error {
+	f.note("to %s", name)
+	return f.ref("rename", ref)
+}
+
+func (f *fake) Update(_ context.Context, ref string, request engine.UpdateRequest) error {
+	f.updateRequest = request
+	return f.ref("update", ref)
 }
 
 func (f *fake) Remove(ctx context.Context, ref string, force bool) error {

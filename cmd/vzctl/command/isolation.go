@@ -33,10 +33,24 @@ func isolationFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "dns", Usage: "`IP` of a name server in place of the network's; may be repeated"},
 		&cli.StringSliceFlag{Name: "dns-search", Usage: "`DOMAIN` that names are looked up in; may be repeated"},
 		&cli.StringSliceFlag{Name: "dns-option", Usage: "`OPTION` of resolv.conf, like ndots:2; may be repeated"},
-		&cli.Int64Flag{Name: "pids-limit", Usage: "`NUMBER` of processes and threads at most; -1 is unlimited"},
-		&cli.Uint64Flag{Name: "cpu-shares", Usage: "`WEIGHT` from 2 to 262144 against other containers of its VM"},
-		&cli.StringFlag{Name: "memory-swap", Usage: "`SIZE` of memory and swap together; -1 is unlimited"},
+		pidsLimitFlag(), cpuSharesFlag(), cpuSetFlag(), memorySwapFlag(),
 	}
+}
+
+func pidsLimitFlag() cli.Flag {
+	return &cli.Int64Flag{Name: "pids-limit", Usage: "`NUMBER` of processes and threads at most; -1 is unlimited"}
+}
+
+func cpuSharesFlag() cli.Flag {
+	return &cli.Uint64Flag{Name: "cpu-shares", Usage: "`WEIGHT` from 2 to 262144 against other containers of its VM"}
+}
+
+func cpuSetFlag() cli.Flag {
+	return &cli.StringFlag{Name: "cpuset-cpus", Usage: "`LIST` of the VM's CPUs that the processes may use, like 0-2,5"}
+}
+
+func memorySwapFlag() cli.Flag {
+	return &cli.StringFlag{Name: "memory-swap", Usage: "`SIZE` of memory and swap together; -1 is unlimited"}
 }
 
 // readIsolation reads isolationFlags.
@@ -44,6 +58,7 @@ func readIsolation(c *cli.Context, request *engine.CreateRequest) (err error) {
 	request.Isolation = runtimespec.Isolation{
 		Privileged: c.Bool("privileged"), CapAdd: given(c, "cap-add"), CapDrop: given(c, "cap-drop"), Ulimits: given(c, "ulimit"),
 		Groups: given(c, "group-add"), Tmpfs: given(c, "tmpfs"), PidsLimit: c.Int64("pids-limit"), CPUShares: c.Uint64("cpu-shares"),
+		CPUSet: c.String("cpuset-cpus"),
 	}
 	request.Init = c.Bool("init")
 	i := &request.Isolation

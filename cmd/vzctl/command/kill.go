@@ -14,18 +14,8 @@ func newKill(p *program) *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "signal", Aliases: []string{"s"}, Value: "SIGKILL", Usage: "`NAME` or number"},
 		},
-		Action: func(c *cli.Context) error {
-			if err := arguments(c, 1, -1, "a container"); err != nil {
-				return err
-			}
-			return p.withEngine(func(c *cli.Context, api engine.API) error {
-				return p.eachRef(c, func(ref string) error {
-					if err := api.Kill(c.Context, ref, c.String("signal")); err != nil {
-						return err
-					}
-					return printLine(c, ref)
-				})
-			})(c)
-		},
+		Action: p.forEach(func(c *cli.Context, api engine.API, ref string) error {
+			return api.Kill(c.Context, ref, c.String("signal"))
+		}),
 	}
 }

@@ -30,6 +30,8 @@ func createFlags() []cli.Flag {
 		platformFlag(),
 		&cli.StringFlag{Name: "pull", Value: string(engine.PullMissing), Usage: "`WHEN` to fetch the image: missing, always or never"},
 		networkFlag(), kernelFlag(),
+		&cli.StringFlag{Name: "stop-signal", Usage: "`NAME` or number that asks the process to end (default: the image's, or SIGTERM)"},
+		&cli.IntFlag{Name: "stop-timeout", Usage: "`SECONDS` the process has to end when it is asked to (default: 10)"},
 		&cli.BoolFlag{Name: "read-only", Usage: "the root file system cannot be written"},
 		&cli.StringSliceFlag{Name: "label", Aliases: []string{"l"}, Usage: "`KEY=VALUE` kept with the container; may be repeated"},
 		&cli.StringFlag{Name: "cidfile", Usage: "write the id to `FILE`, which must not exist"},
@@ -111,6 +113,7 @@ func (p *program) createRequest(c *cli.Context) (engine.CreateRequest, error) {
 		Pull:       engine.PullPolicy(c.String("pull")),
 		ReadOnly:   c.Bool("read-only"),
 		AutoRemove: c.Bool("rm"),
+		StopSignal: c.String("stop-signal"),
 	}
 	if len(request.Command) == 0 {
 		request.Command = nil
@@ -125,6 +128,9 @@ func (p *program) createRequest(c *cli.Context) (engine.CreateRequest, error) {
 		return request, usage("--pull %q: use missing, always or never", request.Pull)
 	}
 	var err error
+	if request.StopSeconds, err = readSeconds(c, "stop-timeout"); err != nil {
+		return request, err
+	}
 	if request.Env, err = p.environment(c); err != nil {
 		return request, err
 	}

@@ -14,31 +14,44 @@ func newStop(p *program) *cli.Command {
 		Name:      "stop",
 		Usage:     "ask containers to end, and end them if they do not",
 		ArgsUsage: "CONTAINER...",
-		Flags: []cli.Flag{
-			&cli.IntFlag{Name: "time", Aliases: []string{"t", "timeout"}, Value: 10, Usage: "`SECONDS` until SIGKILL"},
-			&cli.StringFlag{Name: "signal", Aliases: []string{"s"}, Usage: "`NAME` or number to ask with (default: the image's, or SIGTERM)"},
-		},
+		Flags:     stopFlags(),
 		Action: func(c *cli.Context) error {
-			if err := arguments(c, 1, -1, "a container"); err != nil {
+			options, err := stopOptions(c)
+			if err != nil {
 				return err
 			}
-			options := engine.StopOptions{Signal: c.String("signal")}
-			if c.IsSet("time") {
-				seconds := c.Int("time")
-				if seconds < 0 || seconds > math.MaxInt32 {
-					return usage("--time %d: use seconds from 0", seconds)
-				}
-				timeout := time.Duration(seconds) * time.Second
-				options.Timeout = &timeout
-			}
-			return p.withEngine(func(c *cli.Context, api engine.API) error {
-				return p.eachRef(c, func(ref string) error {
-					if err := api.Stop(c.Context, ref, options); err != nil {
-						return err
-					}
-					return printLine(c, ref)
-				})
-			})(c)
+			return p.forEach(func(c *cli.Context, api engine.API, ref string) error { return api.Stop(c.Context, ref, options) })(c)
 		},
 	}
+}
+
+// stopFlags are those of stop and restart.
+func stopFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.IntFlag{Name: "time", Aliases: []string{"t", "timeout"}, Usage: "`SECONDS` until SIGKILL (default: the container's, or 10)"},
+		&cli.StringFlag{Name: "signal", Aliases: []string{"s"}, Usage: "`NAME` or number to ask with (default: the container's, or SIGTERM)"},
+	}
+}
+
+// stopOptions reads stopFlags.
+func stopOptions(c *cli.Context) (engine.StopOptions, error) {
+	options := engine.StopOptions{Signal: c.String("signal")}
+	seconds, err := readSeconds(c, "time")
+	if seconds != nil {
+		timeout := time.Duration(*seconds) * time.Second
+		options.Timeout = &timeout
+	}
+	return options, err
+}
+
+// readSeconds returns the value of a flag, nil if it is not given.
+func readSeconds(c *cli.Context, flag string) (*int, error) {
+	if !c.IsSet(flag) {
+		return nil, nil
+	}
+	seconds := c.Int(flag)
+	if seconds < 0 || seconds > math.MaxInt32 {
+		return nil, usage("--%s %d: use seconds from 0", flag, seconds)
+	}
+	return &seconds, nil
 }

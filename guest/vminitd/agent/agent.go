@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
 	"github.com/vzctl/vzctl/guest/vminitd/container"
@@ -32,8 +33,11 @@ const (
 	protocolMax = 1
 )
 
-// featureFreeze is the ability of Freeze and Thaw.
-const featureFreeze = "freeze"
+// Optional abilities: Freeze and Thaw, and UpdateContainer.
+const (
+	featureFreeze = "freeze"
+	featureUpdate = "update"
+)
 
 // Agent serves one host.
 type Agent struct {
@@ -89,6 +93,6 @@ func (a *Agent) Done() <-chan struct{} { return a.shutdown }
 
 // Hello exchanges versions. It comes before Adopt, so it must not use random numbers.
 func (a *Agent) Hello(context.Context, *guestv1.HelloRequest) (*guestv1.HelloResponse, error) {
-	return &guestv1.HelloResponse{Version: a.version, ProtocolMin: protocolMin, ProtocolMax: protocolMax, Features: []string{featureFreeze},
-		UptimeNanoseconds: uint64(identity.Uptime()), InitUptimeNanoseconds: uint64(a.started)}, nil
+	return &guestv1.HelloResponse{Version: a.version, ProtocolMin: protocolMin, ProtocolMax: protocolMax, Features: []string{featureFreeze, featureUpdate},
+		UptimeNanoseconds: uint64(identity.Uptime()), InitUptimeNanoseconds: uint64(a.started), Time: timestamppb.Now()}, nil
 }

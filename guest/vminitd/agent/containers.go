@@ -116,6 +116,11 @@ func (a *Agent) DeleteProcess(_ context.Context, r *guestv1.DeleteProcessRequest
 	return &guestv1.DeleteProcessResponse{}, a.runtime.DeleteProcess(r.ContainerId, r.ProcessId)
 }
 
+// UpdateContainer changes limits.
+func (a *Agent) UpdateContainer(_ context.Context, r *guestv1.UpdateContainerRequest) (*guestv1.UpdateContainerResponse, error) {
+	return &guestv1.UpdateContainerResponse{}, a.runtime.Update(r.ContainerId, r.OciResources)
+}
+
 // DeleteContainer removes a container.
 func (a *Agent) DeleteContainer(ctx context.Context, r *guestv1.DeleteContainerRequest) (*guestv1.DeleteContainerResponse, error) {
 	return &guestv1.DeleteContainerResponse{}, a.runtime.Delete(ctx, r.ContainerId)
@@ -173,12 +178,8 @@ func (a *Agent) Watch(_ *guestv1.WatchRequest, stream grpc.ServerStreamingServer
 }
 
 func sendEvent(stream grpc.ServerStreamingServer[guestv1.WatchResponse], e container.Event) error {
-	if e.Exit.OOMKilled {
-		err := stream.Send(&guestv1.WatchResponse{ContainerId: e.Container, ProcessId: e.Process,
-			Event: &guestv1.WatchResponse_OutOfMemory{OutOfMemory: &guestv1.OutOfMemory{}}})
-		if err != nil {
-			return err
-		}
+	if e.OutOfMemory {
+		return stream.Send(&guestv1.WatchResponse{ContainerId: e.Container, Event: &guestv1.WatchResponse_OutOfMemory{OutOfMemory: &guestv1.OutOfMemory{}}})
 	}
 	return stream.Send(&guestv1.WatchResponse{ContainerId: e.Container, ProcessId: e.Process,
 		Event: &guestv1.WatchResponse_Exit{Exit: convertExit(e.Exit)}})

@@ -97,7 +97,7 @@ func (g *Group) Processes() ([]int, error) {
 
 // OOMKills is how many processes of the cgroup the kernel has killed for want of memory.
 func (g *Group) OOMKills() uint64 {
-	text, err := os.ReadFile(filepath.Join(g.dir, "memory.events"))
+	text, err := os.ReadFile(filepath.Join(g.dir, eventsFile))
 	if err != nil {
 		return 0
 	}

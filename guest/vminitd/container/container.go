@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
@@ -55,9 +56,12 @@ type Container struct {
 	filters []helper.Filter // of system calls
 	groups  []string
 
+	updating sync.Mutex // held while its limits are changed
+
 	// Guarded by the runtime's lock.
 	spare     *launch.Helper // in the group, for the first start of the first process
 	created   bool
+	memory    func()        // ends watchMemory; nil if that has not begun
 	deleting  chan struct{} // not nil while a deletion is under way; closed at its end
 	processes map[string]*Process
 }
@@ -119,6 +123,16 @@ func (c *Container) takeHelper() *launch.Helper {
 	taken := c.spare
 	c.spare = nil
 	return taken
+}
+
+func (c *Container) unwatchMemory() {
+	c.runtime.mu.Lock()
+	stop := c.memory
+	c.memory = nil
+	c.runtime.mu.Unlock()
+	if stop != nil {
+		stop()
+	}
 }
 
 func limitError(err error) error {
@@ -211,6 +225,7 @@ func (c *Container) destroy(ctx context.Context, processes []*Process) error {
 	if spare := c.takeHelper(); spare != nil {
 		spare.Discard()
 	}
+	c.unwatchMemory()
 	if c.root != nil {
 		if err := c.root.Unmount(); err != nil {
 			return err

@@ -1,8 +1,14 @@
 package container
 
-// Event is the end of a process.
+import (
+	"fmt"
+	"os"
+)
+
+// Event is the end of a process, or that the kernel has killed some of the container for want of memory.
 type Event struct {
 	Container, Process string
+	OutOfMemory        bool // and there is no Exit
 	Exit               Exit
 }
 
@@ -19,6 +25,11 @@ func (r *Runtime) Watch() (events <-chan Event, stop func()) {
 		return w, func() {}
 	}
 	r.watchers[w] = struct{}{}
+	for _, c := range r.containers {
+		if c.created {
+			c.watchMemory()
+		}
+	}
 	return w, func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -37,4 +48,18 @@ func (r *Runtime) publish(e Event) {
 			close(w)
 		}
 	}
+}
+
+// watchMemory has it be told when the kernel kills processes of the container for want of memory. That begins with the first watcher: before there is one it would
+// be work for nobody. With the runtime's lock held.
+func (c *Container) watchMemory() {
+	if c.memory != nil || c.deleting != nil {
+		return
+	}
+	stop, err := c.group.WatchOOM(func() { c.runtime.publish(Event{Container: c.id, OutOfMemory: true}) })
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "vminitd: nobody will be told of memory that container %s lacks: %v\n", c.id, err)
+		return
+	}
+	c.memory = stop
 }

@@ -100,6 +100,9 @@ func (r *Runtime) Create(ctx context.Context, request Request) error {
 	defer r.mu.Unlock()
 	c.processes[InitProcess] = c.init
 	c.created = true
+	if len(r.watchers) > 0 {
+		c.watchMemory()
+	}
 	return nil
 }
 

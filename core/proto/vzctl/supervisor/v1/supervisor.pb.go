@@ -153,8 +153,10 @@ type StopRequest struct {
 	// 0: the container's own.
 	Signal              int32 `protobuf:"varint,1,opt,name=signal,proto3" json:"signal,omitempty"`
 	TimeoutMilliseconds int64 `protobuf:"varint,2,opt,name=timeout_milliseconds,json=timeoutMilliseconds,proto3" json:"timeout_milliseconds,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	// It is started again soon: it is not removed at its end, and its files are written out.
+	Keep          bool `protobuf:"varint,100,opt,name=keep,proto3" json:"keep,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StopRequest) Reset() {
@@ -199,6 +201,13 @@ func (x *StopRequest) GetTimeoutMilliseconds() int64 {
 		return x.TimeoutMilliseconds
 	}
 	return 0
+}
+
+func (x *StopRequest) GetKeep() bool {
+	if x != nil {
+		return x.Keep
+	}
+	return false
 }
 
 type StopResponse struct {
@@ -446,6 +455,231 @@ func (x *WaitResponse) GetTime() *timestamppb.Timestamp {
 	return nil
 }
 
+type PauseRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseRequest) Reset() {
+	*x = PauseRequest{}
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseRequest) ProtoMessage() {}
+
+func (x *PauseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseRequest.ProtoReflect.Descriptor instead.
+func (*PauseRequest) Descriptor() ([]byte, []int) {
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{8}
+}
+
+type PauseResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseResponse) Reset() {
+	*x = PauseResponse{}
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseResponse) ProtoMessage() {}
+
+func (x *PauseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseResponse.ProtoReflect.Descriptor instead.
+func (*PauseResponse) Descriptor() ([]byte, []int) {
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{9}
+}
+
+type UnpauseRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnpauseRequest) Reset() {
+	*x = UnpauseRequest{}
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnpauseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnpauseRequest) ProtoMessage() {}
+
+func (x *UnpauseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnpauseRequest.ProtoReflect.Descriptor instead.
+func (*UnpauseRequest) Descriptor() ([]byte, []int) {
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{10}
+}
+
+type UnpauseResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnpauseResponse) Reset() {
+	*x = UnpauseResponse{}
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnpauseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnpauseResponse) ProtoMessage() {}
+
+func (x *UnpauseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnpauseResponse.ProtoReflect.Descriptor instead.
+func (*UnpauseResponse) Descriptor() ([]byte, []int) {
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{11}
+}
+
+type UpdateRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// linux.resources of an OCI runtime spec, of which only what is set changes.
+	OciResources  []byte `protobuf:"bytes,100,opt,name=oci_resources,json=ociResources,proto3" json:"oci_resources,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateRequest) Reset() {
+	*x = UpdateRequest{}
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateRequest) ProtoMessage() {}
+
+func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateRequest.ProtoReflect.Descriptor instead.
+func (*UpdateRequest) Descriptor() ([]byte, []int) {
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *UpdateRequest) GetOciResources() []byte {
+	if x != nil {
+		return x.OciResources
+	}
+	return nil
+}
+
+type UpdateResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateResponse) Reset() {
+	*x = UpdateResponse{}
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateResponse) ProtoMessage() {}
+
+func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateResponse.ProtoReflect.Descriptor instead.
+func (*UpdateResponse) Descriptor() ([]byte, []int) {
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{13}
+}
+
 type CheckpointRequest struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	LeaveRunning bool                   `protobuf:"varint,1,opt,name=leave_running,json=leaveRunning,proto3" json:"leave_running,omitempty"`
@@ -457,7 +691,7 @@ type CheckpointRequest struct {
 
 func (x *CheckpointRequest) Reset() {
 	*x = CheckpointRequest{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[8]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -469,7 +703,7 @@ func (x *CheckpointRequest) String() string {
 func (*CheckpointRequest) ProtoMessage() {}
 
 func (x *CheckpointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[8]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -482,7 +716,7 @@ func (x *CheckpointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointRequest.ProtoReflect.Descriptor instead.
 func (*CheckpointRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{8}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CheckpointRequest) GetLeaveRunning() bool {
@@ -507,7 +741,7 @@ type CheckpointResponse struct {
 
 func (x *CheckpointResponse) Reset() {
 	*x = CheckpointResponse{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[9]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -519,7 +753,7 @@ func (x *CheckpointResponse) String() string {
 func (*CheckpointResponse) ProtoMessage() {}
 
 func (x *CheckpointResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[9]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -532,7 +766,7 @@ func (x *CheckpointResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointResponse.ProtoReflect.Descriptor instead.
 func (*CheckpointResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{9}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{15}
 }
 
 type CreateProcessRequest struct {
@@ -552,7 +786,7 @@ type CreateProcessRequest struct {
 
 func (x *CreateProcessRequest) Reset() {
 	*x = CreateProcessRequest{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[10]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -564,7 +798,7 @@ func (x *CreateProcessRequest) String() string {
 func (*CreateProcessRequest) ProtoMessage() {}
 
 func (x *CreateProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[10]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -577,7 +811,7 @@ func (x *CreateProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateProcessRequest.ProtoReflect.Descriptor instead.
 func (*CreateProcessRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{10}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CreateProcessRequest) GetArgs() []string {
@@ -645,7 +879,7 @@ type CreateProcessResponse struct {
 
 func (x *CreateProcessResponse) Reset() {
 	*x = CreateProcessResponse{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[11]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -657,7 +891,7 @@ func (x *CreateProcessResponse) String() string {
 func (*CreateProcessResponse) ProtoMessage() {}
 
 func (x *CreateProcessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[11]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -670,7 +904,7 @@ func (x *CreateProcessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateProcessResponse.ProtoReflect.Descriptor instead.
 func (*CreateProcessResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{11}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CreateProcessResponse) GetProcessId() string {
@@ -689,7 +923,7 @@ type StartProcessRequest struct {
 
 func (x *StartProcessRequest) Reset() {
 	*x = StartProcessRequest{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[12]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -701,7 +935,7 @@ func (x *StartProcessRequest) String() string {
 func (*StartProcessRequest) ProtoMessage() {}
 
 func (x *StartProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[12]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -714,7 +948,7 @@ func (x *StartProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartProcessRequest.ProtoReflect.Descriptor instead.
 func (*StartProcessRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{12}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *StartProcessRequest) GetProcessId() string {
@@ -732,7 +966,7 @@ type StartProcessResponse struct {
 
 func (x *StartProcessResponse) Reset() {
 	*x = StartProcessResponse{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[13]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -744,7 +978,7 @@ func (x *StartProcessResponse) String() string {
 func (*StartProcessResponse) ProtoMessage() {}
 
 func (x *StartProcessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[13]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -757,7 +991,7 @@ func (x *StartProcessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartProcessResponse.ProtoReflect.Descriptor instead.
 func (*StartProcessResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{13}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{19}
 }
 
 type DeleteProcessRequest struct {
@@ -769,7 +1003,7 @@ type DeleteProcessRequest struct {
 
 func (x *DeleteProcessRequest) Reset() {
 	*x = DeleteProcessRequest{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[14]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -781,7 +1015,7 @@ func (x *DeleteProcessRequest) String() string {
 func (*DeleteProcessRequest) ProtoMessage() {}
 
 func (x *DeleteProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[14]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -794,7 +1028,7 @@ func (x *DeleteProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteProcessRequest.ProtoReflect.Descriptor instead.
 func (*DeleteProcessRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{14}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DeleteProcessRequest) GetProcessId() string {
@@ -812,7 +1046,7 @@ type DeleteProcessResponse struct {
 
 func (x *DeleteProcessResponse) Reset() {
 	*x = DeleteProcessResponse{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[15]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -824,7 +1058,7 @@ func (x *DeleteProcessResponse) String() string {
 func (*DeleteProcessResponse) ProtoMessage() {}
 
 func (x *DeleteProcessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[15]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -837,7 +1071,7 @@ func (x *DeleteProcessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteProcessResponse.ProtoReflect.Descriptor instead.
 func (*DeleteProcessResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{15}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{21}
 }
 
 type ResizeRequest struct {
@@ -851,7 +1085,7 @@ type ResizeRequest struct {
 
 func (x *ResizeRequest) Reset() {
 	*x = ResizeRequest{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[16]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -863,7 +1097,7 @@ func (x *ResizeRequest) String() string {
 func (*ResizeRequest) ProtoMessage() {}
 
 func (x *ResizeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[16]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -876,7 +1110,7 @@ func (x *ResizeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeRequest.ProtoReflect.Descriptor instead.
 func (*ResizeRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{16}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ResizeRequest) GetProcessId() string {
@@ -908,7 +1142,7 @@ type ResizeResponse struct {
 
 func (x *ResizeResponse) Reset() {
 	*x = ResizeResponse{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[17]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -920,7 +1154,7 @@ func (x *ResizeResponse) String() string {
 func (*ResizeResponse) ProtoMessage() {}
 
 func (x *ResizeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[17]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -933,7 +1167,7 @@ func (x *ResizeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeResponse.ProtoReflect.Descriptor instead.
 func (*ResizeResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{17}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{23}
 }
 
 // StreamRequest opens a stream of a process on the sandbox's stream socket: its length as four bytes, big endian, the message, and then, after a
@@ -951,7 +1185,7 @@ type StreamRequest struct {
 
 func (x *StreamRequest) Reset() {
 	*x = StreamRequest{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[18]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -963,7 +1197,7 @@ func (x *StreamRequest) String() string {
 func (*StreamRequest) ProtoMessage() {}
 
 func (x *StreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[18]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -976,7 +1210,7 @@ func (x *StreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamRequest.ProtoReflect.Descriptor instead.
 func (*StreamRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{18}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *StreamRequest) GetProcessId() string {
@@ -1009,7 +1243,7 @@ type StreamResponse struct {
 
 func (x *StreamResponse) Reset() {
 	*x = StreamResponse{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[19]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1021,7 +1255,7 @@ func (x *StreamResponse) String() string {
 func (*StreamResponse) ProtoMessage() {}
 
 func (x *StreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[19]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1034,7 +1268,7 @@ func (x *StreamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamResponse.ProtoReflect.Descriptor instead.
 func (*StreamResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{19}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *StreamResponse) GetError() string {
@@ -1050,10 +1284,11 @@ const file_vzctl_supervisor_v1_supervisor_proto_rawDesc = "" +
 	"\n" +
 	"$vzctl/supervisor/v1/supervisor.proto\x12\x13vzctl.supervisor.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x0e\n" +
 	"\fStartRequest\"\x0f\n" +
-	"\rStartResponse\"X\n" +
+	"\rStartResponse\"l\n" +
 	"\vStopRequest\x12\x16\n" +
 	"\x06signal\x18\x01 \x01(\x05R\x06signal\x121\n" +
-	"\x14timeout_milliseconds\x18\x02 \x01(\x03R\x13timeoutMilliseconds\"\x0e\n" +
+	"\x14timeout_milliseconds\x18\x02 \x01(\x03R\x13timeoutMilliseconds\x12\x12\n" +
+	"\x04keep\x18d \x01(\bR\x04keep\"\x0e\n" +
 	"\fStopResponse\"F\n" +
 	"\rSignalRequest\x12\x1d\n" +
 	"\n" +
@@ -1068,7 +1303,14 @@ const file_vzctl_supervisor_v1_supervisor_proto_rawDesc = "" +
 	"\x06signal\x18\x02 \x01(\x05R\x06signal\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x18\n" +
 	"\amessage\x18\x04 \x01(\tR\amessage\x12.\n" +
-	"\x04time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"c\n" +
+	"\x04time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\x0e\n" +
+	"\fPauseRequest\"\x0f\n" +
+	"\rPauseResponse\"\x10\n" +
+	"\x0eUnpauseRequest\"\x11\n" +
+	"\x0fUnpauseResponse\"4\n" +
+	"\rUpdateRequest\x12#\n" +
+	"\roci_resources\x18d \x01(\fR\fociResources\"\x10\n" +
+	"\x0eUpdateResponse\"c\n" +
 	"\x11CheckpointRequest\x12#\n" +
 	"\rleave_running\x18\x01 \x01(\bR\fleaveRunning\x12)\n" +
 	"\x10lose_connections\x18\x02 \x01(\bR\x0floseConnections\"\x14\n" +
@@ -1113,13 +1355,16 @@ const file_vzctl_supervisor_v1_supervisor_proto_rawDesc = "" +
 	"\x17STREAM_KIND_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11STREAM_KIND_STDIN\x10\x01\x12\x16\n" +
 	"\x12STREAM_KIND_STDOUT\x10\x02\x12\x16\n" +
-	"\x12STREAM_KIND_STDERR\x10\x032\xb0\x06\n" +
+	"\x12STREAM_KIND_STDERR\x10\x032\xa9\b\n" +
 	"\n" +
 	"Supervisor\x12N\n" +
 	"\x05Start\x12!.vzctl.supervisor.v1.StartRequest\x1a\".vzctl.supervisor.v1.StartResponse\x12K\n" +
 	"\x04Stop\x12 .vzctl.supervisor.v1.StopRequest\x1a!.vzctl.supervisor.v1.StopResponse\x12Q\n" +
 	"\x06Signal\x12\".vzctl.supervisor.v1.SignalRequest\x1a#.vzctl.supervisor.v1.SignalResponse\x12K\n" +
-	"\x04Wait\x12 .vzctl.supervisor.v1.WaitRequest\x1a!.vzctl.supervisor.v1.WaitResponse\x12]\n" +
+	"\x04Wait\x12 .vzctl.supervisor.v1.WaitRequest\x1a!.vzctl.supervisor.v1.WaitResponse\x12N\n" +
+	"\x05Pause\x12!.vzctl.supervisor.v1.PauseRequest\x1a\".vzctl.supervisor.v1.PauseResponse\x12T\n" +
+	"\aUnpause\x12#.vzctl.supervisor.v1.UnpauseRequest\x1a$.vzctl.supervisor.v1.UnpauseResponse\x12Q\n" +
+	"\x06Update\x12\".vzctl.supervisor.v1.UpdateRequest\x1a#.vzctl.supervisor.v1.UpdateResponse\x12]\n" +
 	"\n" +
 	"Checkpoint\x12&.vzctl.supervisor.v1.CheckpointRequest\x1a'.vzctl.supervisor.v1.CheckpointResponse\x12f\n" +
 	"\rCreateProcess\x12).vzctl.supervisor.v1.CreateProcessRequest\x1a*.vzctl.supervisor.v1.CreateProcessResponse\x12c\n" +
@@ -1140,7 +1385,7 @@ func file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP() []byte {
 }
 
 var file_vzctl_supervisor_v1_supervisor_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_vzctl_supervisor_v1_supervisor_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_vzctl_supervisor_v1_supervisor_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_vzctl_supervisor_v1_supervisor_proto_goTypes = []any{
 	(StreamKind)(0),               // 0: vzctl.supervisor.v1.StreamKind
 	(*StartRequest)(nil),          // 1: vzctl.supervisor.v1.StartRequest
@@ -1151,43 +1396,55 @@ var file_vzctl_supervisor_v1_supervisor_proto_goTypes = []any{
 	(*SignalResponse)(nil),        // 6: vzctl.supervisor.v1.SignalResponse
 	(*WaitRequest)(nil),           // 7: vzctl.supervisor.v1.WaitRequest
 	(*WaitResponse)(nil),          // 8: vzctl.supervisor.v1.WaitResponse
-	(*CheckpointRequest)(nil),     // 9: vzctl.supervisor.v1.CheckpointRequest
-	(*CheckpointResponse)(nil),    // 10: vzctl.supervisor.v1.CheckpointResponse
-	(*CreateProcessRequest)(nil),  // 11: vzctl.supervisor.v1.CreateProcessRequest
-	(*CreateProcessResponse)(nil), // 12: vzctl.supervisor.v1.CreateProcessResponse
-	(*StartProcessRequest)(nil),   // 13: vzctl.supervisor.v1.StartProcessRequest
-	(*StartProcessResponse)(nil),  // 14: vzctl.supervisor.v1.StartProcessResponse
-	(*DeleteProcessRequest)(nil),  // 15: vzctl.supervisor.v1.DeleteProcessRequest
-	(*DeleteProcessResponse)(nil), // 16: vzctl.supervisor.v1.DeleteProcessResponse
-	(*ResizeRequest)(nil),         // 17: vzctl.supervisor.v1.ResizeRequest
-	(*ResizeResponse)(nil),        // 18: vzctl.supervisor.v1.ResizeResponse
-	(*StreamRequest)(nil),         // 19: vzctl.supervisor.v1.StreamRequest
-	(*StreamResponse)(nil),        // 20: vzctl.supervisor.v1.StreamResponse
-	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
+	(*PauseRequest)(nil),          // 9: vzctl.supervisor.v1.PauseRequest
+	(*PauseResponse)(nil),         // 10: vzctl.supervisor.v1.PauseResponse
+	(*UnpauseRequest)(nil),        // 11: vzctl.supervisor.v1.UnpauseRequest
+	(*UnpauseResponse)(nil),       // 12: vzctl.supervisor.v1.UnpauseResponse
+	(*UpdateRequest)(nil),         // 13: vzctl.supervisor.v1.UpdateRequest
+	(*UpdateResponse)(nil),        // 14: vzctl.supervisor.v1.UpdateResponse
+	(*CheckpointRequest)(nil),     // 15: vzctl.supervisor.v1.CheckpointRequest
+	(*CheckpointResponse)(nil),    // 16: vzctl.supervisor.v1.CheckpointResponse
+	(*CreateProcessRequest)(nil),  // 17: vzctl.supervisor.v1.CreateProcessRequest
+	(*CreateProcessResponse)(nil), // 18: vzctl.supervisor.v1.CreateProcessResponse
+	(*StartProcessRequest)(nil),   // 19: vzctl.supervisor.v1.StartProcessRequest
+	(*StartProcessResponse)(nil),  // 20: vzctl.supervisor.v1.StartProcessResponse
+	(*DeleteProcessRequest)(nil),  // 21: vzctl.supervisor.v1.DeleteProcessRequest
+	(*DeleteProcessResponse)(nil), // 22: vzctl.supervisor.v1.DeleteProcessResponse
+	(*ResizeRequest)(nil),         // 23: vzctl.supervisor.v1.ResizeRequest
+	(*ResizeResponse)(nil),        // 24: vzctl.supervisor.v1.ResizeResponse
+	(*StreamRequest)(nil),         // 25: vzctl.supervisor.v1.StreamRequest
+	(*StreamResponse)(nil),        // 26: vzctl.supervisor.v1.StreamResponse
+	(*timestamppb.Timestamp)(nil), // 27: google.protobuf.Timestamp
 }
 var file_vzctl_supervisor_v1_supervisor_proto_depIdxs = []int32{
-	21, // 0: vzctl.supervisor.v1.WaitResponse.time:type_name -> google.protobuf.Timestamp
+	27, // 0: vzctl.supervisor.v1.WaitResponse.time:type_name -> google.protobuf.Timestamp
 	0,  // 1: vzctl.supervisor.v1.StreamRequest.kind:type_name -> vzctl.supervisor.v1.StreamKind
 	1,  // 2: vzctl.supervisor.v1.Supervisor.Start:input_type -> vzctl.supervisor.v1.StartRequest
 	3,  // 3: vzctl.supervisor.v1.Supervisor.Stop:input_type -> vzctl.supervisor.v1.StopRequest
 	5,  // 4: vzctl.supervisor.v1.Supervisor.Signal:input_type -> vzctl.supervisor.v1.SignalRequest
 	7,  // 5: vzctl.supervisor.v1.Supervisor.Wait:input_type -> vzctl.supervisor.v1.WaitRequest
-	9,  // 6: vzctl.supervisor.v1.Supervisor.Checkpoint:input_type -> vzctl.supervisor.v1.CheckpointRequest
-	11, // 7: vzctl.supervisor.v1.Supervisor.CreateProcess:input_type -> vzctl.supervisor.v1.CreateProcessRequest
-	13, // 8: vzctl.supervisor.v1.Supervisor.StartProcess:input_type -> vzctl.supervisor.v1.StartProcessRequest
-	15, // 9: vzctl.supervisor.v1.Supervisor.DeleteProcess:input_type -> vzctl.supervisor.v1.DeleteProcessRequest
-	17, // 10: vzctl.supervisor.v1.Supervisor.Resize:input_type -> vzctl.supervisor.v1.ResizeRequest
-	2,  // 11: vzctl.supervisor.v1.Supervisor.Start:output_type -> vzctl.supervisor.v1.StartResponse
-	4,  // 12: vzctl.supervisor.v1.Supervisor.Stop:output_type -> vzctl.supervisor.v1.StopResponse
-	6,  // 13: vzctl.supervisor.v1.Supervisor.Signal:output_type -> vzctl.supervisor.v1.SignalResponse
-	8,  // 14: vzctl.supervisor.v1.Supervisor.Wait:output_type -> vzctl.supervisor.v1.WaitResponse
-	10, // 15: vzctl.supervisor.v1.Supervisor.Checkpoint:output_type -> vzctl.supervisor.v1.CheckpointResponse
-	12, // 16: vzctl.supervisor.v1.Supervisor.CreateProcess:output_type -> vzctl.supervisor.v1.CreateProcessResponse
-	14, // 17: vzctl.supervisor.v1.Supervisor.StartProcess:output_type -> vzctl.supervisor.v1.StartProcessResponse
-	16, // 18: vzctl.supervisor.v1.Supervisor.DeleteProcess:output_type -> vzctl.supervisor.v1.DeleteProcessResponse
-	18, // 19: vzctl.supervisor.v1.Supervisor.Resize:output_type -> vzctl.supervisor.v1.ResizeResponse
-	11, // [11:20] is the sub-list for method output_type
-	2,  // [2:11] is the sub-list for method input_type
+	9,  // 6: vzctl.supervisor.v1.Supervisor.Pause:input_type -> vzctl.supervisor.v1.PauseRequest
+	11, // 7: vzctl.supervisor.v1.Supervisor.Unpause:input_type -> vzctl.supervisor.v1.UnpauseRequest
+	13, // 8: vzctl.supervisor.v1.Supervisor.Update:input_type -> vzctl.supervisor.v1.UpdateRequest
+	15, // 9: vzctl.supervisor.v1.Supervisor.Checkpoint:input_type -> vzctl.supervisor.v1.CheckpointRequest
+	17, // 10: vzctl.supervisor.v1.Supervisor.CreateProcess:input_type -> vzctl.supervisor.v1.CreateProcessRequest
+	19, // 11: vzctl.supervisor.v1.Supervisor.StartProcess:input_type -> vzctl.supervisor.v1.StartProcessRequest
+	21, // 12: vzctl.supervisor.v1.Supervisor.DeleteProcess:input_type -> vzctl.supervisor.v1.DeleteProcessRequest
+	23, // 13: vzctl.supervisor.v1.Supervisor.Resize:input_type -> vzctl.supervisor.v1.ResizeRequest
+	2,  // 14: vzctl.supervisor.v1.Supervisor.Start:output_type -> vzctl.supervisor.v1.StartResponse
+	4,  // 15: vzctl.supervisor.v1.Supervisor.Stop:output_type -> vzctl.supervisor.v1.StopResponse
+	6,  // 16: vzctl.supervisor.v1.Supervisor.Signal:output_type -> vzctl.supervisor.v1.SignalResponse
+	8,  // 17: vzctl.supervisor.v1.Supervisor.Wait:output_type -> vzctl.supervisor.v1.WaitResponse
+	10, // 18: vzctl.supervisor.v1.Supervisor.Pause:output_type -> vzctl.supervisor.v1.PauseResponse
+	12, // 19: vzctl.supervisor.v1.Supervisor.Unpause:output_type -> vzctl.supervisor.v1.UnpauseResponse
+	14, // 20: vzctl.supervisor.v1.Supervisor.Update:output_type -> vzctl.supervisor.v1.UpdateResponse
+	16, // 21: vzctl.supervisor.v1.Supervisor.Checkpoint:output_type -> vzctl.supervisor.v1.CheckpointResponse
+	18, // 22: vzctl.supervisor.v1.Supervisor.CreateProcess:output_type -> vzctl.supervisor.v1.CreateProcessResponse
+	20, // 23: vzctl.supervisor.v1.Supervisor.StartProcess:output_type -> vzctl.supervisor.v1.StartProcessResponse
+	22, // 24: vzctl.supervisor.v1.Supervisor.DeleteProcess:output_type -> vzctl.supervisor.v1.DeleteProcessResponse
+	24, // 25: vzctl.supervisor.v1.Supervisor.Resize:output_type -> vzctl.supervisor.v1.ResizeResponse
+	14, // [14:26] is the sub-list for method output_type
+	2,  // [2:14] is the sub-list for method input_type
 	2,  // [2:2] is the sub-list for extension type_name
 	2,  // [2:2] is the sub-list for extension extendee
 	0,  // [0:2] is the sub-list for field type_name
@@ -1204,7 +1461,7 @@ func file_vzctl_supervisor_v1_supervisor_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vzctl_supervisor_v1_supervisor_proto_rawDesc), len(file_vzctl_supervisor_v1_supervisor_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   20,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

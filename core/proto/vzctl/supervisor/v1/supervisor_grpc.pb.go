@@ -25,6 +25,9 @@ const (
 	Supervisor_Stop_FullMethodName          = "/vzctl.supervisor.v1.Supervisor/Stop"
 	Supervisor_Signal_FullMethodName        = "/vzctl.supervisor.v1.Supervisor/Signal"
 	Supervisor_Wait_FullMethodName          = "/vzctl.supervisor.v1.Supervisor/Wait"
+	Supervisor_Pause_FullMethodName         = "/vzctl.supervisor.v1.Supervisor/Pause"
+	Supervisor_Unpause_FullMethodName       = "/vzctl.supervisor.v1.Supervisor/Unpause"
+	Supervisor_Update_FullMethodName        = "/vzctl.supervisor.v1.Supervisor/Update"
 	Supervisor_Checkpoint_FullMethodName    = "/vzctl.supervisor.v1.Supervisor/Checkpoint"
 	Supervisor_CreateProcess_FullMethodName = "/vzctl.supervisor.v1.Supervisor/CreateProcess"
 	Supervisor_StartProcess_FullMethodName  = "/vzctl.supervisor.v1.Supervisor/StartProcess"
@@ -47,6 +50,12 @@ type SupervisorClient interface {
 	Signal(ctx context.Context, in *SignalRequest, opts ...grpc.CallOption) (*SignalResponse, error)
 	// Wait blocks until a process has ended; for the init until the container is stopped and recorded so.
 	Wait(ctx context.Context, in *WaitRequest, opts ...grpc.CallOption) (*WaitResponse, error)
+	// Pause lets the VM stand still, Unpause lets it go on, with the time of the host. Each returns when that is on record. Stop lets a paused container go on; what
+	// else needs its guest is refused meanwhile.
+	Pause(ctx context.Context, in *PauseRequest, opts ...grpc.CallOption) (*PauseResponse, error)
+	Unpause(ctx context.Context, in *UnpauseRequest, opts ...grpc.CallOption) (*UnpauseResponse, error)
+	// Update changes limits of the container's processes; the caller puts them on record. After an error they are as they were.
+	Update(ctx context.Context, in *UpdateRequest, opts ...grpc.CallOption) (*UpdateResponse, error)
 	// Checkpoint saves the container, and returns when that is on record. Unless it is to go on, it is stopped then. After an error, or if the caller goes, it
 	// runs as before.
 	Checkpoint(ctx context.Context, in *CheckpointRequest, opts ...grpc.CallOption) (*CheckpointResponse, error)
@@ -100,6 +109,36 @@ func (c *supervisorClient) Wait(ctx context.Context, in *WaitRequest, opts ...gr
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(WaitResponse)
 	err := c.cc.Invoke(ctx, Supervisor_Wait_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *supervisorClient) Pause(ctx context.Context, in *PauseRequest, opts ...grpc.CallOption) (*PauseResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PauseResponse)
+	err := c.cc.Invoke(ctx, Supervisor_Pause_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *supervisorClient) Unpause(ctx context.Context, in *UnpauseRequest, opts ...grpc.CallOption) (*UnpauseResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UnpauseResponse)
+	err := c.cc.Invoke(ctx, Supervisor_Unpause_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *supervisorClient) Update(ctx context.Context, in *UpdateRequest, opts ...grpc.CallOption) (*UpdateResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UpdateResponse)
+	err := c.cc.Invoke(ctx, Supervisor_Update_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -171,6 +210,12 @@ type SupervisorServer interface {
 	Signal(context.Context, *SignalRequest) (*SignalResponse, error)
 	// Wait blocks until a process has ended; for the init until the container is stopped and recorded so.
 	Wait(context.Context, *WaitRequest) (*WaitResponse, error)
+	// Pause lets the VM stand still, Unpause lets it go on, with the time of the host. Each returns when that is on record. Stop lets a paused container go on; what
+	// else needs its guest is refused meanwhile.
+	Pause(context.Context, *PauseRequest) (*PauseResponse, error)
+	Unpause(context.Context, *UnpauseRequest) (*UnpauseResponse, error)
+	// Update changes limits of the container's processes; the caller puts them on record. After an error they are as they were.
+	Update(context.Context, *UpdateRequest) (*UpdateResponse, error)
 	// Checkpoint saves the container, and returns when that is on record. Unless it is to go on, it is stopped then. After an error, or if the caller goes, it
 	// runs as before.
 	Checkpoint(context.Context, *CheckpointRequest) (*CheckpointResponse, error)
@@ -201,6 +246,15 @@ func (UnimplementedSupervisorServer) Signal(context.Context, *SignalRequest) (*S
 }
 func (UnimplementedSupervisorServer) Wait(context.Context, *WaitRequest) (*WaitResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Wait not implemented")
+}
+func (UnimplementedSupervisorServer) Pause(context.Context, *PauseRequest) (*PauseResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Pause not implemented")
+}
+func (UnimplementedSupervisorServer) Unpause(context.Context, *UnpauseRequest) (*UnpauseResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Unpause not implemented")
+}
+func (UnimplementedSupervisorServer) Update(context.Context, *UpdateRequest) (*UpdateResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Update not implemented")
 }
 func (UnimplementedSupervisorServer) Checkpoint(context.Context, *CheckpointRequest) (*CheckpointResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Checkpoint not implemented")
@@ -306,6 +360,60 @@ func _Supervisor_Wait_Handler(srv interface{}, ctx context.Context, dec func(int
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(SupervisorServer).Wait(ctx, req.(*WaitRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Supervisor_Pause_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PauseRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SupervisorServer).Pause(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Supervisor_Pause_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SupervisorServer).Pause(ctx, req.(*PauseRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Supervisor_Unpause_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UnpauseRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SupervisorServer).Unpause(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Supervisor_Unpause_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SupervisorServer).Unpause(ctx, req.(*UnpauseRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Supervisor_Update_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SupervisorServer).Update(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Supervisor_Update_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SupervisorServer).Update(ctx, req.(*UpdateRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -422,6 +530,18 @@ var Supervisor_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Wait",
 			Handler:    _Supervisor_Wait_Handler,
+		},
+		{
+			MethodName: "Pause",
+			Handler:    _Supervisor_Pause_Handler,
+		},
+		{
+			MethodName: "Unpause",
+			Handler:    _Supervisor_Unpause_Handler,
+		},
+		{
+			MethodName: "Update",
+			Handler:    _Supervisor_Update_Handler,
 		},
 		{
 			MethodName: "Checkpoint",

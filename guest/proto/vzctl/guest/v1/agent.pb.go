@@ -153,8 +153,10 @@ type HelloResponse struct {
 	// The guest's monotonic clock: how long ago the kernel started, and when vminitd did.
 	UptimeNanoseconds     uint64 `protobuf:"varint,6,opt,name=uptime_nanoseconds,json=uptimeNanoseconds,proto3" json:"uptime_nanoseconds,omitempty"`
 	InitUptimeNanoseconds uint64 `protobuf:"varint,7,opt,name=init_uptime_nanoseconds,json=initUptimeNanoseconds,proto3" json:"init_uptime_nanoseconds,omitempty"`
-	unknownFields         protoimpl.UnknownFields
-	sizeCache             protoimpl.SizeCache
+	// The guest's clock, so that the host can tell when it is wrong.
+	Time          *timestamppb.Timestamp `protobuf:"bytes,100,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HelloResponse) Reset() {
@@ -227,6 +229,13 @@ func (x *HelloResponse) GetInitUptimeNanoseconds() uint64 {
 		return x.InitUptimeNanoseconds
 	}
 	return 0
+}
+
+func (x *HelloResponse) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
 }
 
 type AdoptRequest struct {
@@ -1658,6 +1667,95 @@ func (*DeleteProcessResponse) Descriptor() ([]byte, []int) {
 	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{25}
 }
 
+type UpdateContainerRequest struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	ContainerId string                 `protobuf:"bytes,100,opt,name=container_id,json=containerId,proto3" json:"container_id,omitempty"`
+	// linux.resources of an OCI runtime spec, of which only what is set changes. Devices cannot be changed.
+	OciResources  []byte `protobuf:"bytes,101,opt,name=oci_resources,json=ociResources,proto3" json:"oci_resources,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateContainerRequest) Reset() {
+	*x = UpdateContainerRequest{}
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateContainerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateContainerRequest) ProtoMessage() {}
+
+func (x *UpdateContainerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateContainerRequest.ProtoReflect.Descriptor instead.
+func (*UpdateContainerRequest) Descriptor() ([]byte, []int) {
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *UpdateContainerRequest) GetContainerId() string {
+	if x != nil {
+		return x.ContainerId
+	}
+	return ""
+}
+
+func (x *UpdateContainerRequest) GetOciResources() []byte {
+	if x != nil {
+		return x.OciResources
+	}
+	return nil
+}
+
+type UpdateContainerResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateContainerResponse) Reset() {
+	*x = UpdateContainerResponse{}
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateContainerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateContainerResponse) ProtoMessage() {}
+
+func (x *UpdateContainerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateContainerResponse.ProtoReflect.Descriptor instead.
+func (*UpdateContainerResponse) Descriptor() ([]byte, []int) {
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{27}
+}
+
 type DeleteContainerRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ContainerId   string                 `protobuf:"bytes,1,opt,name=container_id,json=containerId,proto3" json:"container_id,omitempty"`
@@ -1667,7 +1765,7 @@ type DeleteContainerRequest struct {
 
 func (x *DeleteContainerRequest) Reset() {
 	*x = DeleteContainerRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[26]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1679,7 +1777,7 @@ func (x *DeleteContainerRequest) String() string {
 func (*DeleteContainerRequest) ProtoMessage() {}
 
 func (x *DeleteContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[26]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1692,7 +1790,7 @@ func (x *DeleteContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteContainerRequest.ProtoReflect.Descriptor instead.
 func (*DeleteContainerRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{26}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DeleteContainerRequest) GetContainerId() string {
@@ -1710,7 +1808,7 @@ type DeleteContainerResponse struct {
 
 func (x *DeleteContainerResponse) Reset() {
 	*x = DeleteContainerResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[27]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1722,7 +1820,7 @@ func (x *DeleteContainerResponse) String() string {
 func (*DeleteContainerResponse) ProtoMessage() {}
 
 func (x *DeleteContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[27]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1735,7 +1833,7 @@ func (x *DeleteContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteContainerResponse.ProtoReflect.Descriptor instead.
 func (*DeleteContainerResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{27}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{29}
 }
 
 type ListContainersRequest struct {
@@ -1746,7 +1844,7 @@ type ListContainersRequest struct {
 
 func (x *ListContainersRequest) Reset() {
 	*x = ListContainersRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[28]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1758,7 +1856,7 @@ func (x *ListContainersRequest) String() string {
 func (*ListContainersRequest) ProtoMessage() {}
 
 func (x *ListContainersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[28]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1771,7 +1869,7 @@ func (x *ListContainersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListContainersRequest.ProtoReflect.Descriptor instead.
 func (*ListContainersRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{28}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{30}
 }
 
 type ListContainersResponse struct {
@@ -1783,7 +1881,7 @@ type ListContainersResponse struct {
 
 func (x *ListContainersResponse) Reset() {
 	*x = ListContainersResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[29]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1795,7 +1893,7 @@ func (x *ListContainersResponse) String() string {
 func (*ListContainersResponse) ProtoMessage() {}
 
 func (x *ListContainersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[29]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1808,7 +1906,7 @@ func (x *ListContainersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListContainersResponse.ProtoReflect.Descriptor instead.
 func (*ListContainersResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{29}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListContainersResponse) GetContainers() []*Container {
@@ -1828,7 +1926,7 @@ type Container struct {
 
 func (x *Container) Reset() {
 	*x = Container{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[30]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1840,7 +1938,7 @@ func (x *Container) String() string {
 func (*Container) ProtoMessage() {}
 
 func (x *Container) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[30]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1853,7 +1951,7 @@ func (x *Container) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Container.ProtoReflect.Descriptor instead.
 func (*Container) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{30}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Container) GetId() string {
@@ -1883,7 +1981,7 @@ type Process struct {
 
 func (x *Process) Reset() {
 	*x = Process{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[31]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1895,7 +1993,7 @@ func (x *Process) String() string {
 func (*Process) ProtoMessage() {}
 
 func (x *Process) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[31]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1908,7 +2006,7 @@ func (x *Process) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Process.ProtoReflect.Descriptor instead.
 func (*Process) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{31}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Process) GetId() string {
@@ -1947,7 +2045,7 @@ type FreezeRequest struct {
 
 func (x *FreezeRequest) Reset() {
 	*x = FreezeRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[32]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1959,7 +2057,7 @@ func (x *FreezeRequest) String() string {
 func (*FreezeRequest) ProtoMessage() {}
 
 func (x *FreezeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[32]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1972,7 +2070,7 @@ func (x *FreezeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FreezeRequest.ProtoReflect.Descriptor instead.
 func (*FreezeRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{32}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *FreezeRequest) GetContainerId() string {
@@ -2011,7 +2109,7 @@ type FreezeResponse struct {
 
 func (x *FreezeResponse) Reset() {
 	*x = FreezeResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[33]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2023,7 +2121,7 @@ func (x *FreezeResponse) String() string {
 func (*FreezeResponse) ProtoMessage() {}
 
 func (x *FreezeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[33]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2036,7 +2134,7 @@ func (x *FreezeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FreezeResponse.ProtoReflect.Descriptor instead.
 func (*FreezeResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{33}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{35}
 }
 
 type ThawRequest struct {
@@ -2048,7 +2146,7 @@ type ThawRequest struct {
 
 func (x *ThawRequest) Reset() {
 	*x = ThawRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[34]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2060,7 +2158,7 @@ func (x *ThawRequest) String() string {
 func (*ThawRequest) ProtoMessage() {}
 
 func (x *ThawRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[34]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2073,7 +2171,7 @@ func (x *ThawRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThawRequest.ProtoReflect.Descriptor instead.
 func (*ThawRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{34}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ThawRequest) GetContainerId() string {
@@ -2091,7 +2189,7 @@ type ThawResponse struct {
 
 func (x *ThawResponse) Reset() {
 	*x = ThawResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[35]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2103,7 +2201,7 @@ func (x *ThawResponse) String() string {
 func (*ThawResponse) ProtoMessage() {}
 
 func (x *ThawResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[35]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2116,7 +2214,7 @@ func (x *ThawResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThawResponse.ProtoReflect.Descriptor instead.
 func (*ThawResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{35}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{37}
 }
 
 type WatchRequest struct {
@@ -2127,7 +2225,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[36]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2139,7 +2237,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[36]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2152,7 +2250,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{36}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{38}
 }
 
 type WatchResponse struct {
@@ -2170,7 +2268,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[37]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2182,7 +2280,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[37]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2195,7 +2293,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{37}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *WatchResponse) GetContainerId() string {
@@ -2261,7 +2359,7 @@ type OutOfMemory struct {
 
 func (x *OutOfMemory) Reset() {
 	*x = OutOfMemory{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[38]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2273,7 +2371,7 @@ func (x *OutOfMemory) String() string {
 func (*OutOfMemory) ProtoMessage() {}
 
 func (x *OutOfMemory) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[38]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2286,7 +2384,7 @@ func (x *OutOfMemory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutOfMemory.ProtoReflect.Descriptor instead.
 func (*OutOfMemory) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{38}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{40}
 }
 
 type ShutdownRequest struct {
@@ -2297,7 +2395,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[39]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2309,7 +2407,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[39]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2322,7 +2420,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{39}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{41}
 }
 
 type ShutdownResponse struct {
@@ -2333,7 +2431,7 @@ type ShutdownResponse struct {
 
 func (x *ShutdownResponse) Reset() {
 	*x = ShutdownResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[40]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2345,7 +2443,7 @@ func (x *ShutdownResponse) String() string {
 func (*ShutdownResponse) ProtoMessage() {}
 
 func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[40]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2358,7 +2456,7 @@ func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownResponse.ProtoReflect.Descriptor instead.
 func (*ShutdownResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{40}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{42}
 }
 
 // StreamRequest opens a stream. The host connects to port 1025, sends the length of this message as four bytes, big endian (at most 4096), and the
@@ -2377,7 +2475,7 @@ type StreamRequest struct {
 
 func (x *StreamRequest) Reset() {
 	*x = StreamRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[41]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2389,7 +2487,7 @@ func (x *StreamRequest) String() string {
 func (*StreamRequest) ProtoMessage() {}
 
 func (x *StreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[41]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2402,7 +2500,7 @@ func (x *StreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamRequest.ProtoReflect.Descriptor instead.
 func (*StreamRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{41}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *StreamRequest) GetContainerId() string {
@@ -2443,7 +2541,7 @@ type StreamResponse struct {
 
 func (x *StreamResponse) Reset() {
 	*x = StreamResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[42]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2455,7 +2553,7 @@ func (x *StreamResponse) String() string {
 func (*StreamResponse) ProtoMessage() {}
 
 func (x *StreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[42]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2468,7 +2566,7 @@ func (x *StreamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamResponse.ProtoReflect.Descriptor instead.
 func (*StreamResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{42}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *StreamResponse) GetError() string {
@@ -2486,14 +2584,15 @@ const file_vzctl_guest_v1_agent_proto_rawDesc = "" +
 	"\fHelloRequest\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12!\n" +
 	"\fprotocol_min\x18\x02 \x01(\rR\vprotocolMin\x12!\n" +
-	"\fprotocol_max\x18\x03 \x01(\rR\vprotocolMax\"\x81\x02\n" +
+	"\fprotocol_max\x18\x03 \x01(\rR\vprotocolMax\"\xb1\x02\n" +
 	"\rHelloResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12!\n" +
 	"\fprotocol_min\x18\x02 \x01(\rR\vprotocolMin\x12!\n" +
 	"\fprotocol_max\x18\x03 \x01(\rR\vprotocolMax\x12\x1a\n" +
 	"\bfeatures\x18\x04 \x03(\tR\bfeatures\x12-\n" +
 	"\x12uptime_nanoseconds\x18\x06 \x01(\x04R\x11uptimeNanoseconds\x126\n" +
-	"\x17init_uptime_nanoseconds\x18\a \x01(\x04R\x15initUptimeNanosecondsJ\x04\b\x05\x10\x06R\aboot_id\"\xfb\x01\n" +
+	"\x17init_uptime_nanoseconds\x18\a \x01(\x04R\x15initUptimeNanoseconds\x12.\n" +
+	"\x04time\x18d \x01(\v2\x1a.google.protobuf.TimestampR\x04timeJ\x04\b\x05\x10\x06R\aboot_id\"\xfb\x01\n" +
 	"\fAdoptRequest\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x18\n" +
 	"\aentropy\x18\x02 \x01(\fR\aentropy\x12\x1a\n" +
@@ -2598,7 +2697,11 @@ const file_vzctl_guest_v1_agent_proto_rawDesc = "" +
 	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\x12\x1d\n" +
 	"\n" +
 	"process_id\x18\x02 \x01(\tR\tprocessId\"\x17\n" +
-	"\x15DeleteProcessResponse\";\n" +
+	"\x15DeleteProcessResponse\"`\n" +
+	"\x16UpdateContainerRequest\x12!\n" +
+	"\fcontainer_id\x18d \x01(\tR\vcontainerId\x12#\n" +
+	"\roci_resources\x18e \x01(\fR\fociResources\"\x19\n" +
+	"\x17UpdateContainerResponse\";\n" +
 	"\x16DeleteContainerRequest\x12!\n" +
 	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\"\x19\n" +
 	"\x17DeleteContainerResponse\"\x17\n" +
@@ -2650,7 +2753,7 @@ const file_vzctl_guest_v1_agent_proto_rawDesc = "" +
 	"\x11STREAM_KIND_STDIN\x10\x01\x12\x16\n" +
 	"\x12STREAM_KIND_STDOUT\x10\x02\x12\x16\n" +
 	"\x12STREAM_KIND_STDERR\x10\x03\x12\x18\n" +
-	"\x14STREAM_KIND_TERMINAL\x10\x042\x8d\n" +
+	"\x14STREAM_KIND_TERMINAL\x10\x042\xf1\n" +
 	"\n" +
 	"\x05Agent\x12D\n" +
 	"\x05Hello\x12\x1c.vzctl.guest.v1.HelloRequest\x1a\x1d.vzctl.guest.v1.HelloResponse\x12D\n" +
@@ -2662,6 +2765,7 @@ const file_vzctl_guest_v1_agent_proto_rawDesc = "" +
 	"\rSignalProcess\x12$.vzctl.guest.v1.SignalProcessRequest\x1a%.vzctl.guest.v1.SignalProcessResponse\x12_\n" +
 	"\x0eResizeTerminal\x12%.vzctl.guest.v1.ResizeTerminalRequest\x1a&.vzctl.guest.v1.ResizeTerminalResponse\x12\\\n" +
 	"\rDeleteProcess\x12$.vzctl.guest.v1.DeleteProcessRequest\x1a%.vzctl.guest.v1.DeleteProcessResponse\x12b\n" +
+	"\x0fUpdateContainer\x12&.vzctl.guest.v1.UpdateContainerRequest\x1a'.vzctl.guest.v1.UpdateContainerResponse\x12b\n" +
 	"\x0fDeleteContainer\x12&.vzctl.guest.v1.DeleteContainerRequest\x1a'.vzctl.guest.v1.DeleteContainerResponse\x12_\n" +
 	"\x0eListContainers\x12%.vzctl.guest.v1.ListContainersRequest\x1a&.vzctl.guest.v1.ListContainersResponse\x12G\n" +
 	"\x06Freeze\x12\x1d.vzctl.guest.v1.FreezeRequest\x1a\x1e.vzctl.guest.v1.FreezeResponse\x12A\n" +
@@ -2682,7 +2786,7 @@ func file_vzctl_guest_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_vzctl_guest_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_vzctl_guest_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
+var file_vzctl_guest_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
 var file_vzctl_guest_v1_agent_proto_goTypes = []any{
 	(StreamKind)(0),                 // 0: vzctl.guest.v1.StreamKind
 	(*HelloRequest)(nil),            // 1: vzctl.guest.v1.HelloRequest
@@ -2711,80 +2815,85 @@ var file_vzctl_guest_v1_agent_proto_goTypes = []any{
 	(*ResizeTerminalResponse)(nil),  // 24: vzctl.guest.v1.ResizeTerminalResponse
 	(*DeleteProcessRequest)(nil),    // 25: vzctl.guest.v1.DeleteProcessRequest
 	(*DeleteProcessResponse)(nil),   // 26: vzctl.guest.v1.DeleteProcessResponse
-	(*DeleteContainerRequest)(nil),  // 27: vzctl.guest.v1.DeleteContainerRequest
-	(*DeleteContainerResponse)(nil), // 28: vzctl.guest.v1.DeleteContainerResponse
-	(*ListContainersRequest)(nil),   // 29: vzctl.guest.v1.ListContainersRequest
-	(*ListContainersResponse)(nil),  // 30: vzctl.guest.v1.ListContainersResponse
-	(*Container)(nil),               // 31: vzctl.guest.v1.Container
-	(*Process)(nil),                 // 32: vzctl.guest.v1.Process
-	(*FreezeRequest)(nil),           // 33: vzctl.guest.v1.FreezeRequest
-	(*FreezeResponse)(nil),          // 34: vzctl.guest.v1.FreezeResponse
-	(*ThawRequest)(nil),             // 35: vzctl.guest.v1.ThawRequest
-	(*ThawResponse)(nil),            // 36: vzctl.guest.v1.ThawResponse
-	(*WatchRequest)(nil),            // 37: vzctl.guest.v1.WatchRequest
-	(*WatchResponse)(nil),           // 38: vzctl.guest.v1.WatchResponse
-	(*OutOfMemory)(nil),             // 39: vzctl.guest.v1.OutOfMemory
-	(*ShutdownRequest)(nil),         // 40: vzctl.guest.v1.ShutdownRequest
-	(*ShutdownResponse)(nil),        // 41: vzctl.guest.v1.ShutdownResponse
-	(*StreamRequest)(nil),           // 42: vzctl.guest.v1.StreamRequest
-	(*StreamResponse)(nil),          // 43: vzctl.guest.v1.StreamResponse
-	(*timestamppb.Timestamp)(nil),   // 44: google.protobuf.Timestamp
+	(*UpdateContainerRequest)(nil),  // 27: vzctl.guest.v1.UpdateContainerRequest
+	(*UpdateContainerResponse)(nil), // 28: vzctl.guest.v1.UpdateContainerResponse
+	(*DeleteContainerRequest)(nil),  // 29: vzctl.guest.v1.DeleteContainerRequest
+	(*DeleteContainerResponse)(nil), // 30: vzctl.guest.v1.DeleteContainerResponse
+	(*ListContainersRequest)(nil),   // 31: vzctl.guest.v1.ListContainersRequest
+	(*ListContainersResponse)(nil),  // 32: vzctl.guest.v1.ListContainersResponse
+	(*Container)(nil),               // 33: vzctl.guest.v1.Container
+	(*Process)(nil),                 // 34: vzctl.guest.v1.Process
+	(*FreezeRequest)(nil),           // 35: vzctl.guest.v1.FreezeRequest
+	(*FreezeResponse)(nil),          // 36: vzctl.guest.v1.FreezeResponse
+	(*ThawRequest)(nil),             // 37: vzctl.guest.v1.ThawRequest
+	(*ThawResponse)(nil),            // 38: vzctl.guest.v1.ThawResponse
+	(*WatchRequest)(nil),            // 39: vzctl.guest.v1.WatchRequest
+	(*WatchResponse)(nil),           // 40: vzctl.guest.v1.WatchResponse
+	(*OutOfMemory)(nil),             // 41: vzctl.guest.v1.OutOfMemory
+	(*ShutdownRequest)(nil),         // 42: vzctl.guest.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),        // 43: vzctl.guest.v1.ShutdownResponse
+	(*StreamRequest)(nil),           // 44: vzctl.guest.v1.StreamRequest
+	(*StreamResponse)(nil),          // 45: vzctl.guest.v1.StreamResponse
+	(*timestamppb.Timestamp)(nil),   // 46: google.protobuf.Timestamp
 }
 var file_vzctl_guest_v1_agent_proto_depIdxs = []int32{
-	44, // 0: vzctl.guest.v1.AdoptRequest.time:type_name -> google.protobuf.Timestamp
-	6,  // 1: vzctl.guest.v1.AdoptRequest.interfaces:type_name -> vzctl.guest.v1.Interface
-	8,  // 2: vzctl.guest.v1.AdoptRequest.dns:type_name -> vzctl.guest.v1.Dns
-	5,  // 3: vzctl.guest.v1.AdoptResponse.phases:type_name -> vzctl.guest.v1.Phase
-	7,  // 4: vzctl.guest.v1.Interface.routes:type_name -> vzctl.guest.v1.Route
-	9,  // 5: vzctl.guest.v1.CreateContainerRequest.lower:type_name -> vzctl.guest.v1.Disk
-	9,  // 6: vzctl.guest.v1.CreateContainerRequest.upper:type_name -> vzctl.guest.v1.Disk
-	11, // 7: vzctl.guest.v1.CreateContainerRequest.seccomp:type_name -> vzctl.guest.v1.SeccompFilter
-	12, // 8: vzctl.guest.v1.CreateContainerRequest.extra_hosts:type_name -> vzctl.guest.v1.Host
-	5,  // 9: vzctl.guest.v1.CreateContainerResponse.phases:type_name -> vzctl.guest.v1.Phase
-	5,  // 10: vzctl.guest.v1.StartProcessResponse.phases:type_name -> vzctl.guest.v1.Phase
-	20, // 11: vzctl.guest.v1.WaitProcessResponse.exit:type_name -> vzctl.guest.v1.Exit
-	44, // 12: vzctl.guest.v1.Exit.time:type_name -> google.protobuf.Timestamp
-	31, // 13: vzctl.guest.v1.ListContainersResponse.containers:type_name -> vzctl.guest.v1.Container
-	32, // 14: vzctl.guest.v1.Container.processes:type_name -> vzctl.guest.v1.Process
-	20, // 15: vzctl.guest.v1.Process.exit:type_name -> vzctl.guest.v1.Exit
-	20, // 16: vzctl.guest.v1.WatchResponse.exit:type_name -> vzctl.guest.v1.Exit
-	39, // 17: vzctl.guest.v1.WatchResponse.out_of_memory:type_name -> vzctl.guest.v1.OutOfMemory
-	0,  // 18: vzctl.guest.v1.StreamRequest.kind:type_name -> vzctl.guest.v1.StreamKind
-	1,  // 19: vzctl.guest.v1.Agent.Hello:input_type -> vzctl.guest.v1.HelloRequest
-	3,  // 20: vzctl.guest.v1.Agent.Adopt:input_type -> vzctl.guest.v1.AdoptRequest
-	10, // 21: vzctl.guest.v1.Agent.CreateContainer:input_type -> vzctl.guest.v1.CreateContainerRequest
-	14, // 22: vzctl.guest.v1.Agent.CreateProcess:input_type -> vzctl.guest.v1.CreateProcessRequest
-	16, // 23: vzctl.guest.v1.Agent.StartProcess:input_type -> vzctl.guest.v1.StartProcessRequest
-	18, // 24: vzctl.guest.v1.Agent.WaitProcess:input_type -> vzctl.guest.v1.WaitProcessRequest
-	21, // 25: vzctl.guest.v1.Agent.SignalProcess:input_type -> vzctl.guest.v1.SignalProcessRequest
-	23, // 26: vzctl.guest.v1.Agent.ResizeTerminal:input_type -> vzctl.guest.v1.ResizeTerminalRequest
-	25, // 27: vzctl.guest.v1.Agent.DeleteProcess:input_type -> vzctl.guest.v1.DeleteProcessRequest
-	27, // 28: vzctl.guest.v1.Agent.DeleteContainer:input_type -> vzctl.guest.v1.DeleteContainerRequest
-	29, // 29: vzctl.guest.v1.Agent.ListContainers:input_type -> vzctl.guest.v1.ListContainersRequest
-	33, // 30: vzctl.guest.v1.Agent.Freeze:input_type -> vzctl.guest.v1.FreezeRequest
-	35, // 31: vzctl.guest.v1.Agent.Thaw:input_type -> vzctl.guest.v1.ThawRequest
-	37, // 32: vzctl.guest.v1.Agent.Watch:input_type -> vzctl.guest.v1.WatchRequest
-	40, // 33: vzctl.guest.v1.Agent.Shutdown:input_type -> vzctl.guest.v1.ShutdownRequest
-	2,  // 34: vzctl.guest.v1.Agent.Hello:output_type -> vzctl.guest.v1.HelloResponse
-	4,  // 35: vzctl.guest.v1.Agent.Adopt:output_type -> vzctl.guest.v1.AdoptResponse
-	13, // 36: vzctl.guest.v1.Agent.CreateContainer:output_type -> vzctl.guest.v1.CreateContainerResponse
-	15, // 37: vzctl.guest.v1.Agent.CreateProcess:output_type -> vzctl.guest.v1.CreateProcessResponse
-	17, // 38: vzctl.guest.v1.Agent.StartProcess:output_type -> vzctl.guest.v1.StartProcessResponse
-	19, // 39: vzctl.guest.v1.Agent.WaitProcess:output_type -> vzctl.guest.v1.WaitProcessResponse
-	22, // 40: vzctl.guest.v1.Agent.SignalProcess:output_type -> vzctl.guest.v1.SignalProcessResponse
-	24, // 41: vzctl.guest.v1.Agent.ResizeTerminal:output_type -> vzctl.guest.v1.ResizeTerminalResponse
-	26, // 42: vzctl.guest.v1.Agent.DeleteProcess:output_type -> vzctl.guest.v1.DeleteProcessResponse
-	28, // 43: vzctl.guest.v1.Agent.DeleteContainer:output_type -> vzctl.guest.v1.DeleteContainerResponse
-	30, // 44: vzctl.guest.v1.Agent.ListContainers:output_type -> vzctl.guest.v1.ListContainersResponse
-	34, // 45: vzctl.guest.v1.Agent.Freeze:output_type -> vzctl.guest.v1.FreezeResponse
-	36, // 46: vzctl.guest.v1.Agent.Thaw:output_type -> vzctl.guest.v1.ThawResponse
-	38, // 47: vzctl.guest.v1.Agent.Watch:output_type -> vzctl.guest.v1.WatchResponse
-	41, // 48: vzctl.guest.v1.Agent.Shutdown:output_type -> vzctl.guest.v1.ShutdownResponse
-	34, // [34:49] is the sub-list for method output_type
-	19, // [19:34] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	46, // 0: vzctl.guest.v1.HelloResponse.time:type_name -> google.protobuf.Timestamp
+	46, // 1: vzctl.guest.v1.AdoptRequest.time:type_name -> google.protobuf.Timestamp
+	6,  // 2: vzctl.guest.v1.AdoptRequest.interfaces:type_name -> vzctl.guest.v1.Interface
+	8,  // 3: vzctl.guest.v1.AdoptRequest.dns:type_name -> vzctl.guest.v1.Dns
+	5,  // 4: vzctl.guest.v1.AdoptResponse.phases:type_name -> vzctl.guest.v1.Phase
+	7,  // 5: vzctl.guest.v1.Interface.routes:type_name -> vzctl.guest.v1.Route
+	9,  // 6: vzctl.guest.v1.CreateContainerRequest.lower:type_name -> vzctl.guest.v1.Disk
+	9,  // 7: vzctl.guest.v1.CreateContainerRequest.upper:type_name -> vzctl.guest.v1.Disk
+	11, // 8: vzctl.guest.v1.CreateContainerRequest.seccomp:type_name -> vzctl.guest.v1.SeccompFilter
+	12, // 9: vzctl.guest.v1.CreateContainerRequest.extra_hosts:type_name -> vzctl.guest.v1.Host
+	5,  // 10: vzctl.guest.v1.CreateContainerResponse.phases:type_name -> vzctl.guest.v1.Phase
+	5,  // 11: vzctl.guest.v1.StartProcessResponse.phases:type_name -> vzctl.guest.v1.Phase
+	20, // 12: vzctl.guest.v1.WaitProcessResponse.exit:type_name -> vzctl.guest.v1.Exit
+	46, // 13: vzctl.guest.v1.Exit.time:type_name -> google.protobuf.Timestamp
+	33, // 14: vzctl.guest.v1.ListContainersResponse.containers:type_name -> vzctl.guest.v1.Container
+	34, // 15: vzctl.guest.v1.Container.processes:type_name -> vzctl.guest.v1.Process
+	20, // 16: vzctl.guest.v1.Process.exit:type_name -> vzctl.guest.v1.Exit
+	20, // 17: vzctl.guest.v1.WatchResponse.exit:type_name -> vzctl.guest.v1.Exit
+	41, // 18: vzctl.guest.v1.WatchResponse.out_of_memory:type_name -> vzctl.guest.v1.OutOfMemory
+	0,  // 19: vzctl.guest.v1.StreamRequest.kind:type_name -> vzctl.guest.v1.StreamKind
+	1,  // 20: vzctl.guest.v1.Agent.Hello:input_type -> vzctl.guest.v1.HelloRequest
+	3,  // 21: vzctl.guest.v1.Agent.Adopt:input_type -> vzctl.guest.v1.AdoptRequest
+	10, // 22: vzctl.guest.v1.Agent.CreateContainer:input_type -> vzctl.guest.v1.CreateContainerRequest
+	14, // 23: vzctl.guest.v1.Agent.CreateProcess:input_type -> vzctl.guest.v1.CreateProcessRequest
+	16, // 24: vzctl.guest.v1.Agent.StartProcess:input_type -> vzctl.guest.v1.StartProcessRequest
+	18, // 25: vzctl.guest.v1.Agent.WaitProcess:input_type -> vzctl.guest.v1.WaitProcessRequest
+	21, // 26: vzctl.guest.v1.Agent.SignalProcess:input_type -> vzctl.guest.v1.SignalProcessRequest
+	23, // 27: vzctl.guest.v1.Agent.ResizeTerminal:input_type -> vzctl.guest.v1.ResizeTerminalRequest
+	25, // 28: vzctl.guest.v1.Agent.DeleteProcess:input_type -> vzctl.guest.v1.DeleteProcessRequest
+	27, // 29: vzctl.guest.v1.Agent.UpdateContainer:input_type -> vzctl.guest.v1.UpdateContainerRequest
+	29, // 30: vzctl.guest.v1.Agent.DeleteContainer:input_type -> vzctl.guest.v1.DeleteContainerRequest
+	31, // 31: vzctl.guest.v1.Agent.ListContainers:input_type -> vzctl.guest.v1.ListContainersRequest
+	35, // 32: vzctl.guest.v1.Agent.Freeze:input_type -> vzctl.guest.v1.FreezeRequest
+	37, // 33: vzctl.guest.v1.Agent.Thaw:input_type -> vzctl.guest.v1.ThawRequest
+	39, // 34: vzctl.guest.v1.Agent.Watch:input_type -> vzctl.guest.v1.WatchRequest
+	42, // 35: vzctl.guest.v1.Agent.Shutdown:input_type -> vzctl.guest.v1.ShutdownRequest
+	2,  // 36: vzctl.guest.v1.Agent.Hello:output_type -> vzctl.guest.v1.HelloResponse
+	4,  // 37: vzctl.guest.v1.Agent.Adopt:output_type -> vzctl.guest.v1.AdoptResponse
+	13, // 38: vzctl.guest.v1.Agent.CreateContainer:output_type -> vzctl.guest.v1.CreateContainerResponse
+	15, // 39: vzctl.guest.v1.Agent.CreateProcess:output_type -> vzctl.guest.v1.CreateProcessResponse
+	17, // 40: vzctl.guest.v1.Agent.StartProcess:output_type -> vzctl.guest.v1.StartProcessResponse
+	19, // 41: vzctl.guest.v1.Agent.WaitProcess:output_type -> vzctl.guest.v1.WaitProcessResponse
+	22, // 42: vzctl.guest.v1.Agent.SignalProcess:output_type -> vzctl.guest.v1.SignalProcessResponse
+	24, // 43: vzctl.guest.v1.Agent.ResizeTerminal:output_type -> vzctl.guest.v1.ResizeTerminalResponse
+	26, // 44: vzctl.guest.v1.Agent.DeleteProcess:output_type -> vzctl.guest.v1.DeleteProcessResponse
+	28, // 45: vzctl.guest.v1.Agent.UpdateContainer:output_type -> vzctl.guest.v1.UpdateContainerResponse
+	30, // 46: vzctl.guest.v1.Agent.DeleteContainer:output_type -> vzctl.guest.v1.DeleteContainerResponse
+	32, // 47: vzctl.guest.v1.Agent.ListContainers:output_type -> vzctl.guest.v1.ListContainersResponse
+	36, // 48: vzctl.guest.v1.Agent.Freeze:output_type -> vzctl.guest.v1.FreezeResponse
+	38, // 49: vzctl.guest.v1.Agent.Thaw:output_type -> vzctl.guest.v1.ThawResponse
+	40, // 50: vzctl.guest.v1.Agent.Watch:output_type -> vzctl.guest.v1.WatchResponse
+	43, // 51: vzctl.guest.v1.Agent.Shutdown:output_type -> vzctl.guest.v1.ShutdownResponse
+	36, // [36:52] is the sub-list for method output_type
+	20, // [20:36] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_vzctl_guest_v1_agent_proto_init() }
@@ -2792,7 +2901,7 @@ func file_vzctl_guest_v1_agent_proto_init() {
 	if File_vzctl_guest_v1_agent_proto != nil {
 		return
 	}
-	file_vzctl_guest_v1_agent_proto_msgTypes[37].OneofWrappers = []any{
+	file_vzctl_guest_v1_agent_proto_msgTypes[39].OneofWrappers = []any{
 		(*WatchResponse_Exit)(nil),
 		(*WatchResponse_OutOfMemory)(nil),
 	}
@@ -2802,7 +2911,7 @@ func file_vzctl_guest_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vzctl_guest_v1_agent_proto_rawDesc), len(file_vzctl_guest_v1_agent_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   43,
+			NumMessages:   45,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -30,6 +30,7 @@ const (
 	Agent_SignalProcess_FullMethodName   = "/vzctl.guest.v1.Agent/SignalProcess"
 	Agent_ResizeTerminal_FullMethodName  = "/vzctl.guest.v1.Agent/ResizeTerminal"
 	Agent_DeleteProcess_FullMethodName   = "/vzctl.guest.v1.Agent/DeleteProcess"
+	Agent_UpdateContainer_FullMethodName = "/vzctl.guest.v1.Agent/UpdateContainer"
 	Agent_DeleteContainer_FullMethodName = "/vzctl.guest.v1.Agent/DeleteContainer"
 	Agent_ListContainers_FullMethodName  = "/vzctl.guest.v1.Agent/ListContainers"
 	Agent_Freeze_FullMethodName          = "/vzctl.guest.v1.Agent/Freeze"
@@ -68,6 +69,8 @@ type AgentClient interface {
 	ResizeTerminal(ctx context.Context, in *ResizeTerminalRequest, opts ...grpc.CallOption) (*ResizeTerminalResponse, error)
 	// DeleteProcess forgets an ended or never started process. Idempotent.
 	DeleteProcess(ctx context.Context, in *DeleteProcessRequest, opts ...grpc.CallOption) (*DeleteProcessResponse, error)
+	// UpdateContainer changes limits of a container whose processes may run. After an error they are as they were. An optional ability, "update".
+	UpdateContainer(ctx context.Context, in *UpdateContainerRequest, opts ...grpc.CallOption) (*UpdateContainerResponse, error)
 	// DeleteContainer kills what still runs, unmounts, syncs, and forgets the container. Idempotent.
 	DeleteContainer(ctx context.Context, in *DeleteContainerRequest, opts ...grpc.CallOption) (*DeleteContainerResponse, error)
 	ListContainers(ctx context.Context, in *ListContainersRequest, opts ...grpc.CallOption) (*ListContainersResponse, error)
@@ -77,7 +80,7 @@ type AgentClient interface {
 	Freeze(ctx context.Context, in *FreezeRequest, opts ...grpc.CallOption) (*FreezeResponse, error)
 	// Thaw lets the processes of a frozen container go on. In a restored machine Adopt and the opening of streams come before. Idempotent.
 	Thaw(ctx context.Context, in *ThawRequest, opts ...grpc.CallOption) (*ThawResponse, error)
-	// Watch sends what happens to containers from now on, until the caller goes.
+	// Watch sends what happens to containers from now on, until the caller goes. Of a container that had processes killed for want of memory before, it is said once.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error)
 	// Shutdown kills all containers, syncs and unmounts, answers, and then powers the VM off.
 	Shutdown(ctx context.Context, in *ShutdownRequest, opts ...grpc.CallOption) (*ShutdownResponse, error)
@@ -175,6 +178,16 @@ func (c *agentClient) DeleteProcess(ctx context.Context, in *DeleteProcessReques
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(DeleteProcessResponse)
 	err := c.cc.Invoke(ctx, Agent_DeleteProcess_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentClient) UpdateContainer(ctx context.Context, in *UpdateContainerRequest, opts ...grpc.CallOption) (*UpdateContainerResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UpdateContainerResponse)
+	err := c.cc.Invoke(ctx, Agent_UpdateContainer_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -280,6 +293,8 @@ type AgentServer interface {
 	ResizeTerminal(context.Context, *ResizeTerminalRequest) (*ResizeTerminalResponse, error)
 	// DeleteProcess forgets an ended or never started process. Idempotent.
 	DeleteProcess(context.Context, *DeleteProcessRequest) (*DeleteProcessResponse, error)
+	// UpdateContainer changes limits of a container whose processes may run. After an error they are as they were. An optional ability, "update".
+	UpdateContainer(context.Context, *UpdateContainerRequest) (*UpdateContainerResponse, error)
 	// DeleteContainer kills what still runs, unmounts, syncs, and forgets the container. Idempotent.
 	DeleteContainer(context.Context, *DeleteContainerRequest) (*DeleteContainerResponse, error)
 	ListContainers(context.Context, *ListContainersRequest) (*ListContainersResponse, error)
@@ -289,7 +304,7 @@ type AgentServer interface {
 	Freeze(context.Context, *FreezeRequest) (*FreezeResponse, error)
 	// Thaw lets the processes of a frozen container go on. In a restored machine Adopt and the opening of streams come before. Idempotent.
 	Thaw(context.Context, *ThawRequest) (*ThawResponse, error)
-	// Watch sends what happens to containers from now on, until the caller goes.
+	// Watch sends what happens to containers from now on, until the caller goes. Of a container that had processes killed for want of memory before, it is said once.
 	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error
 	// Shutdown kills all containers, syncs and unmounts, answers, and then powers the VM off.
 	Shutdown(context.Context, *ShutdownRequest) (*ShutdownResponse, error)
@@ -329,6 +344,9 @@ func (UnimplementedAgentServer) ResizeTerminal(context.Context, *ResizeTerminalR
 }
 func (UnimplementedAgentServer) DeleteProcess(context.Context, *DeleteProcessRequest) (*DeleteProcessResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteProcess not implemented")
+}
+func (UnimplementedAgentServer) UpdateContainer(context.Context, *UpdateContainerRequest) (*UpdateContainerResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdateContainer not implemented")
 }
 func (UnimplementedAgentServer) DeleteContainer(context.Context, *DeleteContainerRequest) (*DeleteContainerResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteContainer not implemented")
@@ -531,6 +549,24 @@ func _Agent_DeleteProcess_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Agent_UpdateContainer_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdateContainerRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).UpdateContainer(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_UpdateContainer_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).UpdateContainer(ctx, req.(*UpdateContainerRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Agent_DeleteContainer_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(DeleteContainerRequest)
 	if err := dec(in); err != nil {
@@ -674,6 +710,10 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DeleteProcess",
 			Handler:    _Agent_DeleteProcess_Handler,
+		},
+		{
+			MethodName: "UpdateContainer",
+			Handler:    _Agent_UpdateContainer_Handler,
 		},
 		{
 			MethodName: "DeleteContainer",
