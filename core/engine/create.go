@@ -112,6 +112,9 @@ func (e *Engine) check(r *CreateRequest) error {
 		return &fault.Error{Reason: fault.Invalid, Op: "set host name", Subject: r.Hostname, Cause: errors.New("it is none"),
 			Hint: "use up to 64 letters, digits, '-' and '.', the first a letter or digit"}
 	}
+	if err := checkRestart(r); err != nil {
+		return err
+	}
 	if r.SeccompProfile != nil {
 		if _, err := r.seccompProfile(); err != nil {
 			return err
@@ -167,6 +170,7 @@ func (e *Engine) plan(r CreateRequest, image images.Image) (store.Container, sto
 			User: firstNonEmpty(r.User, config.User), Terminal: r.Terminal, StdinOpen: r.StdinOpen, StopSignal: config.StopSignal,
 			Groups: r.Isolation.NamedGroups(), Init: r.Init},
 		ReadOnly: r.ReadOnly, AutoRemove: r.AutoRemove, Hostname: hostname, Network: r.Network, Names: r.Names,
+		Restart:   store.Restart{Policy: r.Restart},
 		Resources: store.Resources{CPUs: r.CPUs, MemoryBytes: r.MemoryBytes},
 		Labels:    runtimespec.Labels(config.Labels, r.Labels),
 		Plugins:   map[sdk.Kind]string{},

@@ -161,7 +161,7 @@ func (e *Engine) stop(ctx context.Context, id string, signal int, timeout time.D
 			return err
 		}
 		if !c.State.Active() {
-			return refuse(c, lifecycle.Stop)
+			return errors.Join(refuse(c, lifecycle.Stop), e.unwant(ctx, c))
 		}
 		supervised, err := e.stopSupervised(ctx, c, signal, timeout)
 		if err != nil {
@@ -213,11 +213,18 @@ func (e *Engine) Kill(ctx context.Context, ref, signal string) error {
 	if err != nil {
 		return err
 	}
-	s, err := e.connect(ref, lifecycle.Kill)
+	c, err := e.store.Find(ref)
+	if err != nil {
+		return err
+	}
+	s, err := e.connect(c.ID, lifecycle.Kill)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
+	if endsByUser(c, number) {
+		return s.End(ctx, number)
+	}
 	return s.Signal(ctx, "", number)
 }
 

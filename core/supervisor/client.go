@@ -165,9 +165,21 @@ func (c *Client) Stop(ctx context.Context, signal int, timeout time.Duration) er
 	return err
 }
 
+// Suspend is Stop of a container that is to run again when the host does, if its restart policy says so.
+func (c *Client) Suspend(ctx context.Context, signal int, timeout time.Duration) error {
+	_, err := c.rpc.Stop(ctx, &supervisorv1.StopRequest{Signal: int32(signal), TimeoutMilliseconds: timeout.Milliseconds(), StillWanted: true})
+	return err
+}
+
 // Checkpoint saves the container, and returns when that is on record, and the container stopped unless it is to go on.
 func (c *Client) Checkpoint(ctx context.Context, leaveRunning, loseConnections bool) error {
 	_, err := c.rpc.Checkpoint(ctx, &supervisorv1.CheckpointRequest{LeaveRunning: leaveRunning, LoseConnections: loseConnections})
+	return err
+}
+
+// End sends a signal to the first process of a container that is not to be started again after that.
+func (c *Client) End(ctx context.Context, signal int) error {
+	_, err := c.rpc.Signal(ctx, &supervisorv1.SignalRequest{Signal: int32(signal), Unwanted: true})
 	return err
 }
 

@@ -34,6 +34,9 @@ func (s *server) Start(ctx context.Context, _ *supervisorv1.StartRequest) (*supe
 
 // Stop ends the container. Once asked for it happens, whether or not the caller stays to see it.
 func (s *server) Stop(ctx context.Context, request *supervisorv1.StopRequest) (*supervisorv1.StopResponse, error) {
+	if !request.StillWanted {
+		s.unwanted(ctx)
+	}
 	stopped := make(chan error, 1)
 	s.clients.Go(func() {
 		stopped <- s.stop(context.WithoutCancel(ctx), int(request.Signal), time.Duration(request.TimeoutMilliseconds)*time.Millisecond)
@@ -51,6 +54,12 @@ func (s *server) Stop(ctx context.Context, request *supervisorv1.StopRequest) (*
 
 // Signal sends a signal.
 func (s *server) Signal(ctx context.Context, request *supervisorv1.SignalRequest) (*supervisorv1.SignalResponse, error) {
+	if request.ProcessId == "" && (request.Unwanted || s.waiting()) {
+		s.unwanted(ctx)
+	}
+	if request.ProcessId == "" && s.waiting() {
+		return &supervisorv1.SignalResponse{}, s.stop(ctx, int(request.Signal), 0)
+	}
 	if err := s.running(lifecycle.Kill); err != nil {
 		return nil, err
 	}

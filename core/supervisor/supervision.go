@@ -20,7 +20,7 @@ import (
 // goAheadTimeout is how long a ready process waits for its starter to say go.
 const goAheadTimeout = 30 * time.Second
 
-// supervision is the life of one sandbox, on record.
+// supervision is one run of one sandbox, on record.
 type supervision struct {
 	store     *store.Store
 	run       string // runtime directory
@@ -33,6 +33,8 @@ type supervision struct {
 	asked     time.Time
 	began     time.Time // when this process looked after nothing else yet
 	opened    time.Time // when its sandbox's start began
+
+	restarted bool // by its policy, not by its user
 
 	released    chan struct{} // closed by release
 	releaseOnce sync.Once
@@ -89,6 +91,11 @@ func (s *supervision) awaitStart(ctx context.Context) error {
 func (s *supervision) start() error {
 	ctx := s.starting
 	defer s.cancelStart(nil)
+	if err := s.rest(ctx); err != nil {
+		s.startErr = err
+		close(s.started)
+		return err
+	}
 	s.opened = time.Now()
 	err := s.box.Start(ctx)
 	if err == nil {
@@ -146,16 +153,28 @@ func (s *supervision) timeline() []store.Phase {
 }
 
 func (s *supervision) recordFailed(ctx context.Context, cause error) error {
+	again := false
 	_, err := s.store.Update(ctx, s.container.ID, func(c *store.Container) error {
-		if err := c.Advance(lifecycle.Fail); err != nil {
-			// It was being stopped already.
-			if err := c.Advance(lifecycle.Exited); err != nil {
-				return err
-			}
+		if s.restarted && errors.Is(cause, errStopped) {
+			return c.Advance(lifecycle.Exited) // as its last run has
 		}
 		c.Exit = &store.Exit{Code: 125, Reason: lifecycle.ReasonFailedToStart, Message: cause.Error(), Time: time.Now()}
+		if c.State == lifecycle.Restarting { // for want of what it is made of: there is no use in trying again
+			return c.Advance(lifecycle.Stop)
+		}
+		// A user who has asked for the start is told, and decides.
+		if again = s.restarted && s.retry(c); again {
+			return nil
+		}
+		if err := c.Advance(lifecycle.Fail); err != nil {
+			// It was being stopped already.
+			return c.Advance(lifecycle.Exited)
+		}
 		return nil
 	})
+	if s.output != nil && !again {
+		err = errors.Join(err, s.output.Close())
+	}
 	if err != nil {
 		err = errors.Join(err, s.store.WriteLastWords(s.sandbox.ID, store.Exit{Code: 125, Reason: lifecycle.ReasonFailedToStart,
 			Message: cause.Error(), Time: time.Now()}))
@@ -219,16 +238,19 @@ func (s *supervision) attend(ctx context.Context) error {
 	if outcome.Reason == sandbox.Saved {
 		outcome.Message = store.CheckpointedMessage(s.container.Name)
 	}
-	if err := s.output.Close(); err != nil {
-		s.log.Warn("the container's log is not complete", "error", err)
-	}
+	again := false
 	_, err = s.store.Update(ctx, s.container.ID, func(c *store.Container) error {
-		if err := c.Advance(lifecycle.Exited); err != nil {
-			return err
-		}
 		c.Exit = exitOf(outcome)
-		return nil
+		if again = outcome.Reason != sandbox.Saved && s.retry(c); again {
+			return nil
+		}
+		return c.Advance(lifecycle.Exited)
 	})
+	if !again { // otherwise those who follow the log go on
+		if closeErr := s.output.Close(); closeErr != nil {
+			s.log.Warn("the container's log is not complete", "error", closeErr)
+		}
+	}
 	if err != nil {
 		err = errors.Join(err, s.store.WriteLastWords(s.sandbox.ID, *exitOf(outcome)))
 	}
