@@ -2,9 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
-	"errors"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -67,13 +65,7 @@ func TestE2EAVMThatCrashesIsStartedAgainUntilItsUserStopsIt(t *testing.T) {
 	p := alone(t)
 	name := p.name()
 	p.must("run", "-d", "--name", name, "--restart", "unless-stopped", p.desk.busybox, "sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done")
-	for pid, line := range p.processes() {
-		if strings.HasPrefix(line, "qemu-system") || strings.Contains(line, "/qemu-system-") {
-			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
-				t.Fatal(err)
-			}
-		}
-	}
+	kill9(t, p.victim("qemu-system-"))
 	p.becomes(name, "running again", func(c inspected) bool { return c.State == "running" && c.RestartCount == 1 })
 	if out := p.must("exec", name, "echo", "here"); out != "here\n" {
 		t.Errorf("exec printed %q", out)
