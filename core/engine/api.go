@@ -63,6 +63,8 @@ type API interface {
 	Inspect(ctx context.Context, ref string) (Container, error)
 	// InspectOCI returns the OCI runtime spec that the guest enforces.
 	InspectOCI(ref string) (*specs.Spec, error)
+	// Events tells what has happened, and what happens, until ctx ends or each fails.
+	Events(ctx context.Context, options EventsOptions, each func(Event) error) error
 	Logs(ctx context.Context, ref string, options LogOptions, stdout, stderr io.Writer) error
 
 	PullImage(ctx context.Context, reference, platform string, plugin string, report progress.Func) (Image, error)

@@ -64,7 +64,7 @@ func (e *Engine) Create(ctx context.Context, request CreateRequest, report progr
 		undo := context.WithoutCancel(ctx)
 		return Container{}, errors.Join(err, e.store.RemoveSandbox(undo, b.ID), e.store.Remove(undo, c.ID))
 	}
-	e.tell(ctx, "container", "create", c.ID, c.Name)
+	e.tell(ctx, aboutContainer("create", c))
 	return e.view(c), nil
 }
 

@@ -267,9 +267,8 @@ const sigkill = 9
 
 // discard removes a container whose lock is held; with force even one whose record is damaged.
 func (e *Engine) discard(ctx context.Context, id string, force bool) error {
-	name := ""
-	if c, err := e.store.Get(id); err == nil {
-		name = c.Name
+	c, err := e.store.Get(id)
+	if err == nil {
 		if err := supervisor.Discard(ctx, e.store, id); err != nil {
 			return err
 		}
@@ -278,7 +277,8 @@ func (e *Engine) discard(ctx context.Context, id string, force bool) error {
 	} else if err := e.store.Remove(ctx, id); err != nil {
 		return err
 	}
-	e.tell(ctx, "container", "destroy", id, name)
+	c.ID = id // whatever a damaged record says
+	e.tell(ctx, aboutContainer("destroy", c))
 	return nil
 }
 

@@ -102,7 +102,9 @@ func (r *rig) serve() {
 		env.Log, env.Released, env.Consume = s.logOutput, s.awaitRelease, s.consume
 		return env
 	}
-	go func() { r.done <- errors.Join(r.s.runs(environment, listeners[0], listeners[1], r.asked), life.Close()) }()
+	go func() {
+		r.done <- errors.Join(r.s.runs(environment, listeners[0], listeners[1], r.asked), life.Close())
+	}()
 }
 
 // start lets the process run, or fails the test.

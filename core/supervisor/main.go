@@ -99,6 +99,7 @@ func (s *supervision) serve(env sandbox.Environment, control, streams net.Listen
 		}
 	})
 	running.Go(func() { s.serveStreams(serving, streams) })
+	go s.telling()
 	running.Go(func() { s.heed(serving, asked) })
 
 	err = s.start()
@@ -110,6 +111,7 @@ func (s *supervision) serve(env sandbox.Environment, control, streams net.Listen
 	err = errors.Join(err, streams.Close())
 	running.Wait()
 	s.clients.Wait()
+	s.endTelling()
 	if errors.Is(err, errStopped) {
 		err = nil
 	}

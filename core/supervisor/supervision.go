@@ -47,12 +47,15 @@ type supervision struct {
 	clients     sync.WaitGroup
 
 	saves saves
+
+	untold  chan events.Event // of tellLater
+	allTold chan struct{}     // closed once there are no more
 }
 
 // newSupervision of records that were just read. Nothing runs yet.
 func newSupervision(st *store.Store, run string, b store.Sandbox, c store.Container, log hclog.Logger) *supervision {
 	s := &supervision{store: st, run: run, sandbox: b, container: c, log: log, events: events.Log{Path: st.Paths().Events()},
-		released: make(chan struct{}), started: make(chan struct{}), recorded: make(chan struct{}), saves: saves{turn: make(chan struct{}, 1)}, asked: time.Now(), began: time.Now()}
+		released: make(chan struct{}), started: make(chan struct{}), recorded: make(chan struct{}), untold: make(chan events.Event, untold), allTold: make(chan struct{}), saves: saves{turn: make(chan struct{}, 1)}, asked: time.Now(), began: time.Now()}
 	if c.Run != nil {
 		s.asked = c.Run.Asked
 	}
@@ -137,7 +140,11 @@ func (s *supervision) recordRunning(ctx context.Context) error {
 	if s.restores() {
 		action = "restore"
 	}
-	s.tell(ctx, action, nil)
+	var attributes map[string]string
+	if s.restarted {
+		attributes = map[string]string{"restartCount": strconv.Itoa(s.container.Restart.Count)}
+	}
+	s.tell(ctx, action, attributes)
 	return nil
 }
 
@@ -226,6 +233,7 @@ func (s *supervision) stop(ctx context.Context, signal int, timeout time.Duratio
 		return err
 	}
 	_, err := s.wait(ctx)
+	s.tell(ctx, "stop", nil)
 	return err
 }
 
@@ -253,6 +261,9 @@ func (s *supervision) attend(ctx context.Context) error {
 	}
 	if err != nil {
 		err = errors.Join(err, s.store.WriteLastWords(s.sandbox.ID, *exitOf(outcome)))
+	}
+	if outcome.Reason == sandbox.OutOfMem {
+		s.tell(ctx, "oom", nil)
 	}
 	s.tell(ctx, "die", map[string]string{"reason": outcome.Reason, "exitCode": strconv.Itoa(outcome.Code)})
 	if s.container.AutoRemove && outcome.Reason != sandbox.Saved {
@@ -296,12 +307,4 @@ func Discard(ctx context.Context, st *store.Store, id string) error {
 		}
 	}
 	return st.Remove(ctx, id)
-}
-
-// tell adds to the event log; a full disk does not stop a container.
-func (s *supervision) tell(ctx context.Context, action string, attributes map[string]string) {
-	if err := s.events.Append(ctx, events.Event{Type: "container", Action: action, ID: s.container.ID, Name: s.container.Name,
-		Attributes: attributes}); err != nil {
-		s.log.Warn("cannot add to the event log", "error", err)
-	}
 }

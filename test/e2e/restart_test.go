@@ -71,6 +71,20 @@ func TestE2EAVMThatCrashesIsStartedAgainUntilItsUserStopsIt(t *testing.T) {
 		t.Errorf("exec printed %q", out)
 	}
 	p.must("stop", name)
+	var told []string
+	for line := range strings.Lines(p.must("events", "--since", "1h", "--until", "0s", "--filter", "container="+name, "--format", "json")) {
+		var e struct {
+			Action     string
+			Attributes map[string]string
+		}
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatal(err)
+		}
+		told = append(told, strings.TrimSpace(e.Action+" "+e.Attributes["exitCode"]))
+	}
+	if got := strings.Join(told, ", "); got != "create, start, die 137, start, exec_start, exec_die 0, die 0, stop" {
+		t.Errorf("events tell %s", got)
+	}
 	if c := p.inspect(name); c.State != "stopped" || c.ExitCode == nil || *c.ExitCode != 0 {
 		t.Errorf("after a stop: %+v", c)
 	}
