@@ -57,6 +57,9 @@ type API interface {
 	Stop(ctx context.Context, ref string, options StopOptions) error
 	Kill(ctx context.Context, ref, signal string) error
 	Remove(ctx context.Context, ref string, force bool) error
+	// Autostart starts the containers that are to run after the host's boot; Autostop stops all, for its end. Each is called for every one of them.
+	Autostart(ctx context.Context, each func(name string, err error)) error
+	Autostop(ctx context.Context, each func(name string, err error)) error
 	// Wait returns when the container has stopped.
 	Wait(ctx context.Context, ref string) (Exit, error)
 	List(ctx context.Context) ([]Container, error)

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -101,4 +102,33 @@ func TestE2EAVMThatCrashesIsStartedAgainUntilItsUserStopsIt(t *testing.T) {
 		t.Error("it is still there")
 	}
 	p.nothingRuns()
+}
+
+func TestE2EWhoRunsAfterTheHostsBoot(t *testing.T) {
+	p := alone(t)
+	kept, ended, always := p.name(), p.name(), p.name()
+	for name, policy := range map[string]string{kept: "unless-stopped", ended: "unless-stopped", always: "always"} {
+		p.must("run", "-d", "--name", name, "--restart", policy, "--network", "none", p.desk.busybox, "sleep", "1000")
+	}
+	p.must("stop", "-t", "0", ended, always)
+	// The host goes down, and comes up again.
+	if out := p.must("system", "autostop"); out != kept+"\n" {
+		t.Errorf("autostop says %q", out)
+	}
+	for _, name := range []string{kept, ended, always} {
+		p.reboot(name)
+	}
+	started := strings.Fields(p.must("system", "autostart"))
+	slices.Sort(started)
+	if want := []string{kept, always}; !slices.Equal(started, slices.Sorted(slices.Values(want))) {
+		t.Errorf("autostart says %q, want %q", started, want)
+	}
+	for name, want := range map[string]string{kept: "running", ended: "stopped", always: "running"} {
+		if c := p.inspect(name); c.State != want {
+			t.Errorf("%s, %s is %s", name, c.RestartPolicy, c.State)
+		}
+	}
+	if out := p.must("system", "autostart"); out != "" {
+		t.Errorf("a second time it starts %q", out)
+	}
 }
