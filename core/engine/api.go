@@ -67,12 +67,17 @@ type API interface {
 	// Update changes the limits of a container, at once if it runs, and for all later starts.
 	Update(ctx context.Context, ref string, request UpdateRequest) error
 	Remove(ctx context.Context, ref string, force bool) error
+	// Autostart starts the containers that are to run after the host's boot; Autostop stops all, for its end. Each is called for every one of them.
+	Autostart(ctx context.Context, each func(name string, err error)) error
+	Autostop(ctx context.Context, each func(name string, err error)) error
 	// Wait returns when the container has stopped.
 	Wait(ctx context.Context, ref string) (Exit, error)
 	List(ctx context.Context) ([]Container, error)
 	Inspect(ctx context.Context, ref string) (Container, error)
 	// InspectOCI returns the OCI runtime spec that the guest enforces.
 	InspectOCI(ref string) (*specs.Spec, error)
+	// Events tells what has happened, and what happens, until ctx ends or each fails.
+	Events(ctx context.Context, options EventsOptions, each func(Event) error) error
 	Logs(ctx context.Context, ref string, options LogOptions, stdout, stderr io.Writer) error
 
 	PullImage(ctx context.Context, reference, platform string, plugin string, report progress.Func) (Image, error)

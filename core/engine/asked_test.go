@@ -80,14 +80,13 @@ func TestAPluginIsAskedAgainOnlyIfWhatItsAnswerDependsOnHasChanged(t *testing.T)
 		{"again", nil, nil, ""},
 		{"another kernel, which says nothing of what it depends on", nil, func(r *CreateRequest) { r.Kernel = "" }, "kernel"},
 		{"the same again", nil, func(r *CreateRequest) { r.Kernel = "" }, "kernel"},
-		{"what the kernel depends on has appeared", func() { a.write(a.kernel+".json", "{}") }, nil, "kernel"},
-		{"which is too new to tell its next change", nil, nil, "kernel"},
-		{"the image's disk is gone", func() { a.remove(a.store.Paths().Rootfs(), "base.img") }, nil, "build kernel"},
-		{"the blank layer is gone", func() { a.remove(a.store.Paths().Blanks(), "*.img") }, nil, "kernel layer"},
-		{"the blank layer is another", func() { a.overwrite(a.store.Paths().Blanks()) }, nil, "kernel layer"},
+		{"the image's disk is gone", func() { a.remove(a.store.Paths().Rootfs(), "base.img") }, nil, "build"},
+		{"the blank layer is gone", func() { a.remove(a.store.Paths().Blanks(), "*.img") }, nil, "layer"},
+		{"the blank layer is another", func() { a.overwrite(a.store.Paths().Blanks()) }, nil, "layer"},
 		{"all answers are gone", func() { a.remove(a.store.Paths().Answers(), "*") }, nil, "build kernel layer"},
 		{"a variable for plugins", func() { t.Setenv("VZCTL_SOMETHING", "else") }, nil, "build kernel layer"},
-		{"another plugin", nil, func(r *CreateRequest) { r.Plugins = map[sdk.Kind]string{sdk.RootfsBuilder: a.anotherBuilder()} }, "build kernel layer"},
+		{"another plugin", nil, func(r *CreateRequest) { r.Plugins = map[sdk.Kind]string{sdk.RootfsBuilder: a.anotherBuilder()} }, "build layer"},
+		{"what the kernel depends on has appeared", func() { a.write(a.kernel+".json", "{}") }, nil, "build kernel"}, // the other plugin wrote the disk anew
 	}
 	for _, step := range steps {
 		if step.before != nil {

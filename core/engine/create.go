@@ -64,7 +64,7 @@ func (e *Engine) Create(ctx context.Context, request CreateRequest, report progr
 		undo := context.WithoutCancel(ctx)
 		return Container{}, errors.Join(err, e.store.RemoveSandbox(undo, b.ID), e.store.Remove(undo, c.ID))
 	}
-	e.tell(ctx, "container", "create", c.ID, c.Name)
+	e.tell(ctx, aboutContainer("create", c))
 	return e.view(c), nil
 }
 
@@ -117,6 +117,9 @@ func (e *Engine) check(r *CreateRequest) error {
 	if r.Hostname != "" && !validHostname.MatchString(r.Hostname) {
 		return &fault.Error{Reason: fault.Invalid, Op: "set host name", Subject: r.Hostname, Cause: errors.New("it is none"),
 			Hint: "use up to 64 letters, digits, '-' and '.', the first a letter or digit"}
+	}
+	if err := checkRestart(r); err != nil {
+		return err
 	}
 	if r.SeccompProfile != nil {
 		if _, err := r.seccompProfile(); err != nil {
@@ -184,6 +187,7 @@ func (e *Engine) plan(r CreateRequest, image images.Image) (store.Container, sto
 			User: firstNonEmpty(r.User, config.User), Terminal: r.Terminal, StdinOpen: r.StdinOpen, StopSignal: firstNonEmpty(r.StopSignal, config.StopSignal), StopSeconds: r.StopSeconds,
 			Groups: r.Isolation.NamedGroups(), Init: r.Init},
 		ReadOnly: r.ReadOnly, AutoRemove: r.AutoRemove, Hostname: hostname, Network: r.Network, Names: r.Names,
+		Restart:   store.Restart{Policy: r.Restart},
 		Resources: store.Resources{CPUs: r.CPUs, MemoryBytes: r.MemoryBytes},
 		Labels:    runtimespec.Labels(config.Labels, r.Labels),
 		Plugins:   map[sdk.Kind]string{},

@@ -107,11 +107,20 @@ func complete(o *Options) error {
 }
 
 // tell adds to the event log; that it cannot is no failure of the verb.
-func (e *Engine) tell(ctx context.Context, typ, action, id, name string) {
+func (e *Engine) tell(ctx context.Context, event events.Event) {
 	log := events.Log{Path: e.store.Paths().Events()}
-	if err := log.Append(context.WithoutCancel(ctx), events.Event{Type: typ, Action: action, ID: id, Name: name}); err != nil {
+	if err := log.Append(context.WithoutCancel(ctx), event); err != nil {
 		e.log.Warn("cannot add to the event log", "error", err)
 	}
+}
+
+// aboutContainer is an event of a container, which may not be on record any more.
+func aboutContainer(action string, c store.Container) events.Event {
+	event := events.Event{Type: "container", Action: action, ID: c.ID, Name: c.Name}
+	if c.Image != "" {
+		event.Attributes = map[string]string{"image": c.Image}
+	}
+	return event
 }
 
 // hostPlatform is what images are chosen for if nobody says otherwise: guests are Linux, whatever the host.

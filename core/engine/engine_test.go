@@ -92,6 +92,8 @@ func TestARequestThatMakesNoSenseIsRefusedBeforeAnyPluginRuns(t *testing.T) {
 		"a name with bad characters":  {func(r *CreateRequest) { r.Name = "../x" }, fault.Invalid},
 		"too little memory":           {func(r *CreateRequest) { r.MemoryBytes = 1 << 20 }, fault.Invalid},
 		"memory beyond any host":      {func(r *CreateRequest) { r.MemoryBytes = 1<<64 - 1 }, fault.Invalid},
+		"an unknown restart policy":   {func(r *CreateRequest) { r.Restart = "often" }, fault.Invalid},
+		"removed and restarted":       {func(r *CreateRequest) { r.Restart, r.AutoRemove = "always", true }, fault.Invalid},
 		"an unknown network":          {func(r *CreateRequest) { r.Network = "moon" }, fault.NotFound},
 		"an unknown capability":       {func(r *CreateRequest) { r.Isolation.CapAdd = []string{"FLY"} }, fault.Invalid},
 		"a sysctl of the machine":     {func(r *CreateRequest) { r.Isolation.Sysctls = map[string]string{"kernel.panic": "1"} }, fault.Invalid},

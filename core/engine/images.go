@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/vzctl/vzctl/core/events"
 	"github.com/vzctl/vzctl/core/images"
 	"github.com/vzctl/vzctl/core/store"
 	"github.com/vzctl/vzctl/sdk"
@@ -78,7 +79,7 @@ func (e *Engine) pull(ctx context.Context, reference string, platform ocispec.Pl
 	if err := e.images.Verify(image); err != nil {
 		return images.Image{}, fmt.Errorf("image source %q: %w", running.Info().Name, err)
 	}
-	e.tell(ctx, "image", "pull", image.ID.String(), image.Name)
+	e.tell(ctx, events.Event{Type: "image", Action: "pull", ID: image.ID.String(), Name: image.Name})
 	return image, nil
 }
 
@@ -138,7 +139,7 @@ func (e *Engine) RemoveImage(ctx context.Context, ref string) (freedBytes int64,
 	if err != nil {
 		return 0, err
 	}
-	e.tell(ctx, "image", "remove", "", ref)
+	e.tell(ctx, events.Event{Type: "image", Action: "remove", Name: ref})
 	release, alone, err := e.images.TryAlone()
 	if err != nil || !alone {
 		return freedBytes, err

@@ -9,14 +9,16 @@ import (
 
 // Rename gives a container another name. Its supervisor, if it has one, reads the record when it needs the name.
 func (e *Engine) Rename(ctx context.Context, ref, name string) error {
-	id, err := e.store.Resolve(ref)
+	old, err := e.store.Find(ref)
 	if err != nil {
 		return err
 	}
-	c, err := e.store.Rename(ctx, id, name, func(c *store.Container) error { return c.Advance(lifecycle.Rename) })
+	c, err := e.store.Rename(ctx, old.ID, name, func(c *store.Container) error { return c.Advance(lifecycle.Rename) })
 	if err != nil {
 		return err
 	}
-	e.tell(ctx, "container", "rename", c.ID, c.Name)
+	renamed := aboutContainer("rename", c)
+	renamed.Attributes = map[string]string{"image": c.Image, "oldName": old.Name}
+	e.tell(ctx, renamed)
 	return nil
 }

@@ -175,7 +175,7 @@ func (e *Engine) stopBy(ctx context.Context, id string, ask func(context.Context
 			return err
 		}
 		if !c.State.Active() {
-			return refuse(c, lifecycle.Stop)
+			return errors.Join(refuse(c, lifecycle.Stop), e.unwant(ctx, c))
 		}
 		supervised, err := e.stopSupervised(ctx, c, ask)
 		if err != nil {
@@ -227,14 +227,21 @@ func (e *Engine) Kill(ctx context.Context, ref, signal string) error {
 	if err != nil {
 		return err
 	}
-	if c, err := e.store.Find(ref); err == nil && c.State == lifecycle.Paused && number == sigkill {
+	c, err := e.store.Find(ref)
+	if err != nil {
+		return err
+	}
+	if c.State == lifecycle.Paused && number == sigkill {
 		return e.stop(ctx, c.ID, sigkill, 0)
 	}
-	s, err := e.connect(ref, lifecycle.Kill)
+	s, err := e.connect(c.ID, lifecycle.Kill)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
+	if endsByUser(c, number) {
+		return s.End(ctx, number)
+	}
 	return s.Signal(ctx, "", number)
 }
 
@@ -277,9 +284,8 @@ const sigkill = 9
 
 // discard removes a container whose lock is held; with force even one whose record is damaged.
 func (e *Engine) discard(ctx context.Context, id string, force bool) error {
-	name := ""
-	if c, err := e.store.Get(id); err == nil {
-		name = c.Name
+	c, err := e.store.Get(id)
+	if err == nil {
 		if err := supervisor.Discard(ctx, e.store, id); err != nil {
 			return err
 		}
@@ -288,7 +294,8 @@ func (e *Engine) discard(ctx context.Context, id string, force bool) error {
 	} else if err := e.store.Remove(ctx, id); err != nil {
 		return err
 	}
-	e.tell(ctx, "container", "destroy", id, name)
+	c.ID = id // whatever a damaged record says
+	e.tell(ctx, aboutContainer("destroy", c))
 	return nil
 }
 

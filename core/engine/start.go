@@ -73,6 +73,7 @@ func (e *Engine) superviseLocked(ctx context.Context, id string, how lifecycle.E
 			return err
 		}
 		c.Desired, c.Exit = store.DesiredRunning, nil
+		c.Restart = store.Restart{Policy: c.Restart.Policy}
 		c.Run = &store.Run{Asked: asked, Timed: timeline.Recorded(ctx), Restore: how == lifecycle.Restore}
 		return nil
 	})

@@ -48,6 +48,7 @@ type CreateRequest struct {
 	// StopSignal asks the process to end, by name or number; empty: the image's, or SIGTERM. StopSeconds is how long it may take then; nil: 10 s.
 	StopSignal  string
 	StopSeconds *int
+	Restart     string // policy, as restart.Parse reads it; empty: no
 	Labels      map[string]string
 	// Isolation is what the processes may do and see; SeccompProfile the profile of system calls, as Docker writes it, in place of the default one, and
 	// SeccompUnconfined says that there is to be none.
@@ -92,6 +93,9 @@ type Container struct {
 	Terminal   bool     `json:"terminal,omitempty"`
 	ReadOnly   bool     `json:"readOnly,omitempty"`
 	AutoRemove bool     `json:"autoRemove,omitempty"`
+	// RestartPolicy is empty if the container is never started again by itself; RestartCount says how often it was since its user has started it.
+	RestartPolicy string `json:"restartPolicy,omitempty"`
+	RestartCount  int    `json:"restartCount"`
 
 	CPUs        uint32            `json:"cpus,omitempty"`
 	MemoryBytes uint64            `json:"memoryBytes,omitempty"`

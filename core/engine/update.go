@@ -126,7 +126,7 @@ func (e *Engine) update(ctx context.Context, l runtimespec.Limits, c store.Conta
 		return nil
 	})
 	if err == nil {
-		e.tell(ctx, "container", "update", c.ID, c.Name)
+		e.tell(ctx, aboutContainer("update", c))
 	}
 	return err
 }

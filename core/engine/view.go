@@ -53,7 +53,7 @@ func (e *Engine) view(c store.Container) Container {
 		}
 		v.Plugins[string(kind)] = plugin
 	}
-	if c.Exit != nil && !c.State.Active() {
+	if c.Exit != nil && (!c.State.Active() || c.State == lifecycle.Restarting) {
 		code := c.Exit.Code
 		v.ExitCode, v.Reason, v.Message = &code, string(c.Exit.Reason), c.Exit.Message
 		v.Finished = when(c.Exit.Time)
@@ -61,6 +61,7 @@ func (e *Engine) view(c store.Container) Container {
 			v.ExitCode = nil // its process has not ended
 		}
 	}
+	v.RestartPolicy, v.RestartCount = c.Restart.Policy, c.Restart.Count
 	if saved := c.Checkpoint; saved != nil {
 		v.Checkpoint = &Checkpoint{Made: saved.Made, SizeBytes: saved.SizeBytes, Layer: saved.Layer}
 	}

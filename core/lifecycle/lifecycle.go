@@ -14,10 +14,12 @@ const (
 	Running  State = "running"
 	Paused   State = "paused"
 	Stopping State = "stopping"
-	Stopped  State = "stopped"
-	Failed   State = "failed" // a step up did not work; it may be started again or removed
-	Removing State = "removing"
-	Gone     State = "gone" // never on disk
+	// Restarting containers have ended, and are started again after a pause, as their restart policy says.
+	Restarting State = "restarting"
+	Stopped    State = "stopped"
+	Failed     State = "failed" // a step up did not work; it may be started again or removed
+	Removing   State = "removing"
+	Gone       State = "gone" // never on disk
 )
 
 // Event is what happens to a container: a verb someone asked for, or an outcome.
@@ -45,6 +47,8 @@ const (
 	Made    Event = "made"    // create has succeeded
 	Started Event = "started" // the process runs
 	Exited  Event = "exited"  // the process or its machine has ended
+	Retry   Event = "retry"   // it has ended, or did not start, and is to be started again
+	Again   Event = "again"   // that start begins
 	Fail    Event = "fail"    // a step of create or start has failed, and was undone
 	Lose    Event = "lose"    // whoever looked after it is gone without a word
 	Removed Event = "removed"
@@ -79,6 +83,7 @@ var states = []struct {
 	{Running, "it is running", false},
 	{Paused, "it is paused", false},
 	{Stopping, "it is stopping", true},
+	{Restarting, "it is restarting", true},
 	{Stopped, "it is stopped", false},
 	{Failed, "it has failed", false},
 	{Removing, "it is being removed", true},
@@ -108,6 +113,8 @@ var events = []struct {
 	{event: Made, refusal: "finish the creation of", wait: "wait until it is created"},
 	{event: Started, refusal: "finish the start of", wait: "wait until it runs"},
 	{event: Exited, refusal: "record the end of", wait: "wait until it has stopped"},
+	{event: Retry, refusal: "plan the next start of"},
+	{event: Again, refusal: "begin the next start of", wait: "wait until it starts"},
 	{event: Fail, refusal: "record the failure of"},
 	{event: Lose, refusal: "record the loss of"},
 	{event: Removed, refusal: "finish the removal of", wait: "wait until it is gone"},
@@ -134,6 +141,7 @@ var transitions = []struct {
 	{Starting, Stop, Stopping},
 	{Starting, Fail, Failed},
 	{Starting, Exited, Stopped},
+	{Starting, Retry, Restarting},
 	{Starting, Lose, Stopped},
 
 	{Running, Pause, Paused},
@@ -145,6 +153,7 @@ var transitions = []struct {
 	{Running, Exec, Running},
 	{Running, Attach, Running},
 	{Running, Exited, Stopped},
+	{Running, Retry, Restarting},
 	{Running, Lose, Stopped},
 
 	{Paused, Resume, Running},
@@ -152,6 +161,7 @@ var transitions = []struct {
 	{Paused, Stop, Stopping},
 	{Paused, Attach, Paused},
 	{Paused, Exited, Stopped},
+	{Paused, Retry, Restarting},
 	{Paused, Lose, Stopped},
 
 	{Stopping, Stop, Stopping},
@@ -159,6 +169,11 @@ var transitions = []struct {
 	{Stopping, Attach, Stopping},
 	{Stopping, Exited, Stopped},
 	{Stopping, Lose, Stopped},
+
+	{Restarting, Again, Starting},
+	{Restarting, Stop, Stopped}, // nothing runs: done
+	{Restarting, Kill, Stopped},
+	{Restarting, Lose, Stopped},
 
 	{Stopped, Start, Starting},
 	{Stopped, Restart, Starting},
@@ -214,7 +229,7 @@ func Events() []Event {
 
 // Active reports whether a supervisor looks after a container in this state.
 func (s State) Active() bool {
-	return s == Starting || s == Running || s == Paused || s == Stopping
+	return s == Starting || s == Running || s == Paused || s == Stopping || s == Restarting
 }
 
 // Settled reports whether a container in this state stays as it is until someone acts: its record must survive the host.

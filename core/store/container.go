@@ -105,9 +105,10 @@ const (
 
 // Restart is when a container is started again, and how often it was.
 type Restart struct {
-	Policy  string    `json:"policy,omitempty"`
-	Count   int       `json:"count,omitempty"`
-	NextTry time.Time `json:"nextTry,omitzero"`
+	Policy  string        `json:"policy,omitempty"` // as restart.Parse reads it; empty: never
+	Count   int           `json:"count,omitempty"`  // since the user has started it
+	Delay   time.Duration `json:"delay,omitempty"`  // before the last of these
+	NextTry time.Time     `json:"nextTry,omitzero"`
 }
 
 // Run is one run of a container.

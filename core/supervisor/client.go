@@ -171,6 +171,12 @@ func (c *Client) StopToRestart(ctx context.Context, signal int, timeout time.Dur
 	return err
 }
 
+// Suspend is Stop of a container that is to run again when the host does, if its restart policy says so.
+func (c *Client) Suspend(ctx context.Context, signal int, timeout time.Duration) error {
+	_, err := c.rpc.Stop(ctx, &supervisorv1.StopRequest{Signal: int32(signal), TimeoutMilliseconds: timeout.Milliseconds(), StillWanted: true})
+	return err
+}
+
 // Update changes limits of the container: linux.resources of an OCI runtime spec as JSON, of which only what is set changes.
 func (c *Client) Update(ctx context.Context, resources []byte) error {
 	_, err := c.rpc.Update(ctx, &supervisorv1.UpdateRequest{OciResources: resources})
@@ -192,6 +198,12 @@ func (c *Client) Unpause(ctx context.Context) error {
 // Checkpoint saves the container, and returns when that is on record, and the container stopped unless it is to go on.
 func (c *Client) Checkpoint(ctx context.Context, leaveRunning, loseConnections bool) error {
 	_, err := c.rpc.Checkpoint(ctx, &supervisorv1.CheckpointRequest{LeaveRunning: leaveRunning, LoseConnections: loseConnections})
+	return err
+}
+
+// End sends a signal to the first process of a container that is not to be started again after that.
+func (c *Client) End(ctx context.Context, signal int) error {
+	_, err := c.rpc.Signal(ctx, &supervisorv1.SignalRequest{Signal: int32(signal), Unwanted: true})
 	return err
 }
 

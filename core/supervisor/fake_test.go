@@ -92,15 +92,20 @@ func (r *rig) serve() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	var listeners [2]net.Listener
+	var listeners [2]*net.UnixListener
 	for i, name := range []string{controlSocket, streamSocket} {
-		if listeners[i], err = net.Listen("unix", filepath.Join(r.s.run, name)); err != nil {
+		if listeners[i], err = net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(r.s.run, name), Net: "unix"}); err != nil {
 			r.t.Fatal(err)
 		}
 	}
-	env := r.vm.environment()
-	env.Log, env.Released, env.Consume = r.s.logOutput, r.s.awaitRelease, r.s.consume
-	go func() { r.done <- errors.Join(r.s.serve(env, listeners[0], listeners[1], r.asked), life.Close()) }()
+	environment := func(s *supervision) sandbox.Environment {
+		env := r.vm.environment()
+		env.Log, env.Released, env.Consume = s.logOutput, s.awaitRelease, s.consume
+		return env
+	}
+	go func() {
+		r.done <- errors.Join(r.s.runs(environment, listeners[0], listeners[1], r.asked), life.Close())
+	}()
 }
 
 // start lets the process run, or fails the test.
@@ -160,18 +165,30 @@ type fakeVM struct {
 	frozen  bool
 	calls   []string // that some test asks for
 	exit    chan *guestv1.Exit
-	exited  sync.Once
+	exited  *sync.Once
+	begun   chan struct{} // has one for each start of the process
 }
 
 func newFakeVM(t *testing.T, run string) *fakeVM {
 	vm := &fakeVM{t: t, vsock: filepath.Join(run, "vsock"), alive: map[string]bool{}, fail: map[string]error{},
-		streams: map[guestv1.StreamKind]net.Conn{}, ignores: map[int32]bool{}, exit: make(chan *guestv1.Exit, 1)}
-	listener, err := net.Listen("unix", vm.vsock)
-	if err != nil {
+		streams: map[guestv1.StreamKind]net.Conn{}, ignores: map[int32]bool{}, exit: make(chan *guestv1.Exit, 1),
+		exited: &sync.Once{}, begun: make(chan struct{}, 100)}
+	if err := vm.listen(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { listener.Close() })
 	return vm
+}
+
+// listen has the VM's socket be there.
+func (vm *fakeVM) listen() error {
+	if _, err := os.Stat(vm.vsock); err == nil {
+		return nil
+	}
+	listener, err := net.Listen("unix", vm.vsock)
+	if err == nil {
+		vm.t.Cleanup(func() { listener.Close() })
+	}
+	return err
 }
 
 func (vm *fakeVM) environment() sandbox.Environment {
@@ -211,9 +228,9 @@ func (vm *fakeVM) left() map[string]bool {
 
 // exits ends the process and its output.
 func (vm *fakeVM) exits(exit *guestv1.Exit) {
+	vm.mu.Lock()
+	defer vm.mu.Unlock()
 	vm.exited.Do(func() {
-		vm.mu.Lock()
-		defer vm.mu.Unlock()
 		for _, conn := range vm.streams {
 			_ = conn.Close()
 		}
@@ -245,7 +262,7 @@ func (p fakePlugin) Done() <-chan struct{}           { return nil }
 func (p fakePlugin) LastWords() string               { return "" }
 func (p fakePlugin) Close(ctx context.Context) error { return p.set("plugin", false) }
 func (p fakePlugin) Create(_ context.Context, _ string, s hypervisor.Spec) (hypervisor.VM, error) {
-	return hypervisor.VM{ID: s.ID, VsockPath: p.vsock}, p.set("vm", true)
+	return hypervisor.VM{ID: s.ID, VsockPath: p.vsock}, errors.Join(p.listen(), p.set("vm", true))
 }
 func (p fakePlugin) Start(context.Context, string) (hypervisor.VM, error) {
 	return hypervisor.VM{VsockPath: p.vsock, Accelerator: "tcg"}, p.set("running vm", true)
@@ -280,6 +297,13 @@ func (g fakeGuest) CreateContainer(context.Context, *guestv1.CreateContainerRequ
 }
 
 func (g fakeGuest) StartProcess(context.Context, *guestv1.StartProcessRequest, ...grpc.CallOption) (*guestv1.StartProcessResponse, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err := g.fail["process"]; err != nil {
+		return nil, err
+	}
+	g.exited = &sync.Once{}
+	g.begun <- struct{}{}
 	return &guestv1.StartProcessResponse{}, nil
 }
 

@@ -77,10 +77,10 @@ func supervise(root, run, sandboxID string, log hclog.Logger) error {
 	}
 	asked := make(chan os.Signal, 1)
 	signal.Notify(asked, syscall.SIGTERM, syscall.SIGINT)
-	return s.serve(s.environment(), inherited.Listeners[0], inherited.Listeners[1], asked)
+	return s.runs((*supervision).environment, inherited.Listeners[0], inherited.Listeners[1], asked)
 }
 
-// serve runs the sandbox, answers on both sockets until it has ended, and takes the runtime directory away. A signal asks it to end.
+// serve runs the sandbox once, and answers on both sockets until it has ended. A signal asks it to end.
 func (s *supervision) serve(env sandbox.Environment, control, streams net.Listener, asked <-chan os.Signal) error {
 	spec, err := s.spec()
 	if err != nil {
@@ -99,6 +99,7 @@ func (s *supervision) serve(env sandbox.Environment, control, streams net.Listen
 		}
 	})
 	running.Go(func() { s.serveStreams(serving, streams) })
+	go s.telling()
 	running.Go(func() { s.heed(serving, asked) })
 
 	err = s.start()
@@ -110,10 +111,11 @@ func (s *supervision) serve(env sandbox.Environment, control, streams net.Listen
 	err = errors.Join(err, streams.Close())
 	running.Wait()
 	s.clients.Wait()
+	s.endTelling()
 	if errors.Is(err, errStopped) {
 		err = nil
 	}
-	return errors.Join(err, os.RemoveAll(s.run))
+	return err
 }
 
 // answerTimeout bounds how long clients may take to get the answers that are on their way to them.

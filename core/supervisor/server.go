@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strconv"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -37,6 +38,9 @@ func (s *server) Stop(ctx context.Context, request *supervisorv1.StopRequest) (*
 	if request.Keep {
 		s.keep()
 	}
+	if !request.StillWanted {
+		s.unwanted(ctx)
+	}
 	stopped := make(chan error, 1)
 	s.clients.Go(func() {
 		stopped <- s.stop(context.WithoutCancel(ctx), int(request.Signal), time.Duration(request.TimeoutMilliseconds)*time.Millisecond)
@@ -54,10 +58,20 @@ func (s *server) Stop(ctx context.Context, request *supervisorv1.StopRequest) (*
 
 // Signal sends a signal.
 func (s *server) Signal(ctx context.Context, request *supervisorv1.SignalRequest) (*supervisorv1.SignalResponse, error) {
+	if request.ProcessId == "" && (request.Unwanted || s.waiting()) {
+		s.unwanted(ctx)
+	}
+	if request.ProcessId == "" && s.waiting() {
+		return &supervisorv1.SignalResponse{}, s.stop(ctx, int(request.Signal), 0)
+	}
 	if err := s.running(lifecycle.Kill); err != nil {
 		return nil, err
 	}
-	return &supervisorv1.SignalResponse{}, s.box.Signal(ctx, processOr(request.ProcessId), int(request.Signal))
+	err := s.box.Signal(ctx, processOr(request.ProcessId), int(request.Signal))
+	if err == nil && request.ProcessId == "" {
+		s.tellLater("kill", map[string]string{"signal": signalName(int(request.Signal))})
+	}
+	return &supervisorv1.SignalResponse{}, err
 }
 
 // Wait waits for the end of a process.
@@ -73,6 +87,9 @@ func (s *server) Wait(ctx context.Context, request *supervisorv1.WaitRequest) (*
 	}
 	if err != nil {
 		return nil, err
+	}
+	if request.ProcessId != "" {
+		s.tellLater("exec_die", map[string]string{"execId": request.ProcessId, "exitCode": strconv.Itoa(outcome.Code)})
 	}
 	return &supervisorv1.WaitResponse{Code: int32(outcome.Code), Signal: int32(outcome.Signal), Reason: outcome.Reason,
 		Message: outcome.Message, Time: timestamppb.New(outcome.Time)}, nil
@@ -144,7 +161,11 @@ func (s *server) CreateProcess(ctx context.Context, request *supervisorv1.Create
 
 // StartProcess runs a created process.
 func (s *server) StartProcess(ctx context.Context, request *supervisorv1.StartProcessRequest) (*supervisorv1.StartProcessResponse, error) {
-	return &supervisorv1.StartProcessResponse{}, s.box.StartProcess(ctx, request.ProcessId)
+	err := s.box.StartProcess(ctx, request.ProcessId)
+	if err == nil {
+		s.tellLater("exec_start", map[string]string{"execId": request.ProcessId})
+	}
+	return &supervisorv1.StartProcessResponse{}, err
 }
 
 // DeleteProcess forgets a process.

@@ -21,7 +21,7 @@ import (
 // goAheadTimeout is how long a ready process waits for its starter to say go.
 const goAheadTimeout = 30 * time.Second
 
-// supervision is the life of one sandbox, on record.
+// supervision is one run of one sandbox, on record.
 type supervision struct {
 	store     *store.Store
 	run       string // runtime directory
@@ -34,6 +34,8 @@ type supervision struct {
 	asked     time.Time
 	began     time.Time // when this process looked after nothing else yet
 	opened    time.Time // when its sandbox's start began
+
+	restarted bool // by its policy, not by its user
 
 	released    chan struct{} // closed by release
 	releaseOnce sync.Once
@@ -50,12 +52,16 @@ type supervision struct {
 	kept   atomic.Bool // it is not removed at its end
 
 	toldOOM atomic.Bool
+
+	untold  chan events.Event // of tellLater
+	allTold chan struct{}     // closed once there are no more
 }
 
 // newSupervision of records that were just read. Nothing runs yet.
 func newSupervision(st *store.Store, run string, b store.Sandbox, c store.Container, log hclog.Logger) *supervision {
 	s := &supervision{store: st, run: run, sandbox: b, container: c, log: log, events: events.Log{Path: st.Paths().Events()},
-		released: make(chan struct{}), started: make(chan struct{}), recorded: make(chan struct{}), saves: saves{turn: make(chan struct{}, 1)}, pauses: pauses{turn: make(chan struct{}, 1)}, asked: time.Now(), began: time.Now()}
+		released: make(chan struct{}), started: make(chan struct{}), recorded: make(chan struct{}), untold: make(chan events.Event, untold), allTold: make(chan struct{}),
+		saves: saves{turn: make(chan struct{}, 1)}, pauses: pauses{turn: make(chan struct{}, 1)}, asked: time.Now(), began: time.Now()}
 	if c.Run != nil {
 		s.asked = c.Run.Asked
 	}
@@ -94,6 +100,11 @@ func (s *supervision) awaitStart(ctx context.Context) error {
 func (s *supervision) start() error {
 	ctx := s.starting
 	defer s.cancelStart(nil)
+	if err := s.rest(ctx); err != nil {
+		s.startErr = err
+		close(s.started)
+		return err
+	}
 	s.opened = time.Now()
 	err := s.box.Start(ctx)
 	if err == nil {
@@ -135,7 +146,11 @@ func (s *supervision) recordRunning(ctx context.Context) error {
 	if s.restores() {
 		action = "restore"
 	}
-	s.tellOf(ctx, s.container.Name, action, nil) // nobody waits for the name to be read
+	var attributes map[string]string
+	if s.restarted {
+		attributes = map[string]string{"restartCount": strconv.Itoa(s.container.Restart.Count)}
+	}
+	s.append(ctx, s.eventOf(s.container.Name, action, attributes)) // nobody waits for the name to be read
 	return nil
 }
 
@@ -151,16 +166,28 @@ func (s *supervision) timeline() []store.Phase {
 }
 
 func (s *supervision) recordFailed(ctx context.Context, cause error) error {
+	again := false
 	_, err := s.store.Update(ctx, s.container.ID, func(c *store.Container) error {
-		if err := c.Advance(lifecycle.Fail); err != nil {
-			// It was being stopped already.
-			if err := c.Advance(lifecycle.Exited); err != nil {
-				return err
-			}
+		if s.restarted && errors.Is(cause, errStopped) {
+			return c.Advance(lifecycle.Exited) // as its last run has
 		}
 		c.Exit = &store.Exit{Code: 125, Reason: lifecycle.ReasonFailedToStart, Message: cause.Error(), Time: time.Now()}
+		if c.State == lifecycle.Restarting { // for want of what it is made of: there is no use in trying again
+			return c.Advance(lifecycle.Stop)
+		}
+		// A user who has asked for the start is told, and decides.
+		if again = s.restarted && s.retry(c); again {
+			return nil
+		}
+		if err := c.Advance(lifecycle.Fail); err != nil {
+			// It was being stopped already.
+			return c.Advance(lifecycle.Exited)
+		}
 		return nil
 	})
+	if s.output != nil && !again {
+		err = errors.Join(err, s.output.Close())
+	}
 	if err != nil {
 		err = errors.Join(err, s.store.WriteLastWords(s.sandbox.ID, store.Exit{Code: 125, Reason: lifecycle.ReasonFailedToStart,
 			Message: cause.Error(), Time: time.Now()}))
@@ -213,6 +240,7 @@ func (s *supervision) stop(ctx context.Context, signal int, timeout time.Duratio
 		return err
 	}
 	_, err := s.wait(ctx)
+	s.tell(ctx, "stop", nil)
 	return err
 }
 
@@ -231,16 +259,19 @@ func (s *supervision) attend(ctx context.Context) error {
 	if outcome.Reason == sandbox.Saved {
 		outcome.Message = store.CheckpointedMessage(s.name())
 	}
-	if err := s.output.Close(); err != nil {
-		s.log.Warn("the container's log is not complete", "error", err)
-	}
+	again := false
 	_, err = s.store.Update(ctx, s.container.ID, func(c *store.Container) error {
-		if err := c.Advance(lifecycle.Exited); err != nil {
-			return err
-		}
 		c.Exit = exitOf(outcome)
-		return nil
+		if again = outcome.Reason != sandbox.Saved && s.retry(c); again {
+			return nil
+		}
+		return c.Advance(lifecycle.Exited)
 	})
+	if !again { // otherwise those who follow the log go on
+		if closeErr := s.output.Close(); closeErr != nil {
+			s.log.Warn("the container's log is not complete", "error", closeErr)
+		}
+	}
 	if err != nil {
 		err = errors.Join(err, s.store.WriteLastWords(s.sandbox.ID, *exitOf(outcome)))
 	}
@@ -274,7 +305,7 @@ func (s *supervision) remove(ctx context.Context) error {
 	if err := Discard(ctx, s.store, s.container.ID); err != nil {
 		return err
 	}
-	s.tellOf(ctx, name, "destroy", nil)
+	s.append(ctx, s.eventOf(name, "destroy", nil))
 	return nil
 }
 
@@ -298,16 +329,4 @@ func (s *supervision) name() string {
 		return c.Name
 	}
 	return s.container.Name
-}
-
-// tell adds to the event log; a full disk does not stop a container.
-func (s *supervision) tell(ctx context.Context, action string, attributes map[string]string) {
-	s.tellOf(ctx, s.name(), action, attributes)
-}
-
-func (s *supervision) tellOf(ctx context.Context, name, action string, attributes map[string]string) {
-	if err := s.events.Append(ctx, events.Event{Type: "container", Action: action, ID: s.container.ID, Name: name,
-		Attributes: attributes}); err != nil {
-		s.log.Warn("cannot add to the event log", "error", err)
-	}
 }

@@ -112,6 +112,7 @@ func (p *program) commands() []*cli.Command {
 		newRm(p),
 		newLs(p),
 		newLogs(p),
+		newEvents(p),
 		newInspect(p),
 		newExec(p),
 		newWait(p),

@@ -75,7 +75,7 @@ func (p *program) ls(c *cli.Context, api engine.API) error {
 
 // alive containers have a VM.
 func alive(c engine.Container) bool {
-	return slices.Contains([]string{"starting", "running", "paused", "stopping"}, c.State)
+	return slices.Contains([]string{"starting", "running", "paused", "stopping", "restarting"}, c.State)
 }
 
 func row(c engine.Container) containerRow {

@@ -23,6 +23,7 @@ func createFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "interactive", Aliases: []string{"i"}, Usage: "keep stdin open and connect it"},
 		&cli.BoolFlag{Name: "tty", Aliases: []string{"t"}, Usage: "give the process a terminal"},
 		&cli.BoolFlag{Name: "rm", Usage: "remove the container when it has stopped"},
+		restartFlag(),
 		envFlag(), envFileFlag(), workdirFlag(), userFlag(),
 		&cli.StringFlag{Name: "entrypoint", Usage: "`PROGRAM` instead of the image's entry point; empty for none"},
 		cpusFlag(), memoryFlag(),
@@ -114,6 +115,7 @@ func (p *program) createRequest(c *cli.Context) (engine.CreateRequest, error) {
 		ReadOnly:   c.Bool("read-only"),
 		AutoRemove: c.Bool("rm"),
 		StopSignal: c.String("stop-signal"),
+		Restart:    c.String("restart"),
 	}
 	if len(request.Command) == 0 {
 		request.Command = nil

@@ -42,6 +42,7 @@ func TestWordsOfCreateBecomeARequest(t *testing.T) {
 		{"names", "--add-host db:10.0.0.1 --add-host six:[::1] --dns 9.9.9.9 --dns-search a.b --dns-option ndots:2 i", engine.CreateRequest{Image: "i",
 			Names: store.Names{Hosts: []store.Host{{Name: "db", Address: netip.MustParseAddr("10.0.0.1")}, {Name: "six", Address: netip.MustParseAddr("::1")}},
 				DNS: []netip.Addr{netip.MustParseAddr("9.9.9.9")}, DNSSearch: []string{"a.b"}, DNSOptions: []string{"ndots:2"}}}},
+		{"a restart policy", "--restart on-failure:3 i", engine.CreateRequest{Image: "i", Restart: "on-failure:3"}},
 		{"an image alone leaves all to the image", "busybox", engine.CreateRequest{Image: "busybox"}},
 		{"flags behind the image are the command's", "-i busybox sh -c -it --name=x", engine.CreateRequest{Image: "busybox", StdinOpen: true,
 			Command: []string{"sh", "-c", "-it", "--name=x"}}},

@@ -154,7 +154,9 @@ type StopRequest struct {
 	Signal              int32 `protobuf:"varint,1,opt,name=signal,proto3" json:"signal,omitempty"`
 	TimeoutMilliseconds int64 `protobuf:"varint,2,opt,name=timeout_milliseconds,json=timeoutMilliseconds,proto3" json:"timeout_milliseconds,omitempty"`
 	// It is started again soon: it is not removed at its end, and its files are written out.
-	Keep          bool `protobuf:"varint,100,opt,name=keep,proto3" json:"keep,omitempty"`
+	Keep bool `protobuf:"varint,100,opt,name=keep,proto3" json:"keep,omitempty"`
+	// It is to run again when the host does, if its restart policy says so. Otherwise the policy knows that the user has stopped it.
+	StillWanted   bool `protobuf:"varint,120,opt,name=still_wanted,json=stillWanted,proto3" json:"still_wanted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -210,6 +212,13 @@ func (x *StopRequest) GetKeep() bool {
 	return false
 }
 
+func (x *StopRequest) GetStillWanted() bool {
+	if x != nil {
+		return x.StillWanted
+	}
+	return false
+}
+
 type StopResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -249,8 +258,10 @@ func (*StopResponse) Descriptor() ([]byte, []int) {
 type SignalRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Empty: the init.
-	ProcessId     string `protobuf:"bytes,1,opt,name=process_id,json=processId,proto3" json:"process_id,omitempty"`
-	Signal        int32  `protobuf:"varint,2,opt,name=signal,proto3" json:"signal,omitempty"`
+	ProcessId string `protobuf:"bytes,1,opt,name=process_id,json=processId,proto3" json:"process_id,omitempty"`
+	Signal    int32  `protobuf:"varint,2,opt,name=signal,proto3" json:"signal,omitempty"`
+	// The user wants the container to end: its restart policy does not start it again.
+	Unwanted      bool `protobuf:"varint,120,opt,name=unwanted,proto3" json:"unwanted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -297,6 +308,13 @@ func (x *SignalRequest) GetSignal() int32 {
 		return x.Signal
 	}
 	return 0
+}
+
+func (x *SignalRequest) GetUnwanted() bool {
+	if x != nil {
+		return x.Unwanted
+	}
+	return false
 }
 
 type SignalResponse struct {
@@ -1284,16 +1302,18 @@ const file_vzctl_supervisor_v1_supervisor_proto_rawDesc = "" +
 	"\n" +
 	"$vzctl/supervisor/v1/supervisor.proto\x12\x13vzctl.supervisor.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x0e\n" +
 	"\fStartRequest\"\x0f\n" +
-	"\rStartResponse\"l\n" +
+	"\rStartResponse\"\x8f\x01\n" +
 	"\vStopRequest\x12\x16\n" +
 	"\x06signal\x18\x01 \x01(\x05R\x06signal\x121\n" +
 	"\x14timeout_milliseconds\x18\x02 \x01(\x03R\x13timeoutMilliseconds\x12\x12\n" +
-	"\x04keep\x18d \x01(\bR\x04keep\"\x0e\n" +
-	"\fStopResponse\"F\n" +
+	"\x04keep\x18d \x01(\bR\x04keep\x12!\n" +
+	"\fstill_wanted\x18x \x01(\bR\vstillWanted\"\x0e\n" +
+	"\fStopResponse\"b\n" +
 	"\rSignalRequest\x12\x1d\n" +
 	"\n" +
 	"process_id\x18\x01 \x01(\tR\tprocessId\x12\x16\n" +
-	"\x06signal\x18\x02 \x01(\x05R\x06signal\"\x10\n" +
+	"\x06signal\x18\x02 \x01(\x05R\x06signal\x12\x1a\n" +
+	"\bunwanted\x18x \x01(\bR\bunwanted\"\x10\n" +
 	"\x0eSignalResponse\",\n" +
 	"\vWaitRequest\x12\x1d\n" +
 	"\n" +
