@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
 	"github.com/vzctl/vzctl/sdk/fault"
@@ -168,6 +169,25 @@ func TestAGuestOfTheSameProtocolIsSpokenTo(t *testing.T) {
 	}
 	if initAt, answeredAt := c.Booted(); initAt != 5 || answeredAt != 5 {
 		t.Errorf("a guest that lies about its clock: %s, %s", initAt, answeredAt)
+	}
+}
+
+func TestAnOlderGuestThatDoesNotTellItsTimeIsSpokenTo(t *testing.T) {
+	for name, hello := range map[string]*guestv1.HelloResponse{
+		"none":     {ProtocolMin: 1, ProtocolMax: 1},
+		"no time":  {ProtocolMin: 1, ProtocolMax: 1, Time: &timestamppb.Timestamp{Seconds: 1 << 62}},
+		"negative": {ProtocolMin: 1, ProtocolMax: 1, Time: &timestamppb.Timestamp{Nanos: -1}},
+	} {
+		c, err := dial(t, hello)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if now, err := c.Answers(t.Context()); err != nil || !now.IsZero() {
+			t.Errorf("%s: %s, %v", name, now, err)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -29,6 +29,8 @@ type Isolation struct {
 	Tmpfs    []string // DST[:OPTION,...]
 	// PidsLimit is how many tasks the container may have; 0 and less do not limit.
 	PidsLimit int64
+	// CPUThousandths is how much of its VM's CPUs the container may use; 0: all.
+	CPUThousandths uint32
 	// CPUSet are the CPUs of its VM that the container may use, like "0-2,5"; empty: all.
 	CPUSet string
 	// CPUShares weighs the container against others of its VM, 2 to 262144; 0 leaves it.
@@ -90,6 +92,9 @@ func (i Isolation) NamedGroups() (names []string) {
 func (i Isolation) limit(r *specs.LinuxResources) error {
 	if i.PidsLimit > 0 {
 		r.Pids = &specs.LinuxPids{Limit: &i.PidsLimit}
+	}
+	if i.CPUThousandths > 0 {
+		r.CPU = cpuTime(uint64(i.CPUThousandths))
 	}
 	if i.CPUShares != 0 {
 		if err := checkShares(i.CPUShares); err != nil {

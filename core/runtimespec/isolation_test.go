@@ -83,6 +83,13 @@ func TestWhatIsAskedForIsInTheSpec(t *testing.T) {
 	}
 }
 
+func TestPartsOfCPUsGoTogetherWithWhatElseIsSaidOfThem(t *testing.T) {
+	cpu := build(t, Isolation{CPUThousandths: 500, CPUShares: 7, CPUSet: "0"}).Linux.Resources.CPU
+	if *cpu.Quota != 50_000 || *cpu.Period != 100_000 || *cpu.Shares != 7 || cpu.Cpus != "0" {
+		t.Errorf("CPU %+v", cpu)
+	}
+}
+
 func TestPrivilegedHidesNothing(t *testing.T) {
 	spec := build(t, Isolation{Privileged: true})
 	if l := spec.Linux; len(l.MaskedPaths)+len(l.ReadonlyPaths) > 0 || len(l.Resources.Devices) != 1 || !l.Resources.Devices[0].Allow {

@@ -10,12 +10,13 @@ import (
 
 // Limits are those of a container that can change. The zero value says nothing of any.
 type Limits struct {
-	CPUs        uint32
-	CPUShares   uint64
-	CPUSet      string // like "0-2,5"; see CheckCPUSet
-	MemoryBytes uint64
-	MemorySwap  int64 // memory and swap together, -1 does not limit
-	PidsLimit   int64 // -1 does not limit
+	CPUs           uint32 // of the VM at least; all of them may be used, unless CPUThousandths says how much
+	CPUThousandths uint32
+	CPUShares      uint64
+	CPUSet         string // like "0-2,5"; see CheckCPUSet
+	MemoryBytes    uint64
+	MemorySwap     int64 // memory and swap together, -1 does not limit
+	PidsLimit      int64 // -1 does not limit
 }
 
 // Change returns the resources of a spec as they are with the limits, and the part of them that is others than before, to be put into force. now is not changed.
@@ -30,7 +31,10 @@ func (l Limits) Change(now *specs.LinuxResources) (whole, changed *specs.LinuxRe
 			cpu = *whole.CPU
 		}
 		if l.CPUs > 0 {
-			quota := resources(Input{CPUs: l.CPUs}).CPU
+			quota := cpuTime(uint64(l.CPUs) * 1000)
+			if l.CPUThousandths > 0 {
+				quota = cpuTime(uint64(l.CPUThousandths))
+			}
 			cpu.Quota, cpu.Period = quota.Quota, quota.Period
 			part.Quota, part.Period = quota.Quota, quota.Period
 		}

@@ -18,6 +18,7 @@ func TestChangedLimits(t *testing.T) {
 		{"none", `{"pids":{"limit":5}}`, Limits{}, `{"pids":{"limit":5}}`, `{}`},
 		{"CPUs keep what else is said of them", `{"cpu":{"shares":7,"quota":1,"period":2}}`, Limits{CPUs: 2},
 			`{"cpu":{"shares":7,"quota":200000,"period":100000}}`, `{"cpu":{"quota":200000,"period":100000}}`},
+		{"half a CPU", `{}`, Limits{CPUs: 1, CPUThousandths: 500}, `{"cpu":{"quota":50000,"period":100000}}`, `{"cpu":{"quota":50000,"period":100000}}`},
 		{"which CPUs, and their weight", `{}`, Limits{CPUSet: "0-1", CPUShares: 512}, `{"cpu":{"shares":512,"cpus":"0-1"}}`, `{"cpu":{"shares":512,"cpus":"0-1"}}`},
 		{"memory is put into force with the swap that was there", `{"memory":{"limit":100,"swap":300}}`, Limits{MemoryBytes: 200},
 			`{"memory":{"limit":200,"swap":300}}`, `{"memory":{"limit":200,"swap":300}}`},

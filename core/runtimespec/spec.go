@@ -165,15 +165,20 @@ func firstOf(values ...string) string {
 func resources(in Input) *specs.LinuxResources {
 	r := &specs.LinuxResources{}
 	if in.CPUs > 0 {
-		period := uint64(100_000)
-		quota := int64(in.CPUs) * int64(period)
-		r.CPU = &specs.LinuxCPU{Quota: &quota, Period: &period}
+		r.CPU = cpuTime(uint64(in.CPUs) * 1000)
 	}
 	if in.MemoryBytes > 0 {
 		limit := int64(in.MemoryBytes)
 		r.Memory = &specs.LinuxMemory{Limit: &limit}
 	}
 	return r
+}
+
+// cpuTime allows so many thousandths of a CPU.
+func cpuTime(thousandths uint64) *specs.LinuxCPU {
+	period := uint64(100_000)
+	quota := int64(thousandths) * int64(period) / 1000
+	return &specs.LinuxCPU{Quota: &quota, Period: &period}
 }
 
 // The paths every container engine hides or protects.

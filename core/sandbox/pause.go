@@ -46,10 +46,41 @@ func (s *Sandbox) Pause(ctx context.Context) error {
 		end()
 		return err
 	}
+	if s.holdPause(end) {
+		return nil
+	}
+	end() // its process had ended already, and it goes on to the end
+	return errors.Join(errGuestGone, s.resumed(context.WithoutCancel(ctx), machine))
+}
+
+// holdPause keeps what ends a pause, unless the sandbox is ending: who ends it has looked for it, or will.
+func (s *Sandbox) holdPause(end func()) bool {
 	s.mu.Lock()
-	s.unpause = end
+	defer s.mu.Unlock()
+	select {
+	case <-s.ending:
+		return false
+	default:
+		s.unpause = end
+		return true
+	}
+}
+
+// endPause lets a sandbox that is ending go on, so that its guest can write out what it has to.
+func (s *Sandbox) endPause() {
+	s.mu.Lock()
+	end := s.unpause
+	s.unpause = nil
 	s.mu.Unlock()
-	return nil
+	if end == nil {
+		return
+	}
+	defer end()
+	ctx, cancel := context.WithTimeout(context.Background(), goOnTimeout)
+	defer cancel()
+	if machine, err := s.pauser(); err == nil {
+		_ = s.resumed(ctx, machine) // what becomes of one that does not go on the end will see
+	}
 }
 
 // Unpause lets a paused VM go on, with the time of the host. One that is not paused goes on as it did. Calls do not overlap with those of Pause.
@@ -70,7 +101,9 @@ func (s *Sandbox) Unpause(ctx context.Context) error {
 	end := s.unpause
 	s.unpause = nil
 	s.mu.Unlock()
-	end()
+	if end != nil { // the sandbox is not ending
+		end()
+	}
 	if err != nil {
 		return fmt.Errorf("the container goes on with the time at which it was paused: %w", err)
 	}

@@ -104,6 +104,24 @@ func TestAVMThatEndsWhileItIsPausedEndsItsContainer(t *testing.T) {
 	}
 }
 
+func TestAProcessThatHadEndedBeforeThePauseEndsTheContainerAsUsual(t *testing.T) {
+	w := newWorld(t)
+	s := w.start()
+	if err := s.Pause(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.exits(&guestv1.Exit{Code: 3}) // as the guest had said before it stood still
+	if outcome := w.wait(s); outcome.Reason != Exited || outcome.Code != 3 {
+		t.Errorf("outcome %+v", outcome)
+	}
+	if resumed, shut := slices.Index(w.calls, "resume"), slices.Index(w.calls, "shutdown"); resumed < 0 || shut < resumed {
+		t.Errorf("calls %q: a guest that stands still was to shut down", w.calls)
+	}
+	if err := s.Pause(t.Context()); err == nil {
+		t.Error("it was paused again")
+	}
+}
+
 func TestAGuestWhoseClockIsWrongIsPutRight(t *testing.T) {
 	tests := []struct {
 		name string

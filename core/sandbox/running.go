@@ -44,6 +44,7 @@ func (s *Sandbox) run() {
 	s.outcome = reasonOf(<-ended, ended)
 	cancel(errGuestGone)
 	close(s.ending)
+	s.endPause()
 	switch s.outcome.Reason {
 	case VMCrashed, Panicked, GuestHung, Saved:
 		s.setGone()

@@ -247,6 +247,10 @@ func (e *told) Recv() (*guestv1.WatchResponse, error) {
 	}
 }
 
+func (g *guest) UpdateContainer(_ context.Context, r *guestv1.UpdateContainerRequest, _ ...grpc.CallOption) (*guestv1.UpdateContainerResponse, error) {
+	return &guestv1.UpdateContainerResponse{}, g.do("update " + string(r.OciResources))
+}
+
 func (g *guest) Adopt(_ context.Context, r *guestv1.AdoptRequest, _ ...grpc.CallOption) (*guestv1.AdoptResponse, error) {
 	if !r.ReportPhases {
 		g.phases = nil

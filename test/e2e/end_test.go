@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // ended waits for the end of a container, and returns what inspect says of it.
@@ -46,7 +47,7 @@ func TestE2EMemoryThatAContainerLacksIsItsOwnMatter(t *testing.T) {
 // awaitEvent waits until something is in the event log.
 func (p *person) awaitEvent(action string) {
 	p.t.Helper()
-	for range 300 {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
 		text, err := os.ReadFile(filepath.Join(p.root, "events.log"))
 		if err != nil {
 			p.t.Fatal(err)

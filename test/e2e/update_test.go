@@ -3,12 +3,13 @@ package e2e
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 // cgroup returns the limits that the container's kernel has.
 func (p *person) cgroup(name string) string {
 	p.t.Helper()
-	return strings.Join(strings.Fields(p.must("exec", name, "sh", "-c", "cd /sys/fs/cgroup; cat memory.max pids.max cpu.weight cpuset.cpus.effective")), " ")
+	return strings.Join(strings.Fields(p.must("exec", name, "sh", "-c", "cd /sys/fs/cgroup; cat memory.max pids.max cpu.weight cpuset.cpus.effective cpu.max")), " ")
 }
 
 func TestE2EAContainerIsRenamedUpdatedSignalledAndRestarted(t *testing.T) {
@@ -28,8 +29,8 @@ func TestE2EAContainerIsRenamedUpdatedSignalledAndRestarted(t *testing.T) {
 		t.Errorf("rename to what is no name: exit code %d, %q", r.code, r.stderr)
 	}
 
-	p.must("update", "-m", "64m", "--pids-limit", "50", "--cpu-shares", "2", "--cpuset-cpus", "0", name)
-	const small = "67108864 50 1 0"
+	p.must("update", "-m", "64m", "--cpus", "0.5", "--pids-limit", "50", "--cpu-shares", "2", "--cpuset-cpus", "0", name)
+	const small = "67108864 50 1 0 50000 100000"
 	if got := p.cgroup(name); got != small {
 		t.Errorf("limits %q, want %q", got, small)
 	}
@@ -65,13 +66,11 @@ func TestE2EAContainerIsRenamedUpdatedSignalledAndRestarted(t *testing.T) {
 	// One after the other: a shell runs traps between its commands.
 	for said, signal := range map[string]string{"real-time": "RTMIN+3", "user": "10"} {
 		p.must("kill", "-s", signal, name)
-		p.awaitLog(name, said)
+		p.awaitLog(name, said+"\n")
 	}
 
 	p.must("restart", "-t", "60", name)
-	if got := p.must("logs", name); got != "begun\n" {
-		t.Errorf("logs of the second run: %q", got)
-	}
+	p.awaitLog(name, "\nbegun\n")
 	if got := p.cgroup(name); got != small {
 		t.Errorf("limits of the second run %q", got)
 	}
@@ -83,7 +82,7 @@ func TestE2EAContainerIsRenamedUpdatedSignalledAndRestarted(t *testing.T) {
 	// The next VM of one that is stopped is as large as it must be.
 	p.must("update", "-m", "160m", "--pids-limit", "-1", name)
 	p.must("restart", name)
-	if got := p.cgroup(name); got != "167772160 max 1 0" {
+	if got := p.cgroup(name); got != "167772160 max 1 0 50000 100000" {
 		t.Errorf("limits %q", got)
 	}
 }
@@ -91,9 +90,8 @@ func TestE2EAContainerIsRenamedUpdatedSignalledAndRestarted(t *testing.T) {
 // awaitLog waits until the container has said it.
 func (p *person) awaitLog(name, said string) {
 	p.t.Helper()
-	p.must("exec", name, "true") // takes its time, like all that follows
-	for range 100 {
-		if strings.Contains(p.must("logs", name), said+"\n") {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
+		if strings.Contains(p.must("logs", name), said) {
 			return
 		}
 	}

@@ -47,7 +47,9 @@ func shapeFlags() []cli.Flag {
 	return []cli.Flag{cpusFlag(), memoryFlag(), platformFlag(), networkFlag(), kernelFlag(), hypervisorFlag(), hypervisorOptFlag(), pluginFlag()}
 }
 
-func cpusFlag() cli.Flag { return &cli.StringFlag{Name: "cpus", Usage: "`NUMBER` of virtual CPUs"} }
+func cpusFlag() cli.Flag {
+	return &cli.StringFlag{Name: "cpus", Usage: "`NUMBER` of CPUs that the processes may use; the VM has as many, rounded up"}
+}
 
 func memoryFlag() cli.Flag {
 	return &cli.StringFlag{Name: "memory", Aliases: []string{"m"}, Usage: "`SIZE` of the VM's memory, like 512m or 1g"}
@@ -148,7 +150,7 @@ func (p *program) createRequest(c *cli.Context) (engine.CreateRequest, error) {
 // readShape reads shapeFlags.
 func readShape(c *cli.Context, request *engine.CreateRequest) (err error) {
 	request.Platform, request.Network, request.Kernel = c.String("platform"), c.String("network"), c.String("kernel")
-	if request.CPUs, err = parseCPUs(c.String("cpus")); err != nil {
+	if request.CPUs, request.Isolation.CPUThousandths, err = parseCPUs(c.String("cpus")); err != nil {
 		return usage("--cpus %w", err)
 	}
 	if request.MemoryBytes, err = parseSize(c.String("memory")); err != nil {
@@ -245,16 +247,20 @@ func keyValues(flag string, entries []string, bare bool) (map[string]string, err
 	return values, nil
 }
 
-// parseCPUs takes whole numbers: a VM has no half CPUs. "2.0" is fine, as people copy it from elsewhere.
-func parseCPUs(text string) (uint32, error) {
+// parseCPUs reads how many CPUs a container may use. A VM has no half ones: cpus is how many it has, and thousandths how much of them that is; 0 is all.
+func parseCPUs(text string) (cpus, thousandths uint32, err error) {
 	if text == "" {
-		return 0, nil
+		return 0, 0, nil
 	}
+	const most = math.MaxUint32 / 1000
 	n, err := strconv.ParseFloat(text, 64)
-	if err != nil || n != math.Trunc(n) || n < 1 || n > math.MaxUint32 {
-		return 0, fmt.Errorf("%q: use a whole number from 1", text)
+	if err != nil || !(n >= 0.01 && n <= most) {
+		return 0, 0, fmt.Errorf("%q: use a number from 0.01", text)
 	}
-	return uint32(n), nil
+	if n == math.Trunc(n) {
+		return uint32(n), 0, nil
+	}
+	return uint32(math.Ceil(n)), uint32(math.Round(n * 1000)), nil
 }
 
 // parseSize reads "512m", "1.5g", "64MiB" or bytes; units are powers of 1024. Empty is 0.

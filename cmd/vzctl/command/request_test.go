@@ -60,6 +60,7 @@ func TestWordsOfCreateBecomeARequest(t *testing.T) {
 		{"environment: values with commas, our own values, and none for what we lack", "-e A=1,2 --env HOME -eEMPTY -e UNSET -e B= i",
 			engine.CreateRequest{Image: "i", Env: []string{"A=1,2", "HOME=/home/me", "EMPTY=", "B="}}},
 		{"environment from a file comes first", "-e A=1 --env-file " + file + " i", engine.CreateRequest{Image: "i", Env: []string{"FROM=file", "HOME=/home/me", "A=1"}}},
+		{"part of a CPU", "--cpus 1.5 i", engine.CreateRequest{Image: "i", CPUs: 2, Isolation: runtimespec.Isolation{CPUThousandths: 1500}}},
 		{"size", "--cpus 2 -m 512m i", engine.CreateRequest{Image: "i", CPUs: 2, MemoryBytes: 512 << 20}},
 		{"labels", "--label a=b=c -l d i", engine.CreateRequest{Image: "i", Labels: map[string]string{"a": "b=c", "d": ""}}},
 		{"plugins and their options", "--hypervisor /p/hv --hypervisor-opt accelerator=tcg --plugin network=n i", engine.CreateRequest{Image: "i",
@@ -92,8 +93,9 @@ func TestWordsThatCannotBeMeantAreRefusedBeforeAnythingHappens(t *testing.T) {
 		{"run --name", `flag "--name" needs a value; see "vzctl run --help"`},
 		{"run --pull sometimes i", `--pull "sometimes": use missing, always or never`},
 		{"run -m much i", `--memory "much": use a size like 512m or 1g`},
-		{"run --cpus 1.5 i", `--cpus "1.5": use a whole number from 1`},
-		{"run --cpus 0 i", `--cpus "0": use a whole number from 1`},
+		{"run --cpus 0.001 i", `--cpus "0.001": use a number from 0.01`},
+		{"run --cpus NaN i", `--cpus "NaN": use a number from 0.01`},
+		{"run --cpus 0 i", `--cpus "0": use a number from 0.01`},
 		{"run --label =x i", `--label "=x": write KEY=VALUE`},
 		{"run --security-opt apparmor=x i", `--security-opt "apparmor=x": use no-new-privileges, seccomp=FILE or seccomp=unconfined`},
 		{"run --security-opt seccomp=/nowhere i", `--security-opt seccomp: stat /nowhere: no such file or directory`},
@@ -202,7 +204,7 @@ func FuzzSizes(f *testing.F) {
 		if n, err := parseSize(text); err == nil && (n == 0) != (text == "") {
 			t.Errorf("%q is %d", text, n)
 		}
-		if n, err := parseCPUs(text); err == nil && (n == 0) != (text == "") {
+		if n, _, err := parseCPUs(text); err == nil && (n == 0) != (text == "") {
 			t.Errorf("%q is %d CPUs", text, n)
 		}
 	})

@@ -35,7 +35,7 @@ func readUpdate(c *cli.Context) (request engine.UpdateRequest, err error) {
 	if c.IsSet("pids-limit") && request.PidsLimit == 0 {
 		request.PidsLimit = -1 // as for run
 	}
-	if request.CPUs, err = parseCPUs(c.String("cpus")); err != nil {
+	if request.CPUs, request.CPUThousandths, err = parseCPUs(c.String("cpus")); err != nil {
 		return request, usage("--cpus %w", err)
 	}
 	if request.MemoryBytes, err = parseSize(c.String("memory")); err != nil {
