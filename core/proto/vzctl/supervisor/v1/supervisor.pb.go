@@ -553,6 +553,105 @@ func (*CheckpointResponse) Descriptor() ([]byte, []int) {
 	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{9}
 }
 
+type CheckHealthRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckHealthRequest) Reset() {
+	*x = CheckHealthRequest{}
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckHealthRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckHealthRequest) ProtoMessage() {}
+
+func (x *CheckHealthRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckHealthRequest.ProtoReflect.Descriptor instead.
+func (*CheckHealthRequest) Descriptor() ([]byte, []int) {
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{10}
+}
+
+type CheckHealthResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// -1: it took too long, or could not be executed.
+	ExitCode int32 `protobuf:"varint,1,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
+	// The beginning of what it wrote; it need not be text.
+	Output []byte `protobuf:"bytes,2,opt,name=output,proto3" json:"output,omitempty"`
+	// How the container is, after this: "starting", "healthy" or "unhealthy".
+	Status        string `protobuf:"bytes,3,opt,name=status,proto3" json:"status,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckHealthResponse) Reset() {
+	*x = CheckHealthResponse{}
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckHealthResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckHealthResponse) ProtoMessage() {}
+
+func (x *CheckHealthResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckHealthResponse.ProtoReflect.Descriptor instead.
+func (*CheckHealthResponse) Descriptor() ([]byte, []int) {
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *CheckHealthResponse) GetExitCode() int32 {
+	if x != nil {
+		return x.ExitCode
+	}
+	return 0
+}
+
+func (x *CheckHealthResponse) GetOutput() []byte {
+	if x != nil {
+		return x.Output
+	}
+	return nil
+}
+
+func (x *CheckHealthResponse) GetStatus() string {
+	if x != nil {
+		return x.Status
+	}
+	return ""
+}
+
 type CreateProcessRequest struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Args       []string               `protobuf:"bytes,1,rep,name=args,proto3" json:"args,omitempty"`
@@ -570,7 +669,7 @@ type CreateProcessRequest struct {
 
 func (x *CreateProcessRequest) Reset() {
 	*x = CreateProcessRequest{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[10]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -582,7 +681,7 @@ func (x *CreateProcessRequest) String() string {
 func (*CreateProcessRequest) ProtoMessage() {}
 
 func (x *CreateProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[10]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -595,7 +694,7 @@ func (x *CreateProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateProcessRequest.ProtoReflect.Descriptor instead.
 func (*CreateProcessRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{10}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CreateProcessRequest) GetArgs() []string {
@@ -663,7 +762,7 @@ type CreateProcessResponse struct {
 
 func (x *CreateProcessResponse) Reset() {
 	*x = CreateProcessResponse{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[11]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -675,7 +774,7 @@ func (x *CreateProcessResponse) String() string {
 func (*CreateProcessResponse) ProtoMessage() {}
 
 func (x *CreateProcessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[11]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -688,7 +787,7 @@ func (x *CreateProcessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateProcessResponse.ProtoReflect.Descriptor instead.
 func (*CreateProcessResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{11}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CreateProcessResponse) GetProcessId() string {
@@ -707,7 +806,7 @@ type StartProcessRequest struct {
 
 func (x *StartProcessRequest) Reset() {
 	*x = StartProcessRequest{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[12]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -719,7 +818,7 @@ func (x *StartProcessRequest) String() string {
 func (*StartProcessRequest) ProtoMessage() {}
 
 func (x *StartProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[12]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -732,7 +831,7 @@ func (x *StartProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartProcessRequest.ProtoReflect.Descriptor instead.
 func (*StartProcessRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{12}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *StartProcessRequest) GetProcessId() string {
@@ -750,7 +849,7 @@ type StartProcessResponse struct {
 
 func (x *StartProcessResponse) Reset() {
 	*x = StartProcessResponse{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[13]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -762,7 +861,7 @@ func (x *StartProcessResponse) String() string {
 func (*StartProcessResponse) ProtoMessage() {}
 
 func (x *StartProcessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[13]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -775,7 +874,7 @@ func (x *StartProcessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartProcessResponse.ProtoReflect.Descriptor instead.
 func (*StartProcessResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{13}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{15}
 }
 
 type DeleteProcessRequest struct {
@@ -787,7 +886,7 @@ type DeleteProcessRequest struct {
 
 func (x *DeleteProcessRequest) Reset() {
 	*x = DeleteProcessRequest{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[14]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -799,7 +898,7 @@ func (x *DeleteProcessRequest) String() string {
 func (*DeleteProcessRequest) ProtoMessage() {}
 
 func (x *DeleteProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[14]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -812,7 +911,7 @@ func (x *DeleteProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteProcessRequest.ProtoReflect.Descriptor instead.
 func (*DeleteProcessRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{14}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DeleteProcessRequest) GetProcessId() string {
@@ -830,7 +929,7 @@ type DeleteProcessResponse struct {
 
 func (x *DeleteProcessResponse) Reset() {
 	*x = DeleteProcessResponse{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[15]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -842,7 +941,7 @@ func (x *DeleteProcessResponse) String() string {
 func (*DeleteProcessResponse) ProtoMessage() {}
 
 func (x *DeleteProcessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[15]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -855,7 +954,7 @@ func (x *DeleteProcessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteProcessResponse.ProtoReflect.Descriptor instead.
 func (*DeleteProcessResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{15}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{17}
 }
 
 type ResizeRequest struct {
@@ -869,7 +968,7 @@ type ResizeRequest struct {
 
 func (x *ResizeRequest) Reset() {
 	*x = ResizeRequest{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[16]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -881,7 +980,7 @@ func (x *ResizeRequest) String() string {
 func (*ResizeRequest) ProtoMessage() {}
 
 func (x *ResizeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[16]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -894,7 +993,7 @@ func (x *ResizeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeRequest.ProtoReflect.Descriptor instead.
 func (*ResizeRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{16}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ResizeRequest) GetProcessId() string {
@@ -926,7 +1025,7 @@ type ResizeResponse struct {
 
 func (x *ResizeResponse) Reset() {
 	*x = ResizeResponse{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[17]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -938,7 +1037,7 @@ func (x *ResizeResponse) String() string {
 func (*ResizeResponse) ProtoMessage() {}
 
 func (x *ResizeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[17]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -951,7 +1050,7 @@ func (x *ResizeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeResponse.ProtoReflect.Descriptor instead.
 func (*ResizeResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{17}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{19}
 }
 
 // StreamRequest opens a stream of a process on the sandbox's stream socket: its length as four bytes, big endian, the message, and then, after a
@@ -969,7 +1068,7 @@ type StreamRequest struct {
 
 func (x *StreamRequest) Reset() {
 	*x = StreamRequest{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[18]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -981,7 +1080,7 @@ func (x *StreamRequest) String() string {
 func (*StreamRequest) ProtoMessage() {}
 
 func (x *StreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[18]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -994,7 +1093,7 @@ func (x *StreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamRequest.ProtoReflect.Descriptor instead.
 func (*StreamRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{18}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *StreamRequest) GetProcessId() string {
@@ -1027,7 +1126,7 @@ type StreamResponse struct {
 
 func (x *StreamResponse) Reset() {
 	*x = StreamResponse{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[19]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1039,7 +1138,7 @@ func (x *StreamResponse) String() string {
 func (*StreamResponse) ProtoMessage() {}
 
 func (x *StreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[19]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1052,7 +1151,7 @@ func (x *StreamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamResponse.ProtoReflect.Descriptor instead.
 func (*StreamResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{19}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *StreamResponse) GetError() string {
@@ -1092,7 +1191,12 @@ const file_vzctl_supervisor_v1_supervisor_proto_rawDesc = "" +
 	"\x11CheckpointRequest\x12#\n" +
 	"\rleave_running\x18\x01 \x01(\bR\fleaveRunning\x12)\n" +
 	"\x10lose_connections\x18\x02 \x01(\bR\x0floseConnections\"\x14\n" +
-	"\x12CheckpointResponse\"\xd7\x01\n" +
+	"\x12CheckpointResponse\"\x14\n" +
+	"\x12CheckHealthRequest\"b\n" +
+	"\x13CheckHealthResponse\x12\x1b\n" +
+	"\texit_code\x18\x01 \x01(\x05R\bexitCode\x12\x16\n" +
+	"\x06output\x18\x02 \x01(\fR\x06output\x12\x16\n" +
+	"\x06status\x18\x03 \x01(\tR\x06status\"\xd7\x01\n" +
 	"\x14CreateProcessRequest\x12\x12\n" +
 	"\x04args\x18\x01 \x03(\tR\x04args\x12\x10\n" +
 	"\x03env\x18\x02 \x03(\tR\x03env\x12\x1f\n" +
@@ -1133,7 +1237,7 @@ const file_vzctl_supervisor_v1_supervisor_proto_rawDesc = "" +
 	"\x17STREAM_KIND_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11STREAM_KIND_STDIN\x10\x01\x12\x16\n" +
 	"\x12STREAM_KIND_STDOUT\x10\x02\x12\x16\n" +
-	"\x12STREAM_KIND_STDERR\x10\x032\xb0\x06\n" +
+	"\x12STREAM_KIND_STDERR\x10\x032\x92\a\n" +
 	"\n" +
 	"Supervisor\x12N\n" +
 	"\x05Start\x12!.vzctl.supervisor.v1.StartRequest\x1a\".vzctl.supervisor.v1.StartResponse\x12K\n" +
@@ -1141,7 +1245,8 @@ const file_vzctl_supervisor_v1_supervisor_proto_rawDesc = "" +
 	"\x06Signal\x12\".vzctl.supervisor.v1.SignalRequest\x1a#.vzctl.supervisor.v1.SignalResponse\x12K\n" +
 	"\x04Wait\x12 .vzctl.supervisor.v1.WaitRequest\x1a!.vzctl.supervisor.v1.WaitResponse\x12]\n" +
 	"\n" +
-	"Checkpoint\x12&.vzctl.supervisor.v1.CheckpointRequest\x1a'.vzctl.supervisor.v1.CheckpointResponse\x12f\n" +
+	"Checkpoint\x12&.vzctl.supervisor.v1.CheckpointRequest\x1a'.vzctl.supervisor.v1.CheckpointResponse\x12`\n" +
+	"\vCheckHealth\x12'.vzctl.supervisor.v1.CheckHealthRequest\x1a(.vzctl.supervisor.v1.CheckHealthResponse\x12f\n" +
 	"\rCreateProcess\x12).vzctl.supervisor.v1.CreateProcessRequest\x1a*.vzctl.supervisor.v1.CreateProcessResponse\x12c\n" +
 	"\fStartProcess\x12(.vzctl.supervisor.v1.StartProcessRequest\x1a).vzctl.supervisor.v1.StartProcessResponse\x12f\n" +
 	"\rDeleteProcess\x12).vzctl.supervisor.v1.DeleteProcessRequest\x1a*.vzctl.supervisor.v1.DeleteProcessResponse\x12Q\n" +
@@ -1160,7 +1265,7 @@ func file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP() []byte {
 }
 
 var file_vzctl_supervisor_v1_supervisor_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_vzctl_supervisor_v1_supervisor_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_vzctl_supervisor_v1_supervisor_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_vzctl_supervisor_v1_supervisor_proto_goTypes = []any{
 	(StreamKind)(0),               // 0: vzctl.supervisor.v1.StreamKind
 	(*StartRequest)(nil),          // 1: vzctl.supervisor.v1.StartRequest
@@ -1173,41 +1278,45 @@ var file_vzctl_supervisor_v1_supervisor_proto_goTypes = []any{
 	(*WaitResponse)(nil),          // 8: vzctl.supervisor.v1.WaitResponse
 	(*CheckpointRequest)(nil),     // 9: vzctl.supervisor.v1.CheckpointRequest
 	(*CheckpointResponse)(nil),    // 10: vzctl.supervisor.v1.CheckpointResponse
-	(*CreateProcessRequest)(nil),  // 11: vzctl.supervisor.v1.CreateProcessRequest
-	(*CreateProcessResponse)(nil), // 12: vzctl.supervisor.v1.CreateProcessResponse
-	(*StartProcessRequest)(nil),   // 13: vzctl.supervisor.v1.StartProcessRequest
-	(*StartProcessResponse)(nil),  // 14: vzctl.supervisor.v1.StartProcessResponse
-	(*DeleteProcessRequest)(nil),  // 15: vzctl.supervisor.v1.DeleteProcessRequest
-	(*DeleteProcessResponse)(nil), // 16: vzctl.supervisor.v1.DeleteProcessResponse
-	(*ResizeRequest)(nil),         // 17: vzctl.supervisor.v1.ResizeRequest
-	(*ResizeResponse)(nil),        // 18: vzctl.supervisor.v1.ResizeResponse
-	(*StreamRequest)(nil),         // 19: vzctl.supervisor.v1.StreamRequest
-	(*StreamResponse)(nil),        // 20: vzctl.supervisor.v1.StreamResponse
-	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
+	(*CheckHealthRequest)(nil),    // 11: vzctl.supervisor.v1.CheckHealthRequest
+	(*CheckHealthResponse)(nil),   // 12: vzctl.supervisor.v1.CheckHealthResponse
+	(*CreateProcessRequest)(nil),  // 13: vzctl.supervisor.v1.CreateProcessRequest
+	(*CreateProcessResponse)(nil), // 14: vzctl.supervisor.v1.CreateProcessResponse
+	(*StartProcessRequest)(nil),   // 15: vzctl.supervisor.v1.StartProcessRequest
+	(*StartProcessResponse)(nil),  // 16: vzctl.supervisor.v1.StartProcessResponse
+	(*DeleteProcessRequest)(nil),  // 17: vzctl.supervisor.v1.DeleteProcessRequest
+	(*DeleteProcessResponse)(nil), // 18: vzctl.supervisor.v1.DeleteProcessResponse
+	(*ResizeRequest)(nil),         // 19: vzctl.supervisor.v1.ResizeRequest
+	(*ResizeResponse)(nil),        // 20: vzctl.supervisor.v1.ResizeResponse
+	(*StreamRequest)(nil),         // 21: vzctl.supervisor.v1.StreamRequest
+	(*StreamResponse)(nil),        // 22: vzctl.supervisor.v1.StreamResponse
+	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
 }
 var file_vzctl_supervisor_v1_supervisor_proto_depIdxs = []int32{
-	21, // 0: vzctl.supervisor.v1.WaitResponse.time:type_name -> google.protobuf.Timestamp
+	23, // 0: vzctl.supervisor.v1.WaitResponse.time:type_name -> google.protobuf.Timestamp
 	0,  // 1: vzctl.supervisor.v1.StreamRequest.kind:type_name -> vzctl.supervisor.v1.StreamKind
 	1,  // 2: vzctl.supervisor.v1.Supervisor.Start:input_type -> vzctl.supervisor.v1.StartRequest
 	3,  // 3: vzctl.supervisor.v1.Supervisor.Stop:input_type -> vzctl.supervisor.v1.StopRequest
 	5,  // 4: vzctl.supervisor.v1.Supervisor.Signal:input_type -> vzctl.supervisor.v1.SignalRequest
 	7,  // 5: vzctl.supervisor.v1.Supervisor.Wait:input_type -> vzctl.supervisor.v1.WaitRequest
 	9,  // 6: vzctl.supervisor.v1.Supervisor.Checkpoint:input_type -> vzctl.supervisor.v1.CheckpointRequest
-	11, // 7: vzctl.supervisor.v1.Supervisor.CreateProcess:input_type -> vzctl.supervisor.v1.CreateProcessRequest
-	13, // 8: vzctl.supervisor.v1.Supervisor.StartProcess:input_type -> vzctl.supervisor.v1.StartProcessRequest
-	15, // 9: vzctl.supervisor.v1.Supervisor.DeleteProcess:input_type -> vzctl.supervisor.v1.DeleteProcessRequest
-	17, // 10: vzctl.supervisor.v1.Supervisor.Resize:input_type -> vzctl.supervisor.v1.ResizeRequest
-	2,  // 11: vzctl.supervisor.v1.Supervisor.Start:output_type -> vzctl.supervisor.v1.StartResponse
-	4,  // 12: vzctl.supervisor.v1.Supervisor.Stop:output_type -> vzctl.supervisor.v1.StopResponse
-	6,  // 13: vzctl.supervisor.v1.Supervisor.Signal:output_type -> vzctl.supervisor.v1.SignalResponse
-	8,  // 14: vzctl.supervisor.v1.Supervisor.Wait:output_type -> vzctl.supervisor.v1.WaitResponse
-	10, // 15: vzctl.supervisor.v1.Supervisor.Checkpoint:output_type -> vzctl.supervisor.v1.CheckpointResponse
-	12, // 16: vzctl.supervisor.v1.Supervisor.CreateProcess:output_type -> vzctl.supervisor.v1.CreateProcessResponse
-	14, // 17: vzctl.supervisor.v1.Supervisor.StartProcess:output_type -> vzctl.supervisor.v1.StartProcessResponse
-	16, // 18: vzctl.supervisor.v1.Supervisor.DeleteProcess:output_type -> vzctl.supervisor.v1.DeleteProcessResponse
-	18, // 19: vzctl.supervisor.v1.Supervisor.Resize:output_type -> vzctl.supervisor.v1.ResizeResponse
-	11, // [11:20] is the sub-list for method output_type
-	2,  // [2:11] is the sub-list for method input_type
+	11, // 7: vzctl.supervisor.v1.Supervisor.CheckHealth:input_type -> vzctl.supervisor.v1.CheckHealthRequest
+	13, // 8: vzctl.supervisor.v1.Supervisor.CreateProcess:input_type -> vzctl.supervisor.v1.CreateProcessRequest
+	15, // 9: vzctl.supervisor.v1.Supervisor.StartProcess:input_type -> vzctl.supervisor.v1.StartProcessRequest
+	17, // 10: vzctl.supervisor.v1.Supervisor.DeleteProcess:input_type -> vzctl.supervisor.v1.DeleteProcessRequest
+	19, // 11: vzctl.supervisor.v1.Supervisor.Resize:input_type -> vzctl.supervisor.v1.ResizeRequest
+	2,  // 12: vzctl.supervisor.v1.Supervisor.Start:output_type -> vzctl.supervisor.v1.StartResponse
+	4,  // 13: vzctl.supervisor.v1.Supervisor.Stop:output_type -> vzctl.supervisor.v1.StopResponse
+	6,  // 14: vzctl.supervisor.v1.Supervisor.Signal:output_type -> vzctl.supervisor.v1.SignalResponse
+	8,  // 15: vzctl.supervisor.v1.Supervisor.Wait:output_type -> vzctl.supervisor.v1.WaitResponse
+	10, // 16: vzctl.supervisor.v1.Supervisor.Checkpoint:output_type -> vzctl.supervisor.v1.CheckpointResponse
+	12, // 17: vzctl.supervisor.v1.Supervisor.CheckHealth:output_type -> vzctl.supervisor.v1.CheckHealthResponse
+	14, // 18: vzctl.supervisor.v1.Supervisor.CreateProcess:output_type -> vzctl.supervisor.v1.CreateProcessResponse
+	16, // 19: vzctl.supervisor.v1.Supervisor.StartProcess:output_type -> vzctl.supervisor.v1.StartProcessResponse
+	18, // 20: vzctl.supervisor.v1.Supervisor.DeleteProcess:output_type -> vzctl.supervisor.v1.DeleteProcessResponse
+	20, // 21: vzctl.supervisor.v1.Supervisor.Resize:output_type -> vzctl.supervisor.v1.ResizeResponse
+	12, // [12:22] is the sub-list for method output_type
+	2,  // [2:12] is the sub-list for method input_type
 	2,  // [2:2] is the sub-list for extension type_name
 	2,  // [2:2] is the sub-list for extension extendee
 	0,  // [0:2] is the sub-list for field type_name
@@ -1224,7 +1333,7 @@ func file_vzctl_supervisor_v1_supervisor_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vzctl_supervisor_v1_supervisor_proto_rawDesc), len(file_vzctl_supervisor_v1_supervisor_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   20,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

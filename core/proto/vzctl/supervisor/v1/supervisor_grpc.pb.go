@@ -26,6 +26,7 @@ const (
 	Supervisor_Signal_FullMethodName        = "/vzctl.supervisor.v1.Supervisor/Signal"
 	Supervisor_Wait_FullMethodName          = "/vzctl.supervisor.v1.Supervisor/Wait"
 	Supervisor_Checkpoint_FullMethodName    = "/vzctl.supervisor.v1.Supervisor/Checkpoint"
+	Supervisor_CheckHealth_FullMethodName   = "/vzctl.supervisor.v1.Supervisor/CheckHealth"
 	Supervisor_CreateProcess_FullMethodName = "/vzctl.supervisor.v1.Supervisor/CreateProcess"
 	Supervisor_StartProcess_FullMethodName  = "/vzctl.supervisor.v1.Supervisor/StartProcess"
 	Supervisor_DeleteProcess_FullMethodName = "/vzctl.supervisor.v1.Supervisor/DeleteProcess"
@@ -50,6 +51,8 @@ type SupervisorClient interface {
 	// Checkpoint saves the container, and returns when that is on record. Unless it is to go on, it is stopped then. After an error, or if the caller goes, it
 	// runs as before.
 	Checkpoint(ctx context.Context, in *CheckpointRequest, opts ...grpc.CallOption) (*CheckpointResponse, error)
+	// CheckHealth has the container's health check executed now, and returns when that has ended.
+	CheckHealth(ctx context.Context, in *CheckHealthRequest, opts ...grpc.CallOption) (*CheckHealthResponse, error)
 	// CreateProcess prepares another process, whose streams can then be opened, and StartProcess runs it. A process whose caller goes before
 	// StartProcess is forgotten.
 	CreateProcess(ctx context.Context, in *CreateProcessRequest, opts ...grpc.CallOption) (*CreateProcessResponse, error)
@@ -116,6 +119,16 @@ func (c *supervisorClient) Checkpoint(ctx context.Context, in *CheckpointRequest
 	return out, nil
 }
 
+func (c *supervisorClient) CheckHealth(ctx context.Context, in *CheckHealthRequest, opts ...grpc.CallOption) (*CheckHealthResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CheckHealthResponse)
+	err := c.cc.Invoke(ctx, Supervisor_CheckHealth_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *supervisorClient) CreateProcess(ctx context.Context, in *CreateProcessRequest, opts ...grpc.CallOption) (*CreateProcessResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CreateProcessResponse)
@@ -174,6 +187,8 @@ type SupervisorServer interface {
 	// Checkpoint saves the container, and returns when that is on record. Unless it is to go on, it is stopped then. After an error, or if the caller goes, it
 	// runs as before.
 	Checkpoint(context.Context, *CheckpointRequest) (*CheckpointResponse, error)
+	// CheckHealth has the container's health check executed now, and returns when that has ended.
+	CheckHealth(context.Context, *CheckHealthRequest) (*CheckHealthResponse, error)
 	// CreateProcess prepares another process, whose streams can then be opened, and StartProcess runs it. A process whose caller goes before
 	// StartProcess is forgotten.
 	CreateProcess(context.Context, *CreateProcessRequest) (*CreateProcessResponse, error)
@@ -204,6 +219,9 @@ func (UnimplementedSupervisorServer) Wait(context.Context, *WaitRequest) (*WaitR
 }
 func (UnimplementedSupervisorServer) Checkpoint(context.Context, *CheckpointRequest) (*CheckpointResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Checkpoint not implemented")
+}
+func (UnimplementedSupervisorServer) CheckHealth(context.Context, *CheckHealthRequest) (*CheckHealthResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CheckHealth not implemented")
 }
 func (UnimplementedSupervisorServer) CreateProcess(context.Context, *CreateProcessRequest) (*CreateProcessResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateProcess not implemented")
@@ -328,6 +346,24 @@ func _Supervisor_Checkpoint_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Supervisor_CheckHealth_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CheckHealthRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SupervisorServer).CheckHealth(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Supervisor_CheckHealth_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SupervisorServer).CheckHealth(ctx, req.(*CheckHealthRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Supervisor_CreateProcess_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CreateProcessRequest)
 	if err := dec(in); err != nil {
@@ -426,6 +462,10 @@ var Supervisor_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Checkpoint",
 			Handler:    _Supervisor_Checkpoint_Handler,
+		},
+		{
+			MethodName: "CheckHealth",
+			Handler:    _Supervisor_CheckHealth_Handler,
 		},
 		{
 			MethodName: "CreateProcess",
