@@ -46,6 +46,8 @@ type API interface {
 	// Attach connects to a running container until it stops or ctx ends, which leaves it running.
 	Attach(ctx context.Context, ref string, streams Streams) (Exit, error)
 	Exec(ctx context.Context, ref string, request ExecRequest, streams Streams) (Exit, error)
+	// CheckHealth has the health check of a running container executed now; the result counts as others do.
+	CheckHealth(ctx context.Context, ref string) (Probe, error)
 	// Checkpoint saves a running container, with what its processes have in memory, and stops it unless it is to go on. After an error it goes on. A container has one
 	// checkpoint at most.
 	Checkpoint(ctx context.Context, ref string, options CheckpointOptions) (Container, error)

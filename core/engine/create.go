@@ -179,6 +179,10 @@ func (e *Engine) plan(r CreateRequest, image images.Image) (store.Container, sto
 	if err != nil {
 		return store.Container{}, store.Sandbox{}, nil, err
 	}
+	check, err := healthCheck(r, image)
+	if err != nil {
+		return store.Container{}, store.Sandbox{}, nil, err
+	}
 	now := time.Now()
 	c := store.Container{
 		ID: id, Name: firstNonEmpty(r.Name, store.ShortID(id)), Created: now,
@@ -188,6 +192,7 @@ func (e *Engine) plan(r CreateRequest, image images.Image) (store.Container, sto
 			Groups: r.Isolation.NamedGroups(), Init: r.Init},
 		ReadOnly: r.ReadOnly, AutoRemove: r.AutoRemove, Hostname: hostname, Network: r.Network, Names: r.Names,
 		Restart:   store.Restart{Policy: r.Restart},
+		Health:    check,
 		Resources: store.Resources{CPUs: r.CPUs, MemoryBytes: r.MemoryBytes},
 		Labels:    runtimespec.Labels(config.Labels, r.Labels),
 		Plugins:   map[sdk.Kind]string{},

@@ -98,7 +98,16 @@ func (source) Pull(_ context.Context, r imagesource.PullRequest, _ progress.Func
 	platform := ocispec.Platform{OS: "linux", Architecture: "amd64"}
 	image := ocispec.Image{Platform: platform, Config: ocispec.ImageConfig{Cmd: []string{"sh"}, Env: []string{"PATH=/bin"}}}
 	image.RootFS.Type = "layers"
-	configured, err := put(ocispec.MediaTypeImageConfig, image)
+	var config any = image
+	if told("health") {
+		config = map[string]any{"os": "linux", "architecture": "amd64", "rootfs": image.RootFS,
+			"config": map[string]any{"Cmd": []string{"sh"}, "Healthcheck": map[string]any{"Test": []string{"CMD", "ask"}, "Retries": 9}}}
+	}
+	if told("bad-health") {
+		config = map[string]any{"os": "linux", "architecture": "amd64", "rootfs": image.RootFS,
+			"config": map[string]any{"Cmd": []string{"sh"}, "Healthcheck": map[string]any{"Test": []string{"HTTP", "/"}}}}
+	}
+	configured, err := put(ocispec.MediaTypeImageConfig, config)
 	if err != nil {
 		return imagesource.Pulled{}, err
 	}

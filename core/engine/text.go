@@ -26,6 +26,7 @@ func (r CreateRequest) checkText() error {
 		checkText("set environment", r.Env...),
 		checkText("set working directory", r.WorkingDir),
 		checkText("look up user", r.User),
+		checkText("set health check", r.Health.Test...),
 		checkText("find kernel", r.Kernel),
 		checkText("set label", slices.Concat(slices.Collect(maps.Keys(r.Labels)), slices.Collect(maps.Values(r.Labels)))...),
 		checkText("add group", r.Isolation.Groups...),

@@ -7,6 +7,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/vzctl/vzctl/core/health"
 	"github.com/vzctl/vzctl/core/runtimespec"
 	"github.com/vzctl/vzctl/core/store"
 	"github.com/vzctl/vzctl/sdk"
@@ -50,6 +51,9 @@ type CreateRequest struct {
 	StopSeconds *int
 	Restart     string // policy, as restart.Parse reads it; empty: no
 	Labels      map[string]string
+	// Health is how the container is asked whether it is healthy; what is zero is as the image says, or health's default. NoHealthcheck says that it is not asked.
+	Health        health.Check
+	NoHealthcheck bool
 	// Isolation is what the processes may do and see; SeccompProfile the profile of system calls, as Docker writes it, in place of the default one, and
 	// SeccompUnconfined says that there is to be none.
 	Isolation         runtimespec.Isolation
@@ -96,6 +100,8 @@ type Container struct {
 	// RestartPolicy is empty if the container is never started again by itself; RestartCount says how often it was since its user has started it.
 	RestartPolicy string `json:"restartPolicy,omitempty"`
 	RestartCount  int    `json:"restartCount"`
+	// Health is nil if the container has no health check.
+	Health *Health `json:"health,omitempty"`
 
 	CPUs        uint32            `json:"cpus,omitempty"`
 	MemoryBytes uint64            `json:"memoryBytes,omitempty"`

@@ -61,6 +61,7 @@ func (e *Engine) view(c store.Container) Container {
 			v.ExitCode = nil // its process has not ended
 		}
 	}
+	v.Health = e.health(c)
 	v.RestartPolicy, v.RestartCount = c.Restart.Policy, c.Restart.Count
 	if saved := c.Checkpoint; saved != nil {
 		v.Checkpoint = &Checkpoint{Made: saved.Made, SizeBytes: saved.SizeBytes, Layer: saved.Layer}

@@ -1,6 +1,7 @@
 package images
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,9 +28,11 @@ type Image struct {
 	Root      ocispec.Descriptor // an index, or the manifest
 	Manifest  ocispec.Descriptor // with its platform
 	Config    ocispec.Image
-	Platform  ocispec.Platform
-	Layers    []ocispec.Descriptor
-	Size      int64 // of the layers as stored, in bytes
+	// Healthcheck is what the configuration has under that name, which OCI leaves to Docker; nil: nothing.
+	Healthcheck json.RawMessage
+	Platform    ocispec.Platform
+	Layers      []ocispec.Descriptor
+	Size        int64 // of the layers as stored, in bytes
 	// Problem is why List cannot say more than what is before ID. Nil from Resolve.
 	Problem error
 }
@@ -149,6 +152,9 @@ func (s *Store) load(entry, d ocispec.Descriptor) (Image, error) {
 	if err := json.Unmarshal(raw, &image.Config); err != nil {
 		return Image{}, err
 	}
+	if image.Healthcheck, err = healthcheck(raw); err != nil {
+		return Image{}, err
+	}
 	image.ID, image.Manifest, image.Layers = manifest.Config.Digest, d, manifest.Layers
 	image.Platform = platform.Normalize(image.Config.Platform)
 	if platform.Known(d.Platform) {
@@ -159,6 +165,18 @@ func (s *Store) load(entry, d ocispec.Descriptor) (Image, error) {
 		image.Size += layer.Size
 	}
 	return image, nil
+}
+
+// healthcheck of a configuration. Most have none, and need not be read twice.
+func healthcheck(config []byte) (json.RawMessage, error) {
+	if !bytes.Contains(config, []byte(`"Healthcheck"`)) {
+		return nil, nil
+	}
+	var outer struct {
+		Config struct{ Healthcheck json.RawMessage } `json:"config"`
+	}
+	err := json.Unmarshal(config, &outer)
+	return outer.Config.Healthcheck, err
 }
 
 func (s *Store) named(entry ocispec.Descriptor) Image {

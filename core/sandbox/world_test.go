@@ -298,6 +298,10 @@ func (g *guest) SignalProcess(_ context.Context, r *guestv1.SignalProcessRequest
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.calls = append(g.calls, "signal")
+	if process := g.exec[r.ProcessId]; process != nil {
+		process.exits()
+		return &guestv1.SignalProcessResponse{}, nil
+	}
 	if r.Signal == sigkill {
 		g.end(&guestv1.Exit{Code: 137, Signal: sigkill})
 	}

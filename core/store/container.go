@@ -6,6 +6,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/vzctl/vzctl/core/health"
 	"github.com/vzctl/vzctl/core/lifecycle"
 	"github.com/vzctl/vzctl/sdk"
 	"github.com/vzctl/vzctl/sdk/rootfs"
@@ -41,6 +42,9 @@ type Container struct {
 	// Layer is the writable disk; empty path: none.
 	Layer   rootfs.Disk `json:"layer,omitzero"`
 	Sandbox string      `json:"sandbox,omitempty"` // id
+
+	// Health is how the container is asked whether it is healthy; nil: it is not.
+	Health *health.Check `json:"health,omitempty"`
 
 	State   lifecycle.State `json:"state"`
 	Desired Desired         `json:"desired,omitempty"`

@@ -60,6 +60,11 @@ func (p Paths) ContainerSeccomp(id string) string {
 func (p Paths) ContainerFilter(id string) string {
 	return filepath.Join(p.Container(id), "seccomp.bpf")
 }
+
+// ContainerHealth is the health.State of a container that has a check. It is no part of the record, which changes less often.
+func (p Paths) ContainerHealth(id string) string {
+	return filepath.Join(p.Container(id), "health.json")
+}
 func (p Paths) ContainerLog(id string) string     { return filepath.Join(p.Container(id), "log") }
 func (p Paths) ContainerLock(id string) string    { return filepath.Join(p.Container(id), "lock") }
 func (p Paths) containerWriting(id string) string { return filepath.Join(p.Container(id), recordLock) }

@@ -83,6 +83,12 @@ func (s *supervision) save(ctx context.Context, leaveRunning, loseConnections bo
 		return err
 	}
 	defer end()
+	// A probe is no process that anybody would miss.
+	release, err := s.prober.hold(ctx)
+	if err != nil {
+		return s.noCheckpoint(err)
+	}
+	defer release()
 	name, err := s.store.NewCheckpoint(s.sandbox.ID)
 	if err != nil {
 		return s.noCheckpoint(err)

@@ -213,6 +213,15 @@ func (c *Client) Signal(ctx context.Context, process string, signal int) error {
 	return err
 }
 
+// CheckHealth has the container's health check executed now. It returns the result, and how the container is after that.
+func (c *Client) CheckHealth(ctx context.Context) (exitCode int, output []byte, status string, err error) {
+	answer, err := c.rpc.CheckHealth(ctx, &supervisorv1.CheckHealthRequest{})
+	if err != nil {
+		return 0, nil, "", err
+	}
+	return int(answer.ExitCode), answer.Output, answer.Status, nil
+}
+
 // Exit is how a process ended.
 type Exit struct {
 	Code    int

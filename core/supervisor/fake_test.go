@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"google.golang.org/grpc"
 
+	"github.com/vzctl/vzctl/core/agent"
 	"github.com/vzctl/vzctl/core/lifecycle"
 	"github.com/vzctl/vzctl/core/lock"
 	"github.com/vzctl/vzctl/core/sandbox"
@@ -166,7 +167,9 @@ type fakeVM struct {
 	calls   []string // that some test asks for
 	exit    chan *guestv1.Exit
 	exited  *sync.Once
-	begun   chan struct{} // has one for each start of the process
+	begun   chan struct{}                                    // has one for each start of the process
+	answer  func(ctx context.Context) (*guestv1.Exit, error) // how further processes end; nil: there are none
+	killed  int                                              // of these
 }
 
 func newFakeVM(t *testing.T, run string) *fakeVM {
@@ -296,7 +299,10 @@ func (g fakeGuest) CreateContainer(context.Context, *guestv1.CreateContainerRequ
 	return &guestv1.CreateContainerResponse{}, nil
 }
 
-func (g fakeGuest) StartProcess(context.Context, *guestv1.StartProcessRequest, ...grpc.CallOption) (*guestv1.StartProcessResponse, error) {
+func (g fakeGuest) StartProcess(_ context.Context, r *guestv1.StartProcessRequest, _ ...grpc.CallOption) (*guestv1.StartProcessResponse, error) {
+	if r.ProcessId != agent.InitProcess {
+		return &guestv1.StartProcessResponse{}, g.failure("exec")
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if err := g.fail["process"]; err != nil {
@@ -308,7 +314,11 @@ func (g fakeGuest) StartProcess(context.Context, *guestv1.StartProcessRequest, .
 }
 
 func (g fakeGuest) WaitProcess(ctx context.Context, r *guestv1.WaitProcessRequest, _ ...grpc.CallOption) (*guestv1.WaitProcessResponse, error) {
-	if r.ProcessId != "init" {
+	if r.ProcessId != agent.InitProcess {
+		if g.answer != nil {
+			exit, err := g.answer(ctx)
+			return &guestv1.WaitProcessResponse{Exit: exit}, err
+		}
 		return nil, &fault.Error{Reason: fault.NotFound, Op: "find process", Subject: r.ProcessId}
 	}
 	select {
@@ -320,6 +330,12 @@ func (g fakeGuest) WaitProcess(ctx context.Context, r *guestv1.WaitProcessReques
 }
 
 func (g fakeGuest) SignalProcess(_ context.Context, r *guestv1.SignalProcessRequest, _ ...grpc.CallOption) (*guestv1.SignalProcessResponse, error) {
+	if r.ProcessId != agent.InitProcess {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.killed++
+		return &guestv1.SignalProcessResponse{}, nil
+	}
 	if !g.ignores[r.Signal] {
 		g.exits(&guestv1.Exit{Code: 128 + r.Signal, Signal: r.Signal})
 	}
@@ -344,10 +360,21 @@ func (g fakeGuest) OpenStream(_ context.Context, r *guestv1.StreamRequest) (net.
 		return nil, err
 	}
 	far, err := listener.Accept()
+	if err == nil && r.ProcessId != agent.InitProcess {
+		return near, far.Close() // it writes nothing
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.streams[r.Kind] = far
 	return near, err
+}
+
+func (g fakeGuest) CreateProcess(context.Context, *guestv1.CreateProcessRequest, ...grpc.CallOption) (*guestv1.CreateProcessResponse, error) {
+	return &guestv1.CreateProcessResponse{}, nil
+}
+
+func (g fakeGuest) DeleteProcess(context.Context, *guestv1.DeleteProcessRequest, ...grpc.CallOption) (*guestv1.DeleteProcessResponse, error) {
+	return &guestv1.DeleteProcessResponse{}, nil
 }
 
 func (p fakePlugin) Pause(context.Context, string) error { return nil }

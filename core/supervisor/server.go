@@ -127,6 +127,22 @@ func (s *server) Checkpoint(ctx context.Context, request *supervisorv1.Checkpoin
 	return &supervisorv1.CheckpointResponse{}, s.checkpoint(ctx, request.LeaveRunning, request.LoseConnections)
 }
 
+// CheckHealth probes the container now.
+func (s *server) CheckHealth(ctx context.Context, _ *supervisorv1.CheckHealthRequest) (*supervisorv1.CheckHealthResponse, error) {
+	if err := s.running(lifecycle.Exec); err != nil {
+		return nil, err
+	}
+	if s.prober.check == nil {
+		return nil, &fault.Error{Reason: fault.FailedPrecondition, Op: "check health of container", Subject: s.container.Name, Cause: errors.New("it has no health check"),
+			Hint: "create it with --health-cmd"}
+	}
+	result, state, err := s.probe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &supervisorv1.CheckHealthResponse{ExitCode: int32(result.ExitCode), Output: []byte(result.Output), Status: string(state.Status)}, nil
+}
+
 // CreateProcess prepares a process with the container's environment.
 func (s *server) CreateProcess(ctx context.Context, request *supervisorv1.CreateProcessRequest) (*supervisorv1.CreateProcessResponse, error) {
 	if err := s.running(lifecycle.Exec); err != nil {

@@ -53,6 +53,9 @@ type supervision struct {
 
 	toldOOM atomic.Bool
 
+	prober *prober
+	ran    time.Time // when the process did
+
 	untold  chan events.Event // of tellLater
 	allTold chan struct{}     // closed once there are no more
 }
@@ -65,6 +68,7 @@ func newSupervision(st *store.Store, run string, b store.Sandbox, c store.Contai
 	if c.Run != nil {
 		s.asked = c.Run.Asked
 	}
+	s.prober = newProber(c.Health)
 	// Made now: somebody may ask for the end before the beginning.
 	s.starting, s.cancelStart = context.WithCancelCause(context.Background())
 	return s
@@ -120,11 +124,12 @@ func (s *supervision) start() error {
 
 func (s *supervision) recordRunning(ctx context.Context) error {
 	vm := s.box.VM()
+	s.ran = time.Now()
 	_, err := s.store.Update(ctx, s.container.ID, func(c *store.Container) error {
 		if err := c.Advance(lifecycle.Started); err != nil {
 			return err
 		}
-		run := &store.Run{Asked: s.asked, Timed: s.container.Run != nil && s.container.Run.Timed, Started: time.Now(), PID: os.Getpid(), Accelerator: vm.Accelerator, Cloned: vm.Cloned, Timeline: s.timeline()}
+		run := &store.Run{Asked: s.asked, Timed: s.container.Run != nil && s.container.Run.Timed, Started: s.ran, PID: os.Getpid(), Accelerator: vm.Accelerator, Cloned: vm.Cloned, Timeline: s.timeline()}
 		if lease, ok := s.box.Endpoint(); ok {
 			run.Addresses = lease.Endpoint().Addresses
 		}
@@ -252,7 +257,15 @@ func (s *supervision) keep() {
 
 // attend waits for the end and records it.
 func (s *supervision) attend(ctx context.Context) error {
+	watching, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var watched sync.WaitGroup
+	if s.container.Health != nil {
+		watched.Go(func() { s.watchHealth(watching) })
+	}
 	outcome, err := s.box.Wait(ctx)
+	cancel()
+	watched.Wait()
 	if err != nil {
 		return err
 	}

@@ -116,6 +116,7 @@ func (p *program) commands() []*cli.Command {
 		newInspect(p),
 		newExec(p),
 		newWait(p),
+		newHealthcheck(p),
 		newAttach(p),
 		newImage(p),
 		newRootfs(p),

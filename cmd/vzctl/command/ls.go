@@ -40,6 +40,7 @@ type containerRow struct {
 	State     string         `json:"state"`
 	ExitCode  *int           `json:"exitCode"`
 	Reason    string         `json:"reason"`
+	Health    string         `json:"health"` // empty: it runs not, or has no check
 	PID       int            `json:"pid"`
 	Addresses []netip.Prefix `json:"addresses"`
 	Created   time.Time      `json:"created"`
@@ -83,6 +84,7 @@ func row(c engine.Container) containerRow {
 		ID: c.ID, Name: c.Name, Image: c.Image, State: c.State, ExitCode: c.ExitCode, Reason: c.Reason, PID: c.PID,
 		Addresses: c.Addresses, Created: c.Created,
 	}
+	r.Health = healthOf(c)
 	if r.Addresses == nil {
 		r.Addresses = []netip.Prefix{}
 	}
@@ -115,7 +117,18 @@ func state(c engine.Container) string {
 	if c.Reason != "" && c.Reason != "exited" && !alive(c) {
 		text += " " + c.Reason
 	}
+	if health := healthOf(c); health != "" {
+		text += " (" + health + ")"
+	}
 	return text
+}
+
+// healthOf a container that runs.
+func healthOf(c engine.Container) string {
+	if c.Health == nil || c.State != "running" {
+		return ""
+	}
+	return string(c.Health.Status)
 }
 
 func command(args []string) string {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/vzctl/vzctl/core/engine"
+	"github.com/vzctl/vzctl/core/health"
 	"github.com/vzctl/vzctl/sdk"
 	"github.com/vzctl/vzctl/sdk/hypervisor"
 	"github.com/vzctl/vzctl/sdk/kernel"
@@ -62,7 +63,7 @@ func full() *fake {
 		},
 		containers: []engine.Container{
 			{ID: "aaaaaaaaaaaaaaaaaaaa", Name: "old", Image: "busybox:1", State: "stopped", ExitCode: &code, Reason: "oom", Created: *at(50 * time.Hour), Args: []string{"sh"}},
-			{ID: "bbbbbbbbbbbbbbbbbbbb", Name: "web", Image: "web", State: "running", PID: 42, Created: *at(3 * time.Minute),
+			{ID: "bbbbbbbbbbbbbbbbbbbb", Name: "web", Image: "web", State: "running", PID: 42, Health: &engine.Health{State: health.State{Status: health.Healthy}}, Created: *at(3 * time.Minute),
 				Args: []string{"/bin/serve", "--with", "a <long> list of arguments"}, Addresses: []netip.Prefix{netip.MustParsePrefix("192.168.64.2/24")}},
 			{ID: "cccccccccccccccccccc", Name: "fresh\x1b[2J", Image: "web", State: "created", Created: now},
 		},

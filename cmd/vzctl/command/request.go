@@ -39,7 +39,7 @@ func createFlags() []cli.Flag {
 		hypervisorFlag(), hypervisorOptFlag(),
 		imageSourceFlag(),
 		pluginFlag(),
-	}, isolationFlags()...)
+	}, slices.Concat(isolationFlags(), healthFlags())...)
 }
 
 // shapeFlags are those that decide what the VM of a container looks like.
@@ -139,6 +139,9 @@ func (p *program) createRequest(c *cli.Context) (engine.CreateRequest, error) {
 		return request, err
 	}
 	if request.Labels, err = keyValues("label", c.StringSlice("label"), true); err != nil {
+		return request, err
+	}
+	if err := readHealth(c, &request); err != nil {
 		return request, err
 	}
 	if err := readIsolation(c, &request); err != nil {

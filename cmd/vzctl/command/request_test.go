@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/vzctl/vzctl/core/engine"
+	"github.com/vzctl/vzctl/core/health"
 	"github.com/vzctl/vzctl/core/runtimespec"
 	"github.com/vzctl/vzctl/core/store"
 	"github.com/vzctl/vzctl/sdk"
@@ -42,6 +43,10 @@ func TestWordsOfCreateBecomeARequest(t *testing.T) {
 		{"names", "--add-host db:10.0.0.1 --add-host six:[::1] --dns 9.9.9.9 --dns-search a.b --dns-option ndots:2 i", engine.CreateRequest{Image: "i",
 			Names: store.Names{Hosts: []store.Host{{Name: "db", Address: netip.MustParseAddr("10.0.0.1")}, {Name: "six", Address: netip.MustParseAddr("::1")}},
 				DNS: []netip.Addr{netip.MustParseAddr("9.9.9.9")}, DNSSearch: []string{"a.b"}, DNSOptions: []string{"ndots:2"}}}},
+		{"a health check", "--health-cmd ask --health-interval 5s --health-timeout 2s --health-start-period 1m --health-start-interval 1s --health-retries 4 i",
+			engine.CreateRequest{Image: "i", Health: health.Check{Test: []string{"CMD-SHELL", "ask"}, Interval: 5 * time.Second, Timeout: 2 * time.Second,
+				StartPeriod: time.Minute, StartInterval: time.Second, Retries: 4}}},
+		{"no health check", "--no-healthcheck i", engine.CreateRequest{Image: "i", NoHealthcheck: true}},
 		{"a restart policy", "--restart on-failure:3 i", engine.CreateRequest{Image: "i", Restart: "on-failure:3"}},
 		{"an image alone leaves all to the image", "busybox", engine.CreateRequest{Image: "busybox"}},
 		{"flags behind the image are the command's", "-i busybox sh -c -it --name=x", engine.CreateRequest{Image: "busybox", StdinOpen: true,

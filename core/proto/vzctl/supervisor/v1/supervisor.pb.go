@@ -787,6 +787,105 @@ func (*CheckpointResponse) Descriptor() ([]byte, []int) {
 	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{15}
 }
 
+type CheckHealthRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckHealthRequest) Reset() {
+	*x = CheckHealthRequest{}
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckHealthRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckHealthRequest) ProtoMessage() {}
+
+func (x *CheckHealthRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckHealthRequest.ProtoReflect.Descriptor instead.
+func (*CheckHealthRequest) Descriptor() ([]byte, []int) {
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{16}
+}
+
+type CheckHealthResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// -1: it took too long, or could not be executed.
+	ExitCode int32 `protobuf:"varint,1,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
+	// The beginning of what it wrote; it need not be text.
+	Output []byte `protobuf:"bytes,2,opt,name=output,proto3" json:"output,omitempty"`
+	// How the container is, after this: "starting", "healthy" or "unhealthy".
+	Status        string `protobuf:"bytes,3,opt,name=status,proto3" json:"status,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckHealthResponse) Reset() {
+	*x = CheckHealthResponse{}
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckHealthResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckHealthResponse) ProtoMessage() {}
+
+func (x *CheckHealthResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckHealthResponse.ProtoReflect.Descriptor instead.
+func (*CheckHealthResponse) Descriptor() ([]byte, []int) {
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *CheckHealthResponse) GetExitCode() int32 {
+	if x != nil {
+		return x.ExitCode
+	}
+	return 0
+}
+
+func (x *CheckHealthResponse) GetOutput() []byte {
+	if x != nil {
+		return x.Output
+	}
+	return nil
+}
+
+func (x *CheckHealthResponse) GetStatus() string {
+	if x != nil {
+		return x.Status
+	}
+	return ""
+}
+
 type CreateProcessRequest struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Args       []string               `protobuf:"bytes,1,rep,name=args,proto3" json:"args,omitempty"`
@@ -804,7 +903,7 @@ type CreateProcessRequest struct {
 
 func (x *CreateProcessRequest) Reset() {
 	*x = CreateProcessRequest{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[16]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -816,7 +915,7 @@ func (x *CreateProcessRequest) String() string {
 func (*CreateProcessRequest) ProtoMessage() {}
 
 func (x *CreateProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[16]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -829,7 +928,7 @@ func (x *CreateProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateProcessRequest.ProtoReflect.Descriptor instead.
 func (*CreateProcessRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{16}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CreateProcessRequest) GetArgs() []string {
@@ -897,7 +996,7 @@ type CreateProcessResponse struct {
 
 func (x *CreateProcessResponse) Reset() {
 	*x = CreateProcessResponse{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[17]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -909,7 +1008,7 @@ func (x *CreateProcessResponse) String() string {
 func (*CreateProcessResponse) ProtoMessage() {}
 
 func (x *CreateProcessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[17]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -922,7 +1021,7 @@ func (x *CreateProcessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateProcessResponse.ProtoReflect.Descriptor instead.
 func (*CreateProcessResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{17}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CreateProcessResponse) GetProcessId() string {
@@ -941,7 +1040,7 @@ type StartProcessRequest struct {
 
 func (x *StartProcessRequest) Reset() {
 	*x = StartProcessRequest{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[18]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -953,7 +1052,7 @@ func (x *StartProcessRequest) String() string {
 func (*StartProcessRequest) ProtoMessage() {}
 
 func (x *StartProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[18]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -966,7 +1065,7 @@ func (x *StartProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartProcessRequest.ProtoReflect.Descriptor instead.
 func (*StartProcessRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{18}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *StartProcessRequest) GetProcessId() string {
@@ -984,7 +1083,7 @@ type StartProcessResponse struct {
 
 func (x *StartProcessResponse) Reset() {
 	*x = StartProcessResponse{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[19]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -996,7 +1095,7 @@ func (x *StartProcessResponse) String() string {
 func (*StartProcessResponse) ProtoMessage() {}
 
 func (x *StartProcessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[19]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1009,7 +1108,7 @@ func (x *StartProcessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartProcessResponse.ProtoReflect.Descriptor instead.
 func (*StartProcessResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{19}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{21}
 }
 
 type DeleteProcessRequest struct {
@@ -1021,7 +1120,7 @@ type DeleteProcessRequest struct {
 
 func (x *DeleteProcessRequest) Reset() {
 	*x = DeleteProcessRequest{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[20]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1033,7 +1132,7 @@ func (x *DeleteProcessRequest) String() string {
 func (*DeleteProcessRequest) ProtoMessage() {}
 
 func (x *DeleteProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[20]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1046,7 +1145,7 @@ func (x *DeleteProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteProcessRequest.ProtoReflect.Descriptor instead.
 func (*DeleteProcessRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{20}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DeleteProcessRequest) GetProcessId() string {
@@ -1064,7 +1163,7 @@ type DeleteProcessResponse struct {
 
 func (x *DeleteProcessResponse) Reset() {
 	*x = DeleteProcessResponse{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[21]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1076,7 +1175,7 @@ func (x *DeleteProcessResponse) String() string {
 func (*DeleteProcessResponse) ProtoMessage() {}
 
 func (x *DeleteProcessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[21]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1089,7 +1188,7 @@ func (x *DeleteProcessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteProcessResponse.ProtoReflect.Descriptor instead.
 func (*DeleteProcessResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{21}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{23}
 }
 
 type ResizeRequest struct {
@@ -1103,7 +1202,7 @@ type ResizeRequest struct {
 
 func (x *ResizeRequest) Reset() {
 	*x = ResizeRequest{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[22]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1115,7 +1214,7 @@ func (x *ResizeRequest) String() string {
 func (*ResizeRequest) ProtoMessage() {}
 
 func (x *ResizeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[22]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1128,7 +1227,7 @@ func (x *ResizeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeRequest.ProtoReflect.Descriptor instead.
 func (*ResizeRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{22}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ResizeRequest) GetProcessId() string {
@@ -1160,7 +1259,7 @@ type ResizeResponse struct {
 
 func (x *ResizeResponse) Reset() {
 	*x = ResizeResponse{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[23]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1172,7 +1271,7 @@ func (x *ResizeResponse) String() string {
 func (*ResizeResponse) ProtoMessage() {}
 
 func (x *ResizeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[23]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1185,7 +1284,7 @@ func (x *ResizeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeResponse.ProtoReflect.Descriptor instead.
 func (*ResizeResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{23}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{25}
 }
 
 // StreamRequest opens a stream of a process on the sandbox's stream socket: its length as four bytes, big endian, the message, and then, after a
@@ -1203,7 +1302,7 @@ type StreamRequest struct {
 
 func (x *StreamRequest) Reset() {
 	*x = StreamRequest{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[24]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1215,7 +1314,7 @@ func (x *StreamRequest) String() string {
 func (*StreamRequest) ProtoMessage() {}
 
 func (x *StreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[24]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1228,7 +1327,7 @@ func (x *StreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamRequest.ProtoReflect.Descriptor instead.
 func (*StreamRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{24}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *StreamRequest) GetProcessId() string {
@@ -1261,7 +1360,7 @@ type StreamResponse struct {
 
 func (x *StreamResponse) Reset() {
 	*x = StreamResponse{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[25]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1273,7 +1372,7 @@ func (x *StreamResponse) String() string {
 func (*StreamResponse) ProtoMessage() {}
 
 func (x *StreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[25]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1286,7 +1385,7 @@ func (x *StreamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamResponse.ProtoReflect.Descriptor instead.
 func (*StreamResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{25}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *StreamResponse) GetError() string {
@@ -1334,7 +1433,12 @@ const file_vzctl_supervisor_v1_supervisor_proto_rawDesc = "" +
 	"\x11CheckpointRequest\x12#\n" +
 	"\rleave_running\x18\x01 \x01(\bR\fleaveRunning\x12)\n" +
 	"\x10lose_connections\x18\x02 \x01(\bR\x0floseConnections\"\x14\n" +
-	"\x12CheckpointResponse\"\xd7\x01\n" +
+	"\x12CheckpointResponse\"\x14\n" +
+	"\x12CheckHealthRequest\"b\n" +
+	"\x13CheckHealthResponse\x12\x1b\n" +
+	"\texit_code\x18\x01 \x01(\x05R\bexitCode\x12\x16\n" +
+	"\x06output\x18\x02 \x01(\fR\x06output\x12\x16\n" +
+	"\x06status\x18\x03 \x01(\tR\x06status\"\xd7\x01\n" +
 	"\x14CreateProcessRequest\x12\x12\n" +
 	"\x04args\x18\x01 \x03(\tR\x04args\x12\x10\n" +
 	"\x03env\x18\x02 \x03(\tR\x03env\x12\x1f\n" +
@@ -1375,7 +1479,7 @@ const file_vzctl_supervisor_v1_supervisor_proto_rawDesc = "" +
 	"\x17STREAM_KIND_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11STREAM_KIND_STDIN\x10\x01\x12\x16\n" +
 	"\x12STREAM_KIND_STDOUT\x10\x02\x12\x16\n" +
-	"\x12STREAM_KIND_STDERR\x10\x032\xa9\b\n" +
+	"\x12STREAM_KIND_STDERR\x10\x032\x8b\t\n" +
 	"\n" +
 	"Supervisor\x12N\n" +
 	"\x05Start\x12!.vzctl.supervisor.v1.StartRequest\x1a\".vzctl.supervisor.v1.StartResponse\x12K\n" +
@@ -1386,7 +1490,8 @@ const file_vzctl_supervisor_v1_supervisor_proto_rawDesc = "" +
 	"\aUnpause\x12#.vzctl.supervisor.v1.UnpauseRequest\x1a$.vzctl.supervisor.v1.UnpauseResponse\x12Q\n" +
 	"\x06Update\x12\".vzctl.supervisor.v1.UpdateRequest\x1a#.vzctl.supervisor.v1.UpdateResponse\x12]\n" +
 	"\n" +
-	"Checkpoint\x12&.vzctl.supervisor.v1.CheckpointRequest\x1a'.vzctl.supervisor.v1.CheckpointResponse\x12f\n" +
+	"Checkpoint\x12&.vzctl.supervisor.v1.CheckpointRequest\x1a'.vzctl.supervisor.v1.CheckpointResponse\x12`\n" +
+	"\vCheckHealth\x12'.vzctl.supervisor.v1.CheckHealthRequest\x1a(.vzctl.supervisor.v1.CheckHealthResponse\x12f\n" +
 	"\rCreateProcess\x12).vzctl.supervisor.v1.CreateProcessRequest\x1a*.vzctl.supervisor.v1.CreateProcessResponse\x12c\n" +
 	"\fStartProcess\x12(.vzctl.supervisor.v1.StartProcessRequest\x1a).vzctl.supervisor.v1.StartProcessResponse\x12f\n" +
 	"\rDeleteProcess\x12).vzctl.supervisor.v1.DeleteProcessRequest\x1a*.vzctl.supervisor.v1.DeleteProcessResponse\x12Q\n" +
@@ -1405,7 +1510,7 @@ func file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP() []byte {
 }
 
 var file_vzctl_supervisor_v1_supervisor_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_vzctl_supervisor_v1_supervisor_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_vzctl_supervisor_v1_supervisor_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_vzctl_supervisor_v1_supervisor_proto_goTypes = []any{
 	(StreamKind)(0),               // 0: vzctl.supervisor.v1.StreamKind
 	(*StartRequest)(nil),          // 1: vzctl.supervisor.v1.StartRequest
@@ -1424,20 +1529,22 @@ var file_vzctl_supervisor_v1_supervisor_proto_goTypes = []any{
 	(*UpdateResponse)(nil),        // 14: vzctl.supervisor.v1.UpdateResponse
 	(*CheckpointRequest)(nil),     // 15: vzctl.supervisor.v1.CheckpointRequest
 	(*CheckpointResponse)(nil),    // 16: vzctl.supervisor.v1.CheckpointResponse
-	(*CreateProcessRequest)(nil),  // 17: vzctl.supervisor.v1.CreateProcessRequest
-	(*CreateProcessResponse)(nil), // 18: vzctl.supervisor.v1.CreateProcessResponse
-	(*StartProcessRequest)(nil),   // 19: vzctl.supervisor.v1.StartProcessRequest
-	(*StartProcessResponse)(nil),  // 20: vzctl.supervisor.v1.StartProcessResponse
-	(*DeleteProcessRequest)(nil),  // 21: vzctl.supervisor.v1.DeleteProcessRequest
-	(*DeleteProcessResponse)(nil), // 22: vzctl.supervisor.v1.DeleteProcessResponse
-	(*ResizeRequest)(nil),         // 23: vzctl.supervisor.v1.ResizeRequest
-	(*ResizeResponse)(nil),        // 24: vzctl.supervisor.v1.ResizeResponse
-	(*StreamRequest)(nil),         // 25: vzctl.supervisor.v1.StreamRequest
-	(*StreamResponse)(nil),        // 26: vzctl.supervisor.v1.StreamResponse
-	(*timestamppb.Timestamp)(nil), // 27: google.protobuf.Timestamp
+	(*CheckHealthRequest)(nil),    // 17: vzctl.supervisor.v1.CheckHealthRequest
+	(*CheckHealthResponse)(nil),   // 18: vzctl.supervisor.v1.CheckHealthResponse
+	(*CreateProcessRequest)(nil),  // 19: vzctl.supervisor.v1.CreateProcessRequest
+	(*CreateProcessResponse)(nil), // 20: vzctl.supervisor.v1.CreateProcessResponse
+	(*StartProcessRequest)(nil),   // 21: vzctl.supervisor.v1.StartProcessRequest
+	(*StartProcessResponse)(nil),  // 22: vzctl.supervisor.v1.StartProcessResponse
+	(*DeleteProcessRequest)(nil),  // 23: vzctl.supervisor.v1.DeleteProcessRequest
+	(*DeleteProcessResponse)(nil), // 24: vzctl.supervisor.v1.DeleteProcessResponse
+	(*ResizeRequest)(nil),         // 25: vzctl.supervisor.v1.ResizeRequest
+	(*ResizeResponse)(nil),        // 26: vzctl.supervisor.v1.ResizeResponse
+	(*StreamRequest)(nil),         // 27: vzctl.supervisor.v1.StreamRequest
+	(*StreamResponse)(nil),        // 28: vzctl.supervisor.v1.StreamResponse
+	(*timestamppb.Timestamp)(nil), // 29: google.protobuf.Timestamp
 }
 var file_vzctl_supervisor_v1_supervisor_proto_depIdxs = []int32{
-	27, // 0: vzctl.supervisor.v1.WaitResponse.time:type_name -> google.protobuf.Timestamp
+	29, // 0: vzctl.supervisor.v1.WaitResponse.time:type_name -> google.protobuf.Timestamp
 	0,  // 1: vzctl.supervisor.v1.StreamRequest.kind:type_name -> vzctl.supervisor.v1.StreamKind
 	1,  // 2: vzctl.supervisor.v1.Supervisor.Start:input_type -> vzctl.supervisor.v1.StartRequest
 	3,  // 3: vzctl.supervisor.v1.Supervisor.Stop:input_type -> vzctl.supervisor.v1.StopRequest
@@ -1447,24 +1554,26 @@ var file_vzctl_supervisor_v1_supervisor_proto_depIdxs = []int32{
 	11, // 7: vzctl.supervisor.v1.Supervisor.Unpause:input_type -> vzctl.supervisor.v1.UnpauseRequest
 	13, // 8: vzctl.supervisor.v1.Supervisor.Update:input_type -> vzctl.supervisor.v1.UpdateRequest
 	15, // 9: vzctl.supervisor.v1.Supervisor.Checkpoint:input_type -> vzctl.supervisor.v1.CheckpointRequest
-	17, // 10: vzctl.supervisor.v1.Supervisor.CreateProcess:input_type -> vzctl.supervisor.v1.CreateProcessRequest
-	19, // 11: vzctl.supervisor.v1.Supervisor.StartProcess:input_type -> vzctl.supervisor.v1.StartProcessRequest
-	21, // 12: vzctl.supervisor.v1.Supervisor.DeleteProcess:input_type -> vzctl.supervisor.v1.DeleteProcessRequest
-	23, // 13: vzctl.supervisor.v1.Supervisor.Resize:input_type -> vzctl.supervisor.v1.ResizeRequest
-	2,  // 14: vzctl.supervisor.v1.Supervisor.Start:output_type -> vzctl.supervisor.v1.StartResponse
-	4,  // 15: vzctl.supervisor.v1.Supervisor.Stop:output_type -> vzctl.supervisor.v1.StopResponse
-	6,  // 16: vzctl.supervisor.v1.Supervisor.Signal:output_type -> vzctl.supervisor.v1.SignalResponse
-	8,  // 17: vzctl.supervisor.v1.Supervisor.Wait:output_type -> vzctl.supervisor.v1.WaitResponse
-	10, // 18: vzctl.supervisor.v1.Supervisor.Pause:output_type -> vzctl.supervisor.v1.PauseResponse
-	12, // 19: vzctl.supervisor.v1.Supervisor.Unpause:output_type -> vzctl.supervisor.v1.UnpauseResponse
-	14, // 20: vzctl.supervisor.v1.Supervisor.Update:output_type -> vzctl.supervisor.v1.UpdateResponse
-	16, // 21: vzctl.supervisor.v1.Supervisor.Checkpoint:output_type -> vzctl.supervisor.v1.CheckpointResponse
-	18, // 22: vzctl.supervisor.v1.Supervisor.CreateProcess:output_type -> vzctl.supervisor.v1.CreateProcessResponse
-	20, // 23: vzctl.supervisor.v1.Supervisor.StartProcess:output_type -> vzctl.supervisor.v1.StartProcessResponse
-	22, // 24: vzctl.supervisor.v1.Supervisor.DeleteProcess:output_type -> vzctl.supervisor.v1.DeleteProcessResponse
-	24, // 25: vzctl.supervisor.v1.Supervisor.Resize:output_type -> vzctl.supervisor.v1.ResizeResponse
-	14, // [14:26] is the sub-list for method output_type
-	2,  // [2:14] is the sub-list for method input_type
+	17, // 10: vzctl.supervisor.v1.Supervisor.CheckHealth:input_type -> vzctl.supervisor.v1.CheckHealthRequest
+	19, // 11: vzctl.supervisor.v1.Supervisor.CreateProcess:input_type -> vzctl.supervisor.v1.CreateProcessRequest
+	21, // 12: vzctl.supervisor.v1.Supervisor.StartProcess:input_type -> vzctl.supervisor.v1.StartProcessRequest
+	23, // 13: vzctl.supervisor.v1.Supervisor.DeleteProcess:input_type -> vzctl.supervisor.v1.DeleteProcessRequest
+	25, // 14: vzctl.supervisor.v1.Supervisor.Resize:input_type -> vzctl.supervisor.v1.ResizeRequest
+	2,  // 15: vzctl.supervisor.v1.Supervisor.Start:output_type -> vzctl.supervisor.v1.StartResponse
+	4,  // 16: vzctl.supervisor.v1.Supervisor.Stop:output_type -> vzctl.supervisor.v1.StopResponse
+	6,  // 17: vzctl.supervisor.v1.Supervisor.Signal:output_type -> vzctl.supervisor.v1.SignalResponse
+	8,  // 18: vzctl.supervisor.v1.Supervisor.Wait:output_type -> vzctl.supervisor.v1.WaitResponse
+	10, // 19: vzctl.supervisor.v1.Supervisor.Pause:output_type -> vzctl.supervisor.v1.PauseResponse
+	12, // 20: vzctl.supervisor.v1.Supervisor.Unpause:output_type -> vzctl.supervisor.v1.UnpauseResponse
+	14, // 21: vzctl.supervisor.v1.Supervisor.Update:output_type -> vzctl.supervisor.v1.UpdateResponse
+	16, // 22: vzctl.supervisor.v1.Supervisor.Checkpoint:output_type -> vzctl.supervisor.v1.CheckpointResponse
+	18, // 23: vzctl.supervisor.v1.Supervisor.CheckHealth:output_type -> vzctl.supervisor.v1.CheckHealthResponse
+	20, // 24: vzctl.supervisor.v1.Supervisor.CreateProcess:output_type -> vzctl.supervisor.v1.CreateProcessResponse
+	22, // 25: vzctl.supervisor.v1.Supervisor.StartProcess:output_type -> vzctl.supervisor.v1.StartProcessResponse
+	24, // 26: vzctl.supervisor.v1.Supervisor.DeleteProcess:output_type -> vzctl.supervisor.v1.DeleteProcessResponse
+	26, // 27: vzctl.supervisor.v1.Supervisor.Resize:output_type -> vzctl.supervisor.v1.ResizeResponse
+	15, // [15:28] is the sub-list for method output_type
+	2,  // [2:15] is the sub-list for method input_type
 	2,  // [2:2] is the sub-list for extension type_name
 	2,  // [2:2] is the sub-list for extension extendee
 	0,  // [0:2] is the sub-list for field type_name
@@ -1481,7 +1590,7 @@ func file_vzctl_supervisor_v1_supervisor_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vzctl_supervisor_v1_supervisor_proto_rawDesc), len(file_vzctl_supervisor_v1_supervisor_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   26,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -29,6 +29,7 @@ const (
 	Supervisor_Unpause_FullMethodName       = "/vzctl.supervisor.v1.Supervisor/Unpause"
 	Supervisor_Update_FullMethodName        = "/vzctl.supervisor.v1.Supervisor/Update"
 	Supervisor_Checkpoint_FullMethodName    = "/vzctl.supervisor.v1.Supervisor/Checkpoint"
+	Supervisor_CheckHealth_FullMethodName   = "/vzctl.supervisor.v1.Supervisor/CheckHealth"
 	Supervisor_CreateProcess_FullMethodName = "/vzctl.supervisor.v1.Supervisor/CreateProcess"
 	Supervisor_StartProcess_FullMethodName  = "/vzctl.supervisor.v1.Supervisor/StartProcess"
 	Supervisor_DeleteProcess_FullMethodName = "/vzctl.supervisor.v1.Supervisor/DeleteProcess"
@@ -59,6 +60,8 @@ type SupervisorClient interface {
 	// Checkpoint saves the container, and returns when that is on record. Unless it is to go on, it is stopped then. After an error, or if the caller goes, it
 	// runs as before.
 	Checkpoint(ctx context.Context, in *CheckpointRequest, opts ...grpc.CallOption) (*CheckpointResponse, error)
+	// CheckHealth has the container's health check executed now, and returns when that has ended.
+	CheckHealth(ctx context.Context, in *CheckHealthRequest, opts ...grpc.CallOption) (*CheckHealthResponse, error)
 	// CreateProcess prepares another process, whose streams can then be opened, and StartProcess runs it. A process whose caller goes before
 	// StartProcess is forgotten.
 	CreateProcess(ctx context.Context, in *CreateProcessRequest, opts ...grpc.CallOption) (*CreateProcessResponse, error)
@@ -155,6 +158,16 @@ func (c *supervisorClient) Checkpoint(ctx context.Context, in *CheckpointRequest
 	return out, nil
 }
 
+func (c *supervisorClient) CheckHealth(ctx context.Context, in *CheckHealthRequest, opts ...grpc.CallOption) (*CheckHealthResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CheckHealthResponse)
+	err := c.cc.Invoke(ctx, Supervisor_CheckHealth_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *supervisorClient) CreateProcess(ctx context.Context, in *CreateProcessRequest, opts ...grpc.CallOption) (*CreateProcessResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CreateProcessResponse)
@@ -219,6 +232,8 @@ type SupervisorServer interface {
 	// Checkpoint saves the container, and returns when that is on record. Unless it is to go on, it is stopped then. After an error, or if the caller goes, it
 	// runs as before.
 	Checkpoint(context.Context, *CheckpointRequest) (*CheckpointResponse, error)
+	// CheckHealth has the container's health check executed now, and returns when that has ended.
+	CheckHealth(context.Context, *CheckHealthRequest) (*CheckHealthResponse, error)
 	// CreateProcess prepares another process, whose streams can then be opened, and StartProcess runs it. A process whose caller goes before
 	// StartProcess is forgotten.
 	CreateProcess(context.Context, *CreateProcessRequest) (*CreateProcessResponse, error)
@@ -258,6 +273,9 @@ func (UnimplementedSupervisorServer) Update(context.Context, *UpdateRequest) (*U
 }
 func (UnimplementedSupervisorServer) Checkpoint(context.Context, *CheckpointRequest) (*CheckpointResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Checkpoint not implemented")
+}
+func (UnimplementedSupervisorServer) CheckHealth(context.Context, *CheckHealthRequest) (*CheckHealthResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CheckHealth not implemented")
 }
 func (UnimplementedSupervisorServer) CreateProcess(context.Context, *CreateProcessRequest) (*CreateProcessResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateProcess not implemented")
@@ -436,6 +454,24 @@ func _Supervisor_Checkpoint_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Supervisor_CheckHealth_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CheckHealthRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SupervisorServer).CheckHealth(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Supervisor_CheckHealth_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SupervisorServer).CheckHealth(ctx, req.(*CheckHealthRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Supervisor_CreateProcess_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CreateProcessRequest)
 	if err := dec(in); err != nil {
@@ -546,6 +582,10 @@ var Supervisor_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Checkpoint",
 			Handler:    _Supervisor_Checkpoint_Handler,
+		},
+		{
+			MethodName: "CheckHealth",
+			Handler:    _Supervisor_CheckHealth_Handler,
 		},
 		{
 			MethodName: "CreateProcess",
