@@ -55,6 +55,8 @@ type CreateRequest struct {
 	Init bool
 	// Names is how names are looked up where that is not as the network says.
 	Names store.Names
+	// Log bounds what is kept of the output. Zero values take the configuration's word.
+	Log store.LogLimits
 	// Plugins chooses plugins by name or path, per kind.
 	Plugins map[sdk.Kind]string
 	// HypervisorOptions go to the hypervisor plugin as they are.
@@ -96,6 +98,8 @@ type Container struct {
 	Plugins     map[string]string `json:"plugins,omitempty"`
 	Sandbox     string            `json:"sandbox,omitempty"`
 	LogPath     string            `json:"logPath,omitempty"`
+	LogMaxBytes int64             `json:"logMaxBytes,omitempty"` // of one file; 0: the default
+	LogMaxFiles int               `json:"logMaxFiles,omitempty"`
 	ConsolePath string            `json:"consolePath,omitempty"`
 	Accelerator string            `json:"accelerator,omitempty"` // how its VM ran last: "tcg", "kvm"
 	Cloned      bool              `json:"cloned,omitempty"`      // whether its VM was last a copy of one that was booted before
@@ -176,6 +180,10 @@ type LogOptions struct {
 	Follow bool
 	// Tail shows the last lines only; negative: all.
 	Tail int
+	// Since and Until show what came between; zero: no bound. Following ends at Until.
+	Since, Until time.Time
+	// Timestamps shows when each line came.
+	Timestamps bool
 	// Boot shows the console of the VM instead of the output.
 	Boot bool
 }

@@ -153,7 +153,7 @@ func load(st *store.Store, run, sandboxID string, log hclog.Logger) (*supervisio
 	s := newSupervision(st, run, b, c, log)
 	opening, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
-	if s.output, err = containerlog.Create(opening, st.Paths().ContainerLog(c.ID)); err != nil {
+	if s.output, err = containerlog.Create(opening, st.Paths().ContainerLog(c.ID), containerlog.Limits(c.Log)); err != nil {
 		return nil, errors.Join(err, s.recordFailed(context.Background(), err))
 	}
 	return s, nil

@@ -33,6 +33,7 @@ func createFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "read-only", Usage: "the root file system cannot be written"},
 		&cli.StringSliceFlag{Name: "label", Aliases: []string{"l"}, Usage: "`KEY=VALUE` kept with the container; may be repeated"},
 		&cli.StringFlag{Name: "cidfile", Usage: "write the id to `FILE`, which must not exist"},
+		logOptFlag(),
 		hypervisorFlag(), hypervisorOptFlag(),
 		imageSourceFlag(),
 		pluginFlag(),
@@ -129,6 +130,9 @@ func (p *program) createRequest(c *cli.Context) (engine.CreateRequest, error) {
 		return request, err
 	}
 	if request.Labels, err = keyValues("label", c.StringSlice("label"), true); err != nil {
+		return request, err
+	}
+	if request.Log, err = readLogOptions(c); err != nil {
 		return request, err
 	}
 	if err := readIsolation(c, &request); err != nil {
