@@ -50,7 +50,8 @@ func Main(args []string) int {
 	if *debug {
 		level = hclog.Debug
 	}
-	log := hclog.New(&hclog.LoggerOptions{Name: "supervisor", Level: level, Output: os.Stderr})
+	log := hclog.New(&hclog.LoggerOptions{Name: "supervisor", Level: level,
+		Output: daemon.NewLog(store.Paths{Root: *root}.SupervisorLog(flags.Arg(0)))})
 	if err := supervise(*root, *run, flags.Arg(0), log); err != nil {
 		log.Error("the sandbox has failed", "error", err)
 		return 1
