@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"io"
 	"net/netip"
 	"time"
@@ -143,7 +144,12 @@ type Streams struct {
 	Stderr io.Writer
 	// Resize gives terminal sizes while the process runs, if it has a terminal.
 	Resize <-chan WindowSize
+	// Detach is closed when the caller leaves the process, which goes on. The call ends with ErrDetached.
+	Detach <-chan struct{}
 }
+
+// ErrDetached is how a call ends whose caller has left the process by Streams.Detach.
+var ErrDetached = errors.New("detached")
 
 // WindowSize of a terminal, in characters.
 type WindowSize struct{ Width, Height uint16 }
