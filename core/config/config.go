@@ -51,6 +51,9 @@ type Defaults struct {
 	Network  string `toml:"network"`
 	Kernel   string `toml:"kernel"`   // a name or a path
 	Platform string `toml:"platform"` // "linux/arm64"
+	// LogMaxSize bounds one file of a container's log, LogMaxFiles how many there are.
+	LogMaxSize  Bytes  `toml:"log_max_size"`
+	LogMaxFiles uint32 `toml:"log_max_files"`
 	// HypervisorOptions go to the hypervisor plugin as they are.
 	HypervisorOptions map[string]string `toml:"hypervisor_options"`
 }

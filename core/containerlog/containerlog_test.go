@@ -22,7 +22,7 @@ func deadline(t testing.TB) context.Context {
 
 func create(t testing.TB, path string) *Writer {
 	t.Helper()
-	w, err := Create(deadline(t), path)
+	w, err := Create(deadline(t), path, Limits{MaxBytes: Unlimited})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +163,7 @@ func TestDamageIsToldWithItsPlace(t *testing.T) {
 	if !ok || damage.Offset != at || out.String() != "good" {
 		t.Errorf("error %v after %q", err, &out)
 	}
-	if _, err := Create(deadline(t), path); err == nil {
+	if _, err := Create(deadline(t), path, Limits{MaxBytes: Unlimited}); err == nil {
 		t.Error("a writer goes on after damage")
 	}
 }
@@ -283,7 +283,7 @@ func FuzzReplay(f *testing.F) {
 		if err != nil {
 			return
 		}
-		w, err := Create(t.Context(), path)
+		w, err := Create(t.Context(), path, Limits{})
 		if err != nil {
 			t.Fatalf("readable, but not to be continued: %v", err)
 		}

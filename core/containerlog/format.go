@@ -10,7 +10,10 @@
 //
 // A writer holds the file's lock (flock) for its life; that is how a follower learns that no more will come, however the writer ends.
 //
-// Read format.go, then writer.go and replay.go.
+// A log is bounded: one that is full is put aside as <path>.<number>, the highest number being the newest, and the oldest of them is removed when there are too
+// many. A record lies in one file. There is a file at the path itself at every moment.
+//
+// Read format.go, then writer.go with rotate.go, and replay.go with follow.go.
 package containerlog
 
 import (

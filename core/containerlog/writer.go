@@ -17,17 +17,21 @@ import (
 
 // Writer appends to a log. What Write has taken survives the death of the process, not of the host.
 type Writer struct {
-	held *lock.Lock
-	now  func() time.Time
+	path     string
+	limits   Limits
+	now      func() time.Time
+	removing sync.WaitGroup // of what is too old
 
-	mu   sync.Mutex
-	size int64
-	err  error // of an append whose remains could not be cut off
+	mu     sync.Mutex
+	held   *lock.Lock
+	size   int64
+	err    error // of an append whose remains could not be cut off
+	unkept error // why the log could not be put aside when it was full, the last time
 }
 
 // Create opens the log at path for appending, making it if it is missing. What a writer before, which died, left half written is completed or
 // cut off. There is one writer at a time; Create waits for another until ctx ends.
-func Create(ctx context.Context, path string) (*Writer, error) {
+func Create(ctx context.Context, path string, limits Limits) (*Writer, error) {
 	held, err := lock.Acquire(ctx, path)
 	if err != nil {
 		return nil, err
@@ -42,7 +46,7 @@ func Create(ctx context.Context, path string) (*Writer, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open log: %w", err), held.Close())
 	}
-	return &Writer{held: held, now: time.Now, size: size}, nil
+	return &Writer{path: path, limits: limits.orDefaults(), held: held, now: time.Now, size: size}, nil
 }
 
 // soundSize returns where the last whole record ends.
@@ -85,6 +89,9 @@ func (w *Writer) Write(stream Stream, p []byte) (n int, err error) {
 	}
 	for len(p) > 0 {
 		piece := p[:min(len(p), maxPiece)]
+		if w.size+headerSize+int64(len(piece)) > w.limits.MaxBytes {
+			piece = w.fit(piece)
+		}
 		if err := w.append(stream, piece); err != nil {
 			return n, err
 		}
@@ -133,7 +140,11 @@ func (w *Writer) append(stream Stream, piece []byte) error {
 func (w *Writer) Sync() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err := w.held.File().Sync(); err != nil {
+	err := w.held.File().Sync()
+	if err == nil {
+		err = syncAside(w.path)
+	}
+	if err != nil {
 		return fmt.Errorf("write log to the disk: %w", err)
 	}
 	return nil
@@ -149,12 +160,17 @@ type streamWriter struct {
 
 func (s streamWriter) Write(p []byte) (int, error) { return s.w.Write(s.stream, p) }
 
-// Size of the log's file in bytes.
+// Size of the log's present file in bytes.
 func (w *Writer) Size() int64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.size
 }
 
-// Close ends the log; followers end when they have read all.
-func (w *Writer) Close() error { return w.held.Close() }
+// Close ends the log; followers end when they have read all. The error may be that the log is longer than it may be.
+func (w *Writer) Close() error {
+	w.removing.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return errors.Join(w.unkept, w.held.Close())
+}

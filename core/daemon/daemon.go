@@ -26,7 +26,7 @@ type Spec struct {
 	Sockets []string
 	// Life is the held lock that the daemon keeps for its life. Start closes it.
 	Life *lock.Lock
-	// LogPath is appended with what the daemon writes to stdout and stderr.
+	// LogPath is appended with what the daemon writes to stdout and stderr. A daemon that logs to NewLog of the same path bounds it.
 	LogPath string
 	Env     []string
 }
@@ -46,15 +46,11 @@ type Process struct {
 // Start runs the daemon in a session of its own. After an error nothing is left, and the life lock is free.
 func Start(spec Spec) (p *Process, err error) {
 	defer func() { err = errors.Join(err, spec.Life.Close()) }()
-	log, err := os.OpenFile(spec.LogPath, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	log, from, err := openLog(spec.LogPath, maxLog)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
-	info, err := log.Stat()
-	if err != nil {
-		return nil, err
-	}
 	cmd := exec.Command(spec.Program[0], append(spec.Program[1:len(spec.Program):len(spec.Program)], spec.Args...)...)
 	cmd.Env = append(os.Environ(), spec.Env...)
 	cmd.Dir = "/"
@@ -72,7 +68,7 @@ func Start(spec Spec) (p *Process, err error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", strings.Join(append(spec.Program, spec.Args...), " "), err)
 	}
-	p = &Process{cmd: cmd, logPath: spec.LogPath, logFrom: info.Size(), done: make(chan struct{})}
+	p = &Process{cmd: cmd, logPath: spec.LogPath, logFrom: from, done: make(chan struct{})}
 	go func() {
 		p.err = cmd.Wait()
 		close(p.done)
@@ -145,7 +141,11 @@ func (p *Process) lastLines() []string {
 	if err != nil {
 		return nil
 	}
-	from := max(p.logFrom, info.Size()-most)
+	from := p.logFrom
+	if from > info.Size() {
+		from = 0 // the log was put aside meanwhile
+	}
+	from = max(from, info.Size()-most)
 	text, err := io.ReadAll(io.NewSectionReader(f, from, most))
 	if err != nil {
 		return nil

@@ -22,6 +22,9 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		panic(err)
 	}
+	if path := os.Getenv("DAEMON_TEST_LOG"); path != "" {
+		talk(path)
+	}
 	listener := in.Listeners[0]
 	finalize()
 	for range 2 {

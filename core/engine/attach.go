@@ -81,6 +81,9 @@ func (a *attachment) wait(ctx context.Context) error {
 	defer stop()
 	a.outputs.Wait()
 	if ctx.Err() != nil {
+		if context.Cause(ctx) == ErrDetached {
+			return ErrDetached
+		}
 		return ctx.Err()
 	}
 	a.mu.Lock()
@@ -121,8 +124,17 @@ func outlast(ctx context.Context, s *supervisor.Client, process string, attached
 	end func(context.Context) (Exit, error)) (exit Exit, err error) {
 	var beside sync.WaitGroup
 	defer beside.Wait()
+	ctx, leave := context.WithCancelCause(ctx)
+	defer leave(nil)
 	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()
+	beside.Go(func() {
+		select {
+		case <-streams.Detach:
+			leave(ErrDetached)
+		case <-waiting.Done():
+		}
+	})
 	beside.Go(func() { forwardSizes(waiting, s, process, streams.Resize) })
 	known := make(chan struct{})
 	beside.Go(func() {

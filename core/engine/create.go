@@ -126,6 +126,9 @@ func (e *Engine) check(r *CreateRequest) error {
 			return err
 		}
 	}
+	if err := e.checkLog(&r.Log); err != nil {
+		return err
+	}
 	r.Network = firstNonEmpty(r.Network, d.Network, DefaultNetwork)
 	if r.Network == NoNetwork {
 		r.Network = ""
@@ -190,7 +193,7 @@ func (e *Engine) plan(r CreateRequest, image images.Image) (store.Container, sto
 		Process: store.Process{Args: spec.Process.Args, Env: spec.Process.Env, WorkingDir: spec.Process.Cwd,
 			User: firstNonEmpty(r.User, config.User), Terminal: r.Terminal, StdinOpen: r.StdinOpen, StopSignal: firstNonEmpty(r.StopSignal, config.StopSignal), StopSeconds: r.StopSeconds,
 			Groups: r.Isolation.NamedGroups(), Init: r.Init},
-		ReadOnly: r.ReadOnly, AutoRemove: r.AutoRemove, Hostname: hostname, Network: r.Network, Names: r.Names,
+		ReadOnly: r.ReadOnly, AutoRemove: r.AutoRemove, Hostname: hostname, Network: r.Network, Names: r.Names, Log: r.Log,
 		Restart:   store.Restart{Policy: r.Restart},
 		Health:    check,
 		Resources: store.Resources{CPUs: r.CPUs, MemoryBytes: r.MemoryBytes},

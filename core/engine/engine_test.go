@@ -392,7 +392,15 @@ func TestTheLastLinesOfAConsole(t *testing.T) {
 	}{
 		{"a\nb\nc\n", 2, "b\nc\n"}, {"a\nb\nc", 2, "b\nc"}, {"a\nb\n", 9, "a\nb\n"}, {"a\n", 0, ""}, {"", 3, ""}, {"\n\n", 1, "\n"}, {"a", 1, "a"},
 	} {
-		if got := string(lastLines([]byte(test.text), test.lines)); got != test.want {
+		path := filepath.Join(t.TempDir(), "console.log")
+		if err := os.WriteFile(path, []byte(test.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var shown strings.Builder
+		if err := copyConsole(t.Context(), &shown, path, "", test.lines); err != nil {
+			t.Error(err)
+		}
+		if got := shown.String(); got != test.want {
 			t.Errorf("%d of %q: %q, want %q", test.lines, test.text, got, test.want)
 		}
 	}

@@ -1,15 +1,15 @@
 package engine
 
 import (
-	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
-	"os"
-	"syscall"
 
 	"github.com/vzctl/vzctl/core/containerlog"
+	"github.com/vzctl/vzctl/core/store"
+	"github.com/vzctl/vzctl/sdk/fault"
 )
 
 // Logs writes what a container has written, or the console of its VM.
@@ -18,55 +18,43 @@ func (e *Engine) Logs(ctx context.Context, ref string, options LogOptions, stdou
 	if err != nil {
 		return err
 	}
+	paths := e.store.Paths()
 	if options.Boot {
-		return copyTail(stdout, e.store.Paths().SandboxConsole(c.Sandbox), options.Tail)
+		if options.Timestamps || !options.Since.IsZero() || !options.Until.IsZero() {
+			return &fault.Error{Reason: fault.Invalid, Op: "read console of container", Subject: c.Name, Cause: errors.New("it has no times"),
+				Hint: "leave out --since, --until and --timestamps"}
+		}
+		life := ""
+		if options.Follow {
+			life = paths.SandboxLife(c.Sandbox)
+		}
+		return copyConsole(ctx, stdout, paths.SandboxConsole(c.Sandbox), life, options.Tail)
 	}
-	err = containerlog.Replay(ctx, e.store.Paths().ContainerLog(c.ID), containerlog.Options{Follow: options.Follow, Tail: options.Tail}, stdout, stderr)
+	err = containerlog.Replay(ctx, paths.ContainerLog(c.ID), containerlog.Options{Follow: options.Follow, Tail: options.Tail, Since: options.Since,
+		Until: options.Until, Timestamps: options.Timestamps}, stdout, stderr)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // it never ran
 	}
 	return err
 }
 
-// maxTail bounds what is searched for the last lines of a console, in bytes from its end. A console is the guest's to fill.
-const maxTail = 16 << 20
-
-// copyTail copies the last lines of a file, all of it if lines is negative. A file that is not there is empty.
-func copyTail(to io.Writer, path string, lines int) (err error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+// checkLog completes the bounds of a container's log with the configuration's, and refuses those that cannot be.
+func (e *Engine) checkLog(l *store.LogLimits) error {
+	if l.MaxBytes == 0 {
+		l.MaxBytes = int64(e.config.Defaults.LogMaxSize)
 	}
-	if err != nil {
-		return err
+	if l.MaxFiles == 0 {
+		l.MaxFiles = int(e.config.Defaults.LogMaxFiles)
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	if lines < 0 {
-		_, err = io.Copy(to, f)
-		return err
+	if l.MaxBytes != 0 && l.MaxBytes < containerlog.MinBytes {
+		return &fault.Error{Reason: fault.Invalid, Op: "bound the log", Cause: fmt.Errorf("files of %d bytes are too small", l.MaxBytes),
+			Hint: fmt.Sprintf("give at least max-size=%dk, or -1 for no bound", containerlog.MinBytes>>10)}
 	}
-	info, err := f.Stat()
-	if err != nil {
-		return err
+	if l.MaxFiles < 0 || l.MaxFiles > maxLogFiles {
+		return &fault.Error{Reason: fault.Invalid, Op: "bound the log", Cause: fmt.Errorf("there cannot be %d files", l.MaxFiles),
+			Hint: fmt.Sprintf("give max-file from 1 to %d", maxLogFiles)}
 	}
-	text, err := io.ReadAll(io.NewSectionReader(f, max(0, info.Size()-maxTail), maxTail))
-	if err != nil {
-		return err
-	}
-	_, err = to.Write(lastLines(text, lines))
-	return err
+	return nil
 }
 
-// lastLines returns the end of a text; a last line without its end counts.
-func lastLines(text []byte, lines int) []byte {
-	at := len(bytes.TrimSuffix(text, []byte{'\n'}))
-	if lines == 0 {
-		return nil
-	}
-	for range lines {
-		if at = bytes.LastIndexByte(text[:max(at, 0)], '\n'); at < 0 {
-			return text
-		}
-	}
-	return text[at+1:]
-}
+const maxLogFiles = 1000

@@ -318,6 +318,9 @@ func (e *Engine) Exec(ctx context.Context, ref string, request ExecRequest, stre
 		return Exit{}, s.StartProcess(ctx, process)
 	}
 	exit, err := execute(ctx, s, process, streams)
+	if errors.Is(err, ErrDetached) {
+		return Exit{}, err // its supervisor forgets it when it has ended
+	}
 	// What the caller no longer waits for ends.
 	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpTimeout)
 	defer cancel()

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"io"
 	"net/netip"
 	"time"
@@ -63,6 +64,8 @@ type CreateRequest struct {
 	Init bool
 	// Names is how names are looked up where that is not as the network says.
 	Names store.Names
+	// Log bounds what is kept of the output. Zero values take the configuration's word.
+	Log store.LogLimits
 	// Plugins chooses plugins by name or path, per kind.
 	Plugins map[sdk.Kind]string
 	// HypervisorOptions go to the hypervisor plugin as they are.
@@ -109,6 +112,8 @@ type Container struct {
 	Plugins     map[string]string `json:"plugins,omitempty"`
 	Sandbox     string            `json:"sandbox,omitempty"`
 	LogPath     string            `json:"logPath,omitempty"`
+	LogMaxBytes int64             `json:"logMaxBytes,omitempty"` // of one file; 0: the default
+	LogMaxFiles int               `json:"logMaxFiles,omitempty"`
 	ConsolePath string            `json:"consolePath,omitempty"`
 	Accelerator string            `json:"accelerator,omitempty"` // how its VM ran last: "tcg", "kvm"
 	Cloned      bool              `json:"cloned,omitempty"`      // whether its VM was last a copy of one that was booted before
@@ -152,7 +157,12 @@ type Streams struct {
 	Stderr io.Writer
 	// Resize gives terminal sizes while the process runs, if it has a terminal.
 	Resize <-chan WindowSize
+	// Detach is closed when the caller leaves the process, which goes on. The call ends with ErrDetached.
+	Detach <-chan struct{}
 }
+
+// ErrDetached is how a call ends whose caller has left the process by Streams.Detach.
+var ErrDetached = errors.New("detached")
 
 // WindowSize of a terminal, in characters.
 type WindowSize struct{ Width, Height uint16 }
@@ -194,6 +204,10 @@ type LogOptions struct {
 	Follow bool
 	// Tail shows the last lines only; negative: all.
 	Tail int
+	// Since and Until show what came between; zero: no bound. Following ends at Until.
+	Since, Until time.Time
+	// Timestamps shows when each line came.
+	Timestamps bool
 	// Boot shows the console of the VM instead of the output.
 	Boot bool
 }

@@ -123,6 +123,11 @@ func AwaitFree(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
+	return AwaitFreeFile(ctx, f)
+}
+
+// AwaitFreeFile is AwaitFree of an open file, which may have another name by now, or none. It takes f over and closes it.
+func AwaitFreeFile(ctx context.Context, f *os.File) error {
 	if err := wait(ctx, f, unix.LOCK_SH); err != nil {
 		return err
 	}

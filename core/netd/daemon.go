@@ -53,7 +53,8 @@ func Main(args []string) int {
 	if *debug {
 		level = hclog.Debug
 	}
-	log := hclog.New(&hclog.LoggerOptions{Name: "netd", Level: level, Output: os.Stderr})
+	log := hclog.New(&hclog.LoggerOptions{Name: "netd", Level: level,
+		Output: daemon.NewLog(store.Paths{Root: *root}.NetworkLog(flags.Arg(0)))})
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	if err := serve(ctx, *root, *run, flags.Arg(0), log); err != nil {

@@ -33,6 +33,7 @@ type Container struct {
 	Hostname   string            `json:"hostname,omitempty"`
 	Network    string            `json:"network,omitempty"`
 	Names      Names             `json:"names,omitzero"`
+	Log        LogLimits         `json:"log,omitzero"`
 	Resources  Resources         `json:"resources"`
 	Labels     map[string]string `json:"labels,omitempty"`
 	// Plugins that serve the container, by kind: names or paths, already resolved.
@@ -90,6 +91,12 @@ type Names struct {
 type Host struct {
 	Name    string     `json:"name"`
 	Address netip.Addr `json:"address"`
+}
+
+// LogLimits bound what is kept of a container's output; see containerlog.Limits. Zero values are the program's defaults.
+type LogLimits struct {
+	MaxBytes int64 `json:"maxBytes,omitempty"` // of one file
+	MaxFiles int   `json:"maxFiles,omitempty"`
 }
 
 // Resources a container may use.

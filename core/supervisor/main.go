@@ -50,7 +50,8 @@ func Main(args []string) int {
 	if *debug {
 		level = hclog.Debug
 	}
-	log := hclog.New(&hclog.LoggerOptions{Name: "supervisor", Level: level, Output: os.Stderr})
+	log := hclog.New(&hclog.LoggerOptions{Name: "supervisor", Level: level,
+		Output: daemon.NewLog(store.Paths{Root: *root}.SupervisorLog(flags.Arg(0)))})
 	if err := supervise(*root, *run, flags.Arg(0), log); err != nil {
 		log.Error("the sandbox has failed", "error", err)
 		return 1
@@ -155,7 +156,7 @@ func load(st *store.Store, run, sandboxID string, log hclog.Logger) (*supervisio
 	s := newSupervision(st, run, b, c, log)
 	opening, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
-	if s.output, err = containerlog.Create(opening, st.Paths().ContainerLog(c.ID)); err != nil {
+	if s.output, err = containerlog.Create(opening, st.Paths().ContainerLog(c.ID), containerlog.Limits(c.Log)); err != nil {
 		return nil, errors.Join(err, s.recordFailed(context.Background(), err))
 	}
 	return s, nil

@@ -76,7 +76,9 @@ func (s *supervision) joinStream(ctx context.Context, request *supervisorv1.Stre
 			if err := greet(); err != nil {
 				return errors.Join(err, conn.Close())
 			}
-			return errors.Join(s.box.Stdin.Copy(ctx, conn, request.CloseStdin), conn.Close())
+			// The end of input is a character of a terminal: who leaves it may come again.
+			last := request.CloseStdin && !s.container.Process.Terminal
+			return errors.Join(s.box.Stdin.Copy(ctx, conn, last), conn.Close())
 		}, nil
 	case supervisorv1.StreamKind_STREAM_KIND_STDOUT: // which closes the connection
 		return func() error { return s.box.Stdout.Attach(conn, greet) }, nil

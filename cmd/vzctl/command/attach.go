@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/urfave/cli/v2"
 
@@ -13,11 +14,10 @@ func newAttach(p *program) *cli.Command {
 		Name:        "attach",
 		Usage:       "connect to a running container",
 		ArgsUsage:   "CONTAINER",
-		Description: "Ends with the container, and its exit code. With --sig-proxy=false Ctrl-C disconnects and leaves the container running, as closing the terminal does.",
-		Flags: []cli.Flag{
+		Description: "Ends with the container, and its exit code. With a terminal Ctrl-P Ctrl-Q disconnects and leaves the container running; without one, Ctrl-C does with --sig-proxy=false. Closing the terminal disconnects, too.",
+		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "no-stdin", Usage: "connect the output only"},
-			&cli.BoolFlag{Name: "sig-proxy", Value: true, Usage: "hand signals on to the process"},
-		},
+		}, foregroundFlags()...),
 		Action: func(c *cli.Context) error {
 			if err := arguments(c, 1, 1, "a container"); err != nil {
 				return err
@@ -27,17 +27,22 @@ func newAttach(p *program) *cli.Command {
 	}
 }
 
+// reattach says how to come back to a container.
+func reattach(name string) string {
+	return fmt.Sprintf("%s, which goes on; \"vzctl attach %s\" connects again", name, name)
+}
+
 func (p *program) attach(c *cli.Context, api engine.API) error {
 	container, err := api.Inspect(c.Context, c.Args().First())
 	if err != nil {
 		return err
 	}
-	f, err := p.newForeground(container.Terminal, !c.Bool("no-stdin"))
+	f, err := p.newForeground(c, container.Terminal, !c.Bool("no-stdin"))
 	if err != nil {
 		return err
 	}
 	defer f.end()
-	if c.Bool("sig-proxy") {
+	if f.proxy {
 		f.signals(c.Context, api, container.ID)
 	}
 	ctx, disconnect := context.WithCancel(c.Context)
@@ -46,6 +51,9 @@ func (p *program) attach(c *cli.Context, api engine.API) error {
 	f.running()
 	exit, err := api.Attach(ctx, container.ID, f.streams)
 	f.end()
+	if f.left(err, reattach(container.Name)) {
+		return nil
+	}
 	if err != nil && f.sink.failure() == nil {
 		return err
 	}

@@ -20,6 +20,7 @@ func newExec(p *program) *cli.Command {
 			&cli.BoolFlag{Name: "tty", Aliases: []string{"t"}, Usage: "give the process a terminal"},
 			&cli.BoolFlag{Name: "detach", Aliases: []string{"d"}, Usage: "do not wait for it"},
 			envFlag(), envFileFlag(), workdirFlag(), userFlag(),
+			detachKeysFlag(),
 		},
 		Action: func(c *cli.Context) error {
 			request, err := p.execRequest(c)
@@ -55,7 +56,7 @@ func (p *program) exec(c *cli.Context, api engine.API, request engine.ExecReques
 		_, err := api.Exec(c.Context, ref, request, engine.Streams{})
 		return err
 	}
-	f, err := p.newForeground(request.Terminal, c.Bool("interactive"))
+	f, err := p.newForeground(c, request.Terminal, c.Bool("interactive"))
 	if err != nil {
 		return err
 	}
@@ -72,6 +73,9 @@ func (p *program) exec(c *cli.Context, api engine.API, request engine.ExecReques
 	f.running()
 	exit, err := api.Exec(ctx, ref, request, f.streams)
 	f.end()
+	if f.left(err, "a process of "+ref+", which goes on") {
+		return nil
+	}
 	if err != nil && f.sink.failure() == nil {
 		return err
 	}

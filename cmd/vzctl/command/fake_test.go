@@ -41,6 +41,7 @@ type fake struct {
 	verified      []engine.VerifiedTemplate
 	timeline      []engine.Phase
 	terminal      bool
+	name          string
 	logOptions    engine.LogOptions
 	stopOptions   engine.StopOptions
 	logs          func(ctx context.Context, stdout io.Writer) error
@@ -74,7 +75,7 @@ func (f *fake) Create(ctx context.Context, request engine.CreateRequest, report 
 			return engine.Container{}, err
 		}
 	}
-	return engine.Container{ID: "id1"}, nil
+	return engine.Container{ID: "id1", Name: f.name}, nil
 }
 
 // began is a container whose process runs.
@@ -178,7 +179,7 @@ func (f *fake) Wait(_ context.Context, ref string) (engine.Exit, error) {
 func (f *fake) List(context.Context) ([]engine.Container, error) { return f.containers, nil }
 
 func (f *fake) Inspect(_ context.Context, ref string) (engine.Container, error) {
-	return engine.Container{ID: ref, Terminal: f.terminal}, f.ref("inspect", ref)
+	return engine.Container{ID: ref, Name: f.name, Terminal: f.terminal}, f.ref("inspect", ref)
 }
 
 func (f *fake) InspectOCI(ref string) (*specs.Spec, error) {

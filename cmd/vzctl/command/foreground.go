@@ -3,12 +3,14 @@ package command
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"slices"
 	"sync"
 	"syscall"
 	"time"
 
+	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 
 	"github.com/vzctl/vzctl/cmd/vzctl/terminal"
@@ -27,6 +29,7 @@ type foreground struct {
 	p       *program
 	streams engine.Streams
 	raw     bool  // once the process runs
+	proxy   bool  // signals are the process's
 	screens []int // descriptors of the terminals that there were
 
 	sink    *sink
@@ -35,13 +38,27 @@ type foreground struct {
 	undo    []func()
 	stop    func() // see onLostOutput
 	pending sync.WaitGroup
+	done    chan struct{} // closed at the end
 }
 
 var errNoTerminal = errors.New("stdin is not a terminal")
 
-// newForeground refuses a terminal that is not there.
-func (p *program) newForeground(tty, stdin bool) (*foreground, error) {
-	f := &foreground{p: p}
+// foregroundFlags are those of commands that connect to a container's first process.
+func foregroundFlags() []cli.Flag {
+	return []cli.Flag{detachKeysFlag(), &cli.BoolFlag{Name: "sig-proxy", Value: true, Usage: "hand signals on to the process"}}
+}
+
+func detachKeysFlag() cli.Flag {
+	return &cli.StringFlag{Name: "detach-keys", Value: "ctrl-p,ctrl-q", Usage: "`KEYS` that disconnect a terminal and leave the process running; empty for none"}
+}
+
+// newForeground refuses a terminal that is not there. It reads foregroundFlags.
+func (p *program) newForeground(c *cli.Context, tty, stdin bool) (*foreground, error) {
+	f := &foreground{p: p, done: make(chan struct{}), proxy: c.Bool("sig-proxy")}
+	keys, err := terminal.ParseKeys(c.String("detach-keys"))
+	if err != nil {
+		return nil, usage("--detach-keys %w", err)
+	}
 	in, inIsTerminal := terminal.Of(p.Stdin)
 	out, outIsTerminal := terminal.Of(p.Stdout)
 	if stdin {
@@ -55,6 +72,11 @@ func (p *program) newForeground(tty, stdin bool) (*foreground, error) {
 	}
 	if tty && stdin && !inIsTerminal {
 		return nil, &fault.Error{Reason: fault.Invalid, Op: "connect the terminal", Hint: "leave out -t", Cause: errNoTerminal}
+	}
+	if tty && stdin && len(keys) > 0 {
+		left := make(chan struct{})
+		f.streams.Detach = left
+		f.streams.Stdin = terminal.Watch(p.Stdin, keys, func() { close(left) }, f.done)
 	}
 	f.sink = &sink{gone: f.unread}
 	f.streams.Stdout = stream{f.sink, p.Stdout}
@@ -104,7 +126,9 @@ func (f *foreground) attach(ctx context.Context, api engine.API, id string, begi
 		defer mu.Unlock()
 		began = c
 		began.ID = id
-		f.signals(ctx, api, id)
+		if f.proxy {
+			f.signals(ctx, api, id)
+		}
 		f.onLostOutput(func() { f.kill(ctx, api, id, "SIGKILL") })
 		f.running()
 	})
@@ -132,6 +156,18 @@ func (f *foreground) unread() {
 	if stop != nil {
 		f.later(stop)
 	}
+}
+
+// left reports whether the user has left a process that goes on, and says so.
+func (f *foreground) left(err error, what string) bool {
+	if !errors.Is(err, engine.ErrDetached) {
+		return false
+	}
+	if _, ok := terminal.Of(f.p.Stderr); ok {
+		_, _ = io.WriteString(f.p.Stderr, "\n") // the process left the cursor somewhere
+	}
+	f.p.say("detached from " + what)
+	return true
 }
 
 // ended is how a command ends with its process.
@@ -195,6 +231,9 @@ func (f *foreground) later(do func()) {
 // end gives the terminal and the signals back. More calls do nothing.
 func (f *foreground) end() {
 	f.mu.Lock()
+	if !f.over {
+		close(f.done)
+	}
 	f.over = true
 	undo := f.undo
 	f.undo = nil

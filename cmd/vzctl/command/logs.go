@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -12,19 +13,29 @@ import (
 
 func newLogs(p *program) *cli.Command {
 	return &cli.Command{
-		Name:      "logs",
-		Usage:     "print what a container has written",
-		ArgsUsage: "CONTAINER",
+		Name:        "logs",
+		Usage:       "print what a container has written",
+		ArgsUsage:   "CONTAINER",
+		Description: "Shows what is kept of the output: --log-opt of run says how much that is. A TIME without a zone is of the local one. With -f and --until it ends then.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on until the container stops"},
 			&cli.StringFlag{Name: "tail", Aliases: []string{"n"}, Value: "all", Usage: "`NUMBER` of lines from the end"},
+			&cli.StringFlag{Name: "since", Usage: "what came from `TIME` on: RFC 3339, seconds since 1970, or how long ago, like 10m"},
+			&cli.StringFlag{Name: "until", Usage: "what came up to `TIME`"},
+			&cli.BoolFlag{Name: "timestamps", Aliases: []string{"t"}, Usage: "put the time before each line"},
 			&cli.BoolFlag{Name: "boot", Usage: "the console of the VM instead"},
 		},
 		Action: func(c *cli.Context) error {
 			if err := arguments(c, 1, 1, "a container"); err != nil {
 				return err
 			}
-			options := engine.LogOptions{Follow: c.Bool("follow"), Tail: -1, Boot: c.Bool("boot")}
+			options := engine.LogOptions{Follow: c.Bool("follow"), Tail: -1, Boot: c.Bool("boot"), Timestamps: c.Bool("timestamps")}
+			for flag, to := range map[string]*time.Time{"since": &options.Since, "until": &options.Until} {
+				var err error
+				if *to, err = parseTime(c.String(flag), p.Now()); err != nil {
+					return usage("--%s %w", flag, err)
+				}
+			}
 			if tail := c.String("tail"); tail != "all" {
 				n, err := strconv.ParseUint(tail, 10, 31)
 				if err != nil {

@@ -36,6 +36,7 @@ func createFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "read-only", Usage: "the root file system cannot be written"},
 		&cli.StringSliceFlag{Name: "label", Aliases: []string{"l"}, Usage: "`KEY=VALUE` kept with the container; may be repeated"},
 		&cli.StringFlag{Name: "cidfile", Usage: "write the id to `FILE`, which must not exist"},
+		logOptFlag(),
 		hypervisorFlag(), hypervisorOptFlag(),
 		imageSourceFlag(),
 		pluginFlag(),
@@ -142,6 +143,9 @@ func (p *program) createRequest(c *cli.Context) (engine.CreateRequest, error) {
 		return request, err
 	}
 	if err := readHealth(c, &request); err != nil {
+		return request, err
+	}
+	if request.Log, err = readLogOptions(c); err != nil {
 		return request, err
 	}
 	if err := readIsolation(c, &request); err != nil {

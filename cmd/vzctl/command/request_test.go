@@ -1,6 +1,7 @@
 package command
 
 import (
+	"math"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -60,6 +61,9 @@ func TestWordsOfCreateBecomeARequest(t *testing.T) {
 		{"names and places", "--name n --hostname h -w /w -u 1:2 --network none --kernel k --platform linux/arm64 --pull never --read-only --rm i",
 			engine.CreateRequest{Image: "i", Name: "n", Hostname: "h", WorkingDir: "/w", User: "1:2", Network: "none", Kernel: "k", Platform: "linux/arm64",
 				Pull: engine.PullNever, ReadOnly: true, AutoRemove: true}},
+		{"a bounded log, of which the last word counts", "--log-opt max-size=1m --log-opt max-file=3 --log-opt max-size=2m i", engine.CreateRequest{Image: "i",
+			Log: store.LogLimits{MaxBytes: 2 << 20, MaxFiles: 3}}},
+		{"a log without bound", "--log-opt max-size=-1 i", engine.CreateRequest{Image: "i", Log: store.LogLimits{MaxBytes: math.MaxInt64}}},
 		{"an entry point", "--entrypoint /bin/sh i -c x", engine.CreateRequest{Image: "i", Entrypoint: []string{"/bin/sh"}, Command: []string{"-c", "x"}}},
 		{"an empty entry point clears it", "--entrypoint= i x", engine.CreateRequest{Image: "i", Entrypoint: []string{}, Command: []string{"x"}}},
 		{"environment: values with commas, our own values, and none for what we lack", "-e A=1,2 --env HOME -eEMPTY -e UNSET -e B= i",
@@ -126,6 +130,11 @@ func TestWordsThatCannotBeMeantAreRefusedBeforeAnythingHappens(t *testing.T) {
 		{"restore a b", `restore: "b" is too much; see "vzctl restore --help"`},
 		{"stop -t -1 c", `--time -1: use seconds from 0`},
 		{"logs --tail some c", `--tail "some": use a number of lines, or all`},
+		{"logs --since yesterday c", `--since "yesterday": use a time like 2006-01-02T15:04:05Z, seconds since 1970, or how long ago, like 10m`},
+		{"logs --until 1.2.3 c", `--until "1.2.3": use a time like 2006-01-02T15:04:05Z, seconds since 1970, or how long ago, like 10m`},
+		{"run --log-opt size=1m i", `--log-opt "size=1m": use max-size=SIZE or max-file=NUMBER`},
+		{"run --log-opt max-size i", `--log-opt max-size "": use a size like 20m, or -1`},
+		{"run --log-opt max-file=0 i", `--log-opt max-file "0": use a number from 1`},
 		{"logs a b", `logs: "b" is too much; see "vzctl logs --help"`},
 		{"ls c", `ls: "c" is too much; see "vzctl ls --help"`},
 		{"ls --format xml", `--format "xml": use table or json`},
@@ -195,12 +204,22 @@ func TestLogsWords(t *testing.T) {
 		"logs c -f --tail 5": {Tail: 5, Follow: true},
 		"logs -n0 --boot c":  {Boot: true},
 		"logs --tail all c":  {Tail: -1},
+		"logs -t --since 10m --until 2026-05-04T11:59:00.5Z c":        {Tail: -1, Timestamps: true, Since: now.Add(-10 * time.Minute), Until: now.Add(-time.Minute + 500*time.Millisecond)},
+		"logs --since 2026-05-04T11:00:00 c":                          {Tail: -1, Since: now.Add(-time.Hour)},
+		"logs --since 2026-05-04T14:00:00+02:00 --until 2026-05-05 c": {Tail: -1, Since: now, Until: now.Add(12 * time.Hour)},
+		"logs --since 1777896000 --until 1777896000.25 c":             {Tail: -1, Since: now, Until: now.Add(250 * time.Millisecond)},
 	} {
 		f := &fake{}
-		if code := newDesk(f).run(t, strings.Fields(line)...); code != 0 || f.logOptions != want {
+		if code := newDesk(f).run(t, strings.Fields(line)...); code != 0 || !sameLogOptions(f.logOptions, want) {
 			t.Errorf("%s: exit code %d, %+v; want %+v", line, code, f.logOptions, want)
 		}
 	}
+}
+
+func sameLogOptions(a, b engine.LogOptions) bool {
+	same := a.Since.Equal(b.Since) && a.Until.Equal(b.Until)
+	a.Since, a.Until = b.Since, b.Until
+	return same && a == b
 }
 
 func FuzzSizes(f *testing.F) {

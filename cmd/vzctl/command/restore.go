@@ -13,10 +13,10 @@ func newRestore(p *program) *cli.Command {
 		ArgsUsage: "CONTAINER",
 		Description: "Its processes go on where they were, with their memory, open files and ids, and the same addresses. The checkpoint is used up. In the foreground it is as with run: " +
 			"output from now on is shown, signals go to the process, and the exit code is its own; -i connects stdin.",
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "detach", Aliases: []string{"d"}, Usage: "print the name and leave the container running"},
 			&cli.BoolFlag{Name: "interactive", Aliases: []string{"i"}, Usage: "connect stdin"},
-		},
+		}, foregroundFlags()...),
 		Action: func(c *cli.Context) error {
 			if err := arguments(c, 1, 1, "a container"); err != nil {
 				return err

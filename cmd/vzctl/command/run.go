@@ -27,8 +27,8 @@ func newRun(p *program) *cli.Command {
 		ArgsUsage: "IMAGE [COMMAND [ARG...]]",
 		Description: "Runs the image's command, or COMMAND, in a new VM. Everything behind IMAGE belongs to the command.\n" +
 			"In the foreground the exit code is the process's own, 128 and the signal's number if one ended it, 125 if vzctl failed, 126 if the command " +
-			"cannot be executed and 127 if there is none. SIGINT, SIGTERM and other signals go to the process; the third kills it. If the terminal is closed, the process gets SIGHUP and two seconds to end. With -d the id is printed and the container goes on.",
-		Flags: append(createFlags(),
+			"cannot be executed and 127 if there is none. SIGINT, SIGTERM and other signals go to the process; the third kills it. If the terminal is closed, the process gets SIGHUP and two seconds to end. Ctrl-P Ctrl-Q leaves a container with a terminal running, as any signal does with --sig-proxy=false. With -d the id is printed and the container goes on.",
+		Flags: append(append(createFlags(), foregroundFlags()...),
 			&cli.BoolFlag{Name: "detach", Aliases: []string{"d"}, Usage: "print the id and leave the container running"},
 			newTimelineFlag(),
 		),
@@ -70,7 +70,7 @@ func (p *program) runDetached(c *cli.Context, api engine.API, request engine.Cre
 
 func (p *program) runForeground(c *cli.Context, api engine.API, request engine.CreateRequest, timing *timing) error {
 	// First, as it fails without a container if there is no terminal.
-	f, err := p.newForeground(request.Terminal, request.StdinOpen)
+	f, err := p.newForeground(c, request.Terminal, request.StdinOpen)
 	if err != nil {
 		return err
 	}
@@ -80,7 +80,10 @@ func (p *program) runForeground(c *cli.Context, api engine.API, request engine.C
 		return err
 	}
 	exit, started, err := f.attach(c.Context, api, container.ID, api.AttachStart)
-	if err != nil && (started.ID == "" || c.Context.Err() != nil) {
+	if f.left(err, reattach(container.Name)) {
+		return nil
+	}
+	if err != nil && (started.ID == "" || c.Context.Err() != nil && f.proxy) {
 		return p.takeBack(c, api, container.ID, err)
 	}
 	if err != nil && f.sink.failure() == nil {

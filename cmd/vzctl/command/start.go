@@ -11,10 +11,10 @@ func newStart(p *program) *cli.Command {
 		Name:      "start",
 		Usage:     "start containers",
 		ArgsUsage: "CONTAINER...",
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "attach", Aliases: []string{"a"}, Usage: "stay in the foreground with its output, and end with its exit code"},
 			&cli.BoolFlag{Name: "interactive", Aliases: []string{"i"}, Usage: "connect stdin; implies -a"},
-		},
+		}, foregroundFlags()...),
 		Action: func(c *cli.Context) error {
 			if err := arguments(c, 1, -1, "a container"); err != nil {
 				return err
@@ -47,12 +47,15 @@ func (p *program) attached(c *cli.Context, api engine.API, begin beginning) erro
 	if err != nil {
 		return err
 	}
-	f, err := p.newForeground(container.Terminal, c.Bool("interactive"))
+	f, err := p.newForeground(c, container.Terminal, c.Bool("interactive"))
 	if err != nil {
 		return err
 	}
 	defer f.end()
 	exit, _, err := f.attach(c.Context, api, container.ID, begin)
+	if f.left(err, reattach(container.Name)) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

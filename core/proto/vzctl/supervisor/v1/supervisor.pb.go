@@ -1287,6 +1287,405 @@ func (*ResizeResponse) Descriptor() ([]byte, []int) {
 	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{25}
 }
 
+type StatsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At least 100.
+	IntervalMilliseconds uint64 `protobuf:"varint,1,opt,name=interval_milliseconds,json=intervalMilliseconds,proto3" json:"interval_milliseconds,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
+}
+
+func (x *StatsRequest) Reset() {
+	*x = StatsRequest{}
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatsRequest) ProtoMessage() {}
+
+func (x *StatsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatsRequest.ProtoReflect.Descriptor instead.
+func (*StatsRequest) Descriptor() ([]byte, []int) {
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *StatsRequest) GetIntervalMilliseconds() uint64 {
+	if x != nil {
+		return x.IntervalMilliseconds
+	}
+	return 0
+}
+
+// StatsResponse has the guest's counts since the start of the container, and what the host sees. Sizes are in bytes.
+type StatsResponse struct {
+	state                  protoimpl.MessageState `protogen:"open.v1"`
+	UptimeNanoseconds      uint64                 `protobuf:"varint,1,opt,name=uptime_nanoseconds,json=uptimeNanoseconds,proto3" json:"uptime_nanoseconds,omitempty"`
+	CpuNanoseconds         uint64                 `protobuf:"varint,2,opt,name=cpu_nanoseconds,json=cpuNanoseconds,proto3" json:"cpu_nanoseconds,omitempty"`
+	CpuSystemNanoseconds   uint64                 `protobuf:"varint,3,opt,name=cpu_system_nanoseconds,json=cpuSystemNanoseconds,proto3" json:"cpu_system_nanoseconds,omitempty"`
+	MemoryBytes            uint64                 `protobuf:"varint,4,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
+	MemoryReclaimableBytes uint64                 `protobuf:"varint,5,opt,name=memory_reclaimable_bytes,json=memoryReclaimableBytes,proto3" json:"memory_reclaimable_bytes,omitempty"`
+	MemoryLimitBytes       uint64                 `protobuf:"varint,6,opt,name=memory_limit_bytes,json=memoryLimitBytes,proto3" json:"memory_limit_bytes,omitempty"`
+	Pids                   uint64                 `protobuf:"varint,7,opt,name=pids,proto3" json:"pids,omitempty"`
+	PidsLimit              uint64                 `protobuf:"varint,8,opt,name=pids_limit,json=pidsLimit,proto3" json:"pids_limit,omitempty"`
+	BlockReadBytes         uint64                 `protobuf:"varint,9,opt,name=block_read_bytes,json=blockReadBytes,proto3" json:"block_read_bytes,omitempty"`
+	BlockWriteBytes        uint64                 `protobuf:"varint,10,opt,name=block_write_bytes,json=blockWriteBytes,proto3" json:"block_write_bytes,omitempty"`
+	NetworkReceiveBytes    uint64                 `protobuf:"varint,11,opt,name=network_receive_bytes,json=networkReceiveBytes,proto3" json:"network_receive_bytes,omitempty"`
+	NetworkSendBytes       uint64                 `protobuf:"varint,12,opt,name=network_send_bytes,json=networkSendBytes,proto3" json:"network_send_bytes,omitempty"`
+	NetworkReceivePackets  uint64                 `protobuf:"varint,13,opt,name=network_receive_packets,json=networkReceivePackets,proto3" json:"network_receive_packets,omitempty"`
+	NetworkSendPackets     uint64                 `protobuf:"varint,14,opt,name=network_send_packets,json=networkSendPackets,proto3" json:"network_send_packets,omitempty"`
+	// Of the host's memory, of all processes that make up the sandbox; what they share with others counts for a part. 0: it is not known.
+	HostMemoryBytes uint64 `protobuf:"varint,15,opt,name=host_memory_bytes,json=hostMemoryBytes,proto3" json:"host_memory_bytes,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *StatsResponse) Reset() {
+	*x = StatsResponse{}
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatsResponse) ProtoMessage() {}
+
+func (x *StatsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatsResponse.ProtoReflect.Descriptor instead.
+func (*StatsResponse) Descriptor() ([]byte, []int) {
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *StatsResponse) GetUptimeNanoseconds() uint64 {
+	if x != nil {
+		return x.UptimeNanoseconds
+	}
+	return 0
+}
+
+func (x *StatsResponse) GetCpuNanoseconds() uint64 {
+	if x != nil {
+		return x.CpuNanoseconds
+	}
+	return 0
+}
+
+func (x *StatsResponse) GetCpuSystemNanoseconds() uint64 {
+	if x != nil {
+		return x.CpuSystemNanoseconds
+	}
+	return 0
+}
+
+func (x *StatsResponse) GetMemoryBytes() uint64 {
+	if x != nil {
+		return x.MemoryBytes
+	}
+	return 0
+}
+
+func (x *StatsResponse) GetMemoryReclaimableBytes() uint64 {
+	if x != nil {
+		return x.MemoryReclaimableBytes
+	}
+	return 0
+}
+
+func (x *StatsResponse) GetMemoryLimitBytes() uint64 {
+	if x != nil {
+		return x.MemoryLimitBytes
+	}
+	return 0
+}
+
+func (x *StatsResponse) GetPids() uint64 {
+	if x != nil {
+		return x.Pids
+	}
+	return 0
+}
+
+func (x *StatsResponse) GetPidsLimit() uint64 {
+	if x != nil {
+		return x.PidsLimit
+	}
+	return 0
+}
+
+func (x *StatsResponse) GetBlockReadBytes() uint64 {
+	if x != nil {
+		return x.BlockReadBytes
+	}
+	return 0
+}
+
+func (x *StatsResponse) GetBlockWriteBytes() uint64 {
+	if x != nil {
+		return x.BlockWriteBytes
+	}
+	return 0
+}
+
+func (x *StatsResponse) GetNetworkReceiveBytes() uint64 {
+	if x != nil {
+		return x.NetworkReceiveBytes
+	}
+	return 0
+}
+
+func (x *StatsResponse) GetNetworkSendBytes() uint64 {
+	if x != nil {
+		return x.NetworkSendBytes
+	}
+	return 0
+}
+
+func (x *StatsResponse) GetNetworkReceivePackets() uint64 {
+	if x != nil {
+		return x.NetworkReceivePackets
+	}
+	return 0
+}
+
+func (x *StatsResponse) GetNetworkSendPackets() uint64 {
+	if x != nil {
+		return x.NetworkSendPackets
+	}
+	return 0
+}
+
+func (x *StatsResponse) GetHostMemoryBytes() uint64 {
+	if x != nil {
+		return x.HostMemoryBytes
+	}
+	return 0
+}
+
+type TopRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TopRequest) Reset() {
+	*x = TopRequest{}
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TopRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TopRequest) ProtoMessage() {}
+
+func (x *TopRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TopRequest.ProtoReflect.Descriptor instead.
+func (*TopRequest) Descriptor() ([]byte, []int) {
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{28}
+}
+
+type TopResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Processes     []*Process             `protobuf:"bytes,1,rep,name=processes,proto3" json:"processes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TopResponse) Reset() {
+	*x = TopResponse{}
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TopResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TopResponse) ProtoMessage() {}
+
+func (x *TopResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TopResponse.ProtoReflect.Descriptor instead.
+func (*TopResponse) Descriptor() ([]byte, []int) {
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *TopResponse) GetProcesses() []*Process {
+	if x != nil {
+		return x.Processes
+	}
+	return nil
+}
+
+type Process struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Pid            int64                  `protobuf:"varint,1,opt,name=pid,proto3" json:"pid,omitempty"`
+	ParentPid      int64                  `protobuf:"varint,2,opt,name=parent_pid,json=parentPid,proto3" json:"parent_pid,omitempty"`
+	UserId         uint32                 `protobuf:"varint,3,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	User           string                 `protobuf:"bytes,4,opt,name=user,proto3" json:"user,omitempty"`
+	State          string                 `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
+	CpuNanoseconds uint64                 `protobuf:"varint,6,opt,name=cpu_nanoseconds,json=cpuNanoseconds,proto3" json:"cpu_nanoseconds,omitempty"`
+	AgeNanoseconds uint64                 `protobuf:"varint,7,opt,name=age_nanoseconds,json=ageNanoseconds,proto3" json:"age_nanoseconds,omitempty"`
+	ResidentBytes  uint64                 `protobuf:"varint,8,opt,name=resident_bytes,json=residentBytes,proto3" json:"resident_bytes,omitempty"`
+	Terminal       string                 `protobuf:"bytes,9,opt,name=terminal,proto3" json:"terminal,omitempty"`
+	Command        string                 `protobuf:"bytes,10,opt,name=command,proto3" json:"command,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Process) Reset() {
+	*x = Process{}
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Process) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Process) ProtoMessage() {}
+
+func (x *Process) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Process.ProtoReflect.Descriptor instead.
+func (*Process) Descriptor() ([]byte, []int) {
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *Process) GetPid() int64 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *Process) GetParentPid() int64 {
+	if x != nil {
+		return x.ParentPid
+	}
+	return 0
+}
+
+func (x *Process) GetUserId() uint32 {
+	if x != nil {
+		return x.UserId
+	}
+	return 0
+}
+
+func (x *Process) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *Process) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Process) GetCpuNanoseconds() uint64 {
+	if x != nil {
+		return x.CpuNanoseconds
+	}
+	return 0
+}
+
+func (x *Process) GetAgeNanoseconds() uint64 {
+	if x != nil {
+		return x.AgeNanoseconds
+	}
+	return 0
+}
+
+func (x *Process) GetResidentBytes() uint64 {
+	if x != nil {
+		return x.ResidentBytes
+	}
+	return 0
+}
+
+func (x *Process) GetTerminal() string {
+	if x != nil {
+		return x.Terminal
+	}
+	return ""
+}
+
+func (x *Process) GetCommand() string {
+	if x != nil {
+		return x.Command
+	}
+	return ""
+}
+
 // StreamRequest opens a stream of a process on the sandbox's stream socket: its length as four bytes, big endian, the message, and then, after a
 // StreamResponse in the same form without error, the bytes.
 type StreamRequest struct {
@@ -1294,7 +1693,7 @@ type StreamRequest struct {
 	// Empty: the init.
 	ProcessId string     `protobuf:"bytes,1,opt,name=process_id,json=processId,proto3" json:"process_id,omitempty"`
 	Kind      StreamKind `protobuf:"varint,2,opt,name=kind,proto3,enum=vzctl.supervisor.v1.StreamKind" json:"kind,omitempty"`
-	// The end of this stream is the end of the process's input; otherwise the input stays open for others.
+	// The end of this stream is the end of the process's input; otherwise the input stays open for others, as that of an init with a terminal always does.
 	CloseStdin    bool `protobuf:"varint,3,opt,name=close_stdin,json=closeStdin,proto3" json:"close_stdin,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1302,7 +1701,7 @@ type StreamRequest struct {
 
 func (x *StreamRequest) Reset() {
 	*x = StreamRequest{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[26]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1314,7 +1713,7 @@ func (x *StreamRequest) String() string {
 func (*StreamRequest) ProtoMessage() {}
 
 func (x *StreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[26]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1327,7 +1726,7 @@ func (x *StreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamRequest.ProtoReflect.Descriptor instead.
 func (*StreamRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{26}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *StreamRequest) GetProcessId() string {
@@ -1360,7 +1759,7 @@ type StreamResponse struct {
 
 func (x *StreamResponse) Reset() {
 	*x = StreamResponse{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[27]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1372,7 +1771,7 @@ func (x *StreamResponse) String() string {
 func (*StreamResponse) ProtoMessage() {}
 
 func (x *StreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[27]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1385,7 +1784,7 @@ func (x *StreamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamResponse.ProtoReflect.Descriptor instead.
 func (*StreamResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{27}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *StreamResponse) GetError() string {
@@ -1465,7 +1864,44 @@ const file_vzctl_supervisor_v1_supervisor_proto_rawDesc = "" +
 	"process_id\x18\x01 \x01(\tR\tprocessId\x12\x14\n" +
 	"\x05width\x18\x02 \x01(\rR\x05width\x12\x16\n" +
 	"\x06height\x18\x03 \x01(\rR\x06height\"\x10\n" +
-	"\x0eResizeResponse\"\x84\x01\n" +
+	"\x0eResizeResponse\"C\n" +
+	"\fStatsRequest\x123\n" +
+	"\x15interval_milliseconds\x18\x01 \x01(\x04R\x14intervalMilliseconds\"\xa9\x05\n" +
+	"\rStatsResponse\x12-\n" +
+	"\x12uptime_nanoseconds\x18\x01 \x01(\x04R\x11uptimeNanoseconds\x12'\n" +
+	"\x0fcpu_nanoseconds\x18\x02 \x01(\x04R\x0ecpuNanoseconds\x124\n" +
+	"\x16cpu_system_nanoseconds\x18\x03 \x01(\x04R\x14cpuSystemNanoseconds\x12!\n" +
+	"\fmemory_bytes\x18\x04 \x01(\x04R\vmemoryBytes\x128\n" +
+	"\x18memory_reclaimable_bytes\x18\x05 \x01(\x04R\x16memoryReclaimableBytes\x12,\n" +
+	"\x12memory_limit_bytes\x18\x06 \x01(\x04R\x10memoryLimitBytes\x12\x12\n" +
+	"\x04pids\x18\a \x01(\x04R\x04pids\x12\x1d\n" +
+	"\n" +
+	"pids_limit\x18\b \x01(\x04R\tpidsLimit\x12(\n" +
+	"\x10block_read_bytes\x18\t \x01(\x04R\x0eblockReadBytes\x12*\n" +
+	"\x11block_write_bytes\x18\n" +
+	" \x01(\x04R\x0fblockWriteBytes\x122\n" +
+	"\x15network_receive_bytes\x18\v \x01(\x04R\x13networkReceiveBytes\x12,\n" +
+	"\x12network_send_bytes\x18\f \x01(\x04R\x10networkSendBytes\x126\n" +
+	"\x17network_receive_packets\x18\r \x01(\x04R\x15networkReceivePackets\x120\n" +
+	"\x14network_send_packets\x18\x0e \x01(\x04R\x12networkSendPackets\x12*\n" +
+	"\x11host_memory_bytes\x18\x0f \x01(\x04R\x0fhostMemoryBytes\"\f\n" +
+	"\n" +
+	"TopRequest\"I\n" +
+	"\vTopResponse\x12:\n" +
+	"\tprocesses\x18\x01 \x03(\v2\x1c.vzctl.supervisor.v1.ProcessR\tprocesses\"\xac\x02\n" +
+	"\aProcess\x12\x10\n" +
+	"\x03pid\x18\x01 \x01(\x03R\x03pid\x12\x1d\n" +
+	"\n" +
+	"parent_pid\x18\x02 \x01(\x03R\tparentPid\x12\x17\n" +
+	"\auser_id\x18\x03 \x01(\rR\x06userId\x12\x12\n" +
+	"\x04user\x18\x04 \x01(\tR\x04user\x12\x14\n" +
+	"\x05state\x18\x05 \x01(\tR\x05state\x12'\n" +
+	"\x0fcpu_nanoseconds\x18\x06 \x01(\x04R\x0ecpuNanoseconds\x12'\n" +
+	"\x0fage_nanoseconds\x18\a \x01(\x04R\x0eageNanoseconds\x12%\n" +
+	"\x0eresident_bytes\x18\b \x01(\x04R\rresidentBytes\x12\x1a\n" +
+	"\bterminal\x18\t \x01(\tR\bterminal\x12\x18\n" +
+	"\acommand\x18\n" +
+	" \x01(\tR\acommand\"\x84\x01\n" +
 	"\rStreamRequest\x12\x1d\n" +
 	"\n" +
 	"process_id\x18\x01 \x01(\tR\tprocessId\x123\n" +
@@ -1479,7 +1915,8 @@ const file_vzctl_supervisor_v1_supervisor_proto_rawDesc = "" +
 	"\x17STREAM_KIND_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11STREAM_KIND_STDIN\x10\x01\x12\x16\n" +
 	"\x12STREAM_KIND_STDOUT\x10\x02\x12\x16\n" +
-	"\x12STREAM_KIND_STDERR\x10\x032\x8b\t\n" +
+	"\x12STREAM_KIND_STDERR\x10\x032\xa9\n" +
+	"\n" +
 	"\n" +
 	"Supervisor\x12N\n" +
 	"\x05Start\x12!.vzctl.supervisor.v1.StartRequest\x1a\".vzctl.supervisor.v1.StartResponse\x12K\n" +
@@ -1495,7 +1932,9 @@ const file_vzctl_supervisor_v1_supervisor_proto_rawDesc = "" +
 	"\rCreateProcess\x12).vzctl.supervisor.v1.CreateProcessRequest\x1a*.vzctl.supervisor.v1.CreateProcessResponse\x12c\n" +
 	"\fStartProcess\x12(.vzctl.supervisor.v1.StartProcessRequest\x1a).vzctl.supervisor.v1.StartProcessResponse\x12f\n" +
 	"\rDeleteProcess\x12).vzctl.supervisor.v1.DeleteProcessRequest\x1a*.vzctl.supervisor.v1.DeleteProcessResponse\x12Q\n" +
-	"\x06Resize\x12\".vzctl.supervisor.v1.ResizeRequest\x1a#.vzctl.supervisor.v1.ResizeResponseBDZBgithub.com/vzctl/vzctl/core/proto/vzctl/supervisor/v1;supervisorv1b\x06proto3"
+	"\x06Resize\x12\".vzctl.supervisor.v1.ResizeRequest\x1a#.vzctl.supervisor.v1.ResizeResponse\x12P\n" +
+	"\x05Stats\x12!.vzctl.supervisor.v1.StatsRequest\x1a\".vzctl.supervisor.v1.StatsResponse0\x01\x12J\n" +
+	"\x03Top\x12\x1f.vzctl.supervisor.v1.TopRequest\x1a .vzctl.supervisor.v1.TopResponse0\x01BDZBgithub.com/vzctl/vzctl/core/proto/vzctl/supervisor/v1;supervisorv1b\x06proto3"
 
 var (
 	file_vzctl_supervisor_v1_supervisor_proto_rawDescOnce sync.Once
@@ -1510,7 +1949,7 @@ func file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP() []byte {
 }
 
 var file_vzctl_supervisor_v1_supervisor_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_vzctl_supervisor_v1_supervisor_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_vzctl_supervisor_v1_supervisor_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_vzctl_supervisor_v1_supervisor_proto_goTypes = []any{
 	(StreamKind)(0),               // 0: vzctl.supervisor.v1.StreamKind
 	(*StartRequest)(nil),          // 1: vzctl.supervisor.v1.StartRequest
@@ -1539,44 +1978,54 @@ var file_vzctl_supervisor_v1_supervisor_proto_goTypes = []any{
 	(*DeleteProcessResponse)(nil), // 24: vzctl.supervisor.v1.DeleteProcessResponse
 	(*ResizeRequest)(nil),         // 25: vzctl.supervisor.v1.ResizeRequest
 	(*ResizeResponse)(nil),        // 26: vzctl.supervisor.v1.ResizeResponse
-	(*StreamRequest)(nil),         // 27: vzctl.supervisor.v1.StreamRequest
-	(*StreamResponse)(nil),        // 28: vzctl.supervisor.v1.StreamResponse
-	(*timestamppb.Timestamp)(nil), // 29: google.protobuf.Timestamp
+	(*StatsRequest)(nil),          // 27: vzctl.supervisor.v1.StatsRequest
+	(*StatsResponse)(nil),         // 28: vzctl.supervisor.v1.StatsResponse
+	(*TopRequest)(nil),            // 29: vzctl.supervisor.v1.TopRequest
+	(*TopResponse)(nil),           // 30: vzctl.supervisor.v1.TopResponse
+	(*Process)(nil),               // 31: vzctl.supervisor.v1.Process
+	(*StreamRequest)(nil),         // 32: vzctl.supervisor.v1.StreamRequest
+	(*StreamResponse)(nil),        // 33: vzctl.supervisor.v1.StreamResponse
+	(*timestamppb.Timestamp)(nil), // 34: google.protobuf.Timestamp
 }
 var file_vzctl_supervisor_v1_supervisor_proto_depIdxs = []int32{
-	29, // 0: vzctl.supervisor.v1.WaitResponse.time:type_name -> google.protobuf.Timestamp
-	0,  // 1: vzctl.supervisor.v1.StreamRequest.kind:type_name -> vzctl.supervisor.v1.StreamKind
-	1,  // 2: vzctl.supervisor.v1.Supervisor.Start:input_type -> vzctl.supervisor.v1.StartRequest
-	3,  // 3: vzctl.supervisor.v1.Supervisor.Stop:input_type -> vzctl.supervisor.v1.StopRequest
-	5,  // 4: vzctl.supervisor.v1.Supervisor.Signal:input_type -> vzctl.supervisor.v1.SignalRequest
-	7,  // 5: vzctl.supervisor.v1.Supervisor.Wait:input_type -> vzctl.supervisor.v1.WaitRequest
-	9,  // 6: vzctl.supervisor.v1.Supervisor.Pause:input_type -> vzctl.supervisor.v1.PauseRequest
-	11, // 7: vzctl.supervisor.v1.Supervisor.Unpause:input_type -> vzctl.supervisor.v1.UnpauseRequest
-	13, // 8: vzctl.supervisor.v1.Supervisor.Update:input_type -> vzctl.supervisor.v1.UpdateRequest
-	15, // 9: vzctl.supervisor.v1.Supervisor.Checkpoint:input_type -> vzctl.supervisor.v1.CheckpointRequest
-	17, // 10: vzctl.supervisor.v1.Supervisor.CheckHealth:input_type -> vzctl.supervisor.v1.CheckHealthRequest
-	19, // 11: vzctl.supervisor.v1.Supervisor.CreateProcess:input_type -> vzctl.supervisor.v1.CreateProcessRequest
-	21, // 12: vzctl.supervisor.v1.Supervisor.StartProcess:input_type -> vzctl.supervisor.v1.StartProcessRequest
-	23, // 13: vzctl.supervisor.v1.Supervisor.DeleteProcess:input_type -> vzctl.supervisor.v1.DeleteProcessRequest
-	25, // 14: vzctl.supervisor.v1.Supervisor.Resize:input_type -> vzctl.supervisor.v1.ResizeRequest
-	2,  // 15: vzctl.supervisor.v1.Supervisor.Start:output_type -> vzctl.supervisor.v1.StartResponse
-	4,  // 16: vzctl.supervisor.v1.Supervisor.Stop:output_type -> vzctl.supervisor.v1.StopResponse
-	6,  // 17: vzctl.supervisor.v1.Supervisor.Signal:output_type -> vzctl.supervisor.v1.SignalResponse
-	8,  // 18: vzctl.supervisor.v1.Supervisor.Wait:output_type -> vzctl.supervisor.v1.WaitResponse
-	10, // 19: vzctl.supervisor.v1.Supervisor.Pause:output_type -> vzctl.supervisor.v1.PauseResponse
-	12, // 20: vzctl.supervisor.v1.Supervisor.Unpause:output_type -> vzctl.supervisor.v1.UnpauseResponse
-	14, // 21: vzctl.supervisor.v1.Supervisor.Update:output_type -> vzctl.supervisor.v1.UpdateResponse
-	16, // 22: vzctl.supervisor.v1.Supervisor.Checkpoint:output_type -> vzctl.supervisor.v1.CheckpointResponse
-	18, // 23: vzctl.supervisor.v1.Supervisor.CheckHealth:output_type -> vzctl.supervisor.v1.CheckHealthResponse
-	20, // 24: vzctl.supervisor.v1.Supervisor.CreateProcess:output_type -> vzctl.supervisor.v1.CreateProcessResponse
-	22, // 25: vzctl.supervisor.v1.Supervisor.StartProcess:output_type -> vzctl.supervisor.v1.StartProcessResponse
-	24, // 26: vzctl.supervisor.v1.Supervisor.DeleteProcess:output_type -> vzctl.supervisor.v1.DeleteProcessResponse
-	26, // 27: vzctl.supervisor.v1.Supervisor.Resize:output_type -> vzctl.supervisor.v1.ResizeResponse
-	15, // [15:28] is the sub-list for method output_type
-	2,  // [2:15] is the sub-list for method input_type
-	2,  // [2:2] is the sub-list for extension type_name
-	2,  // [2:2] is the sub-list for extension extendee
-	0,  // [0:2] is the sub-list for field type_name
+	34, // 0: vzctl.supervisor.v1.WaitResponse.time:type_name -> google.protobuf.Timestamp
+	31, // 1: vzctl.supervisor.v1.TopResponse.processes:type_name -> vzctl.supervisor.v1.Process
+	0,  // 2: vzctl.supervisor.v1.StreamRequest.kind:type_name -> vzctl.supervisor.v1.StreamKind
+	1,  // 3: vzctl.supervisor.v1.Supervisor.Start:input_type -> vzctl.supervisor.v1.StartRequest
+	3,  // 4: vzctl.supervisor.v1.Supervisor.Stop:input_type -> vzctl.supervisor.v1.StopRequest
+	5,  // 5: vzctl.supervisor.v1.Supervisor.Signal:input_type -> vzctl.supervisor.v1.SignalRequest
+	7,  // 6: vzctl.supervisor.v1.Supervisor.Wait:input_type -> vzctl.supervisor.v1.WaitRequest
+	9,  // 7: vzctl.supervisor.v1.Supervisor.Pause:input_type -> vzctl.supervisor.v1.PauseRequest
+	11, // 8: vzctl.supervisor.v1.Supervisor.Unpause:input_type -> vzctl.supervisor.v1.UnpauseRequest
+	13, // 9: vzctl.supervisor.v1.Supervisor.Update:input_type -> vzctl.supervisor.v1.UpdateRequest
+	15, // 10: vzctl.supervisor.v1.Supervisor.Checkpoint:input_type -> vzctl.supervisor.v1.CheckpointRequest
+	17, // 11: vzctl.supervisor.v1.Supervisor.CheckHealth:input_type -> vzctl.supervisor.v1.CheckHealthRequest
+	19, // 12: vzctl.supervisor.v1.Supervisor.CreateProcess:input_type -> vzctl.supervisor.v1.CreateProcessRequest
+	21, // 13: vzctl.supervisor.v1.Supervisor.StartProcess:input_type -> vzctl.supervisor.v1.StartProcessRequest
+	23, // 14: vzctl.supervisor.v1.Supervisor.DeleteProcess:input_type -> vzctl.supervisor.v1.DeleteProcessRequest
+	25, // 15: vzctl.supervisor.v1.Supervisor.Resize:input_type -> vzctl.supervisor.v1.ResizeRequest
+	27, // 16: vzctl.supervisor.v1.Supervisor.Stats:input_type -> vzctl.supervisor.v1.StatsRequest
+	29, // 17: vzctl.supervisor.v1.Supervisor.Top:input_type -> vzctl.supervisor.v1.TopRequest
+	2,  // 18: vzctl.supervisor.v1.Supervisor.Start:output_type -> vzctl.supervisor.v1.StartResponse
+	4,  // 19: vzctl.supervisor.v1.Supervisor.Stop:output_type -> vzctl.supervisor.v1.StopResponse
+	6,  // 20: vzctl.supervisor.v1.Supervisor.Signal:output_type -> vzctl.supervisor.v1.SignalResponse
+	8,  // 21: vzctl.supervisor.v1.Supervisor.Wait:output_type -> vzctl.supervisor.v1.WaitResponse
+	10, // 22: vzctl.supervisor.v1.Supervisor.Pause:output_type -> vzctl.supervisor.v1.PauseResponse
+	12, // 23: vzctl.supervisor.v1.Supervisor.Unpause:output_type -> vzctl.supervisor.v1.UnpauseResponse
+	14, // 24: vzctl.supervisor.v1.Supervisor.Update:output_type -> vzctl.supervisor.v1.UpdateResponse
+	16, // 25: vzctl.supervisor.v1.Supervisor.Checkpoint:output_type -> vzctl.supervisor.v1.CheckpointResponse
+	18, // 26: vzctl.supervisor.v1.Supervisor.CheckHealth:output_type -> vzctl.supervisor.v1.CheckHealthResponse
+	20, // 27: vzctl.supervisor.v1.Supervisor.CreateProcess:output_type -> vzctl.supervisor.v1.CreateProcessResponse
+	22, // 28: vzctl.supervisor.v1.Supervisor.StartProcess:output_type -> vzctl.supervisor.v1.StartProcessResponse
+	24, // 29: vzctl.supervisor.v1.Supervisor.DeleteProcess:output_type -> vzctl.supervisor.v1.DeleteProcessResponse
+	26, // 30: vzctl.supervisor.v1.Supervisor.Resize:output_type -> vzctl.supervisor.v1.ResizeResponse
+	28, // 31: vzctl.supervisor.v1.Supervisor.Stats:output_type -> vzctl.supervisor.v1.StatsResponse
+	30, // 32: vzctl.supervisor.v1.Supervisor.Top:output_type -> vzctl.supervisor.v1.TopResponse
+	18, // [18:33] is the sub-list for method output_type
+	3,  // [3:18] is the sub-list for method input_type
+	3,  // [3:3] is the sub-list for extension type_name
+	3,  // [3:3] is the sub-list for extension extendee
+	0,  // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_vzctl_supervisor_v1_supervisor_proto_init() }
@@ -1590,7 +2039,7 @@ func file_vzctl_supervisor_v1_supervisor_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vzctl_supervisor_v1_supervisor_proto_rawDesc), len(file_vzctl_supervisor_v1_supervisor_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   28,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -34,6 +34,8 @@ const (
 	Supervisor_StartProcess_FullMethodName  = "/vzctl.supervisor.v1.Supervisor/StartProcess"
 	Supervisor_DeleteProcess_FullMethodName = "/vzctl.supervisor.v1.Supervisor/DeleteProcess"
 	Supervisor_Resize_FullMethodName        = "/vzctl.supervisor.v1.Supervisor/Resize"
+	Supervisor_Stats_FullMethodName         = "/vzctl.supervisor.v1.Supervisor/Stats"
+	Supervisor_Top_FullMethodName           = "/vzctl.supervisor.v1.Supervisor/Top"
 )
 
 // SupervisorClient is the client API for Supervisor service.
@@ -68,6 +70,10 @@ type SupervisorClient interface {
 	StartProcess(ctx context.Context, in *StartProcessRequest, opts ...grpc.CallOption) (*StartProcessResponse, error)
 	DeleteProcess(ctx context.Context, in *DeleteProcessRequest, opts ...grpc.CallOption) (*DeleteProcessResponse, error)
 	Resize(ctx context.Context, in *ResizeRequest, opts ...grpc.CallOption) (*ResizeResponse, error)
+	// Stats sends what the container uses, at once and then after each interval, until the caller goes or the container has ended, which is no error.
+	Stats(ctx context.Context, in *StatsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StatsResponse], error)
+	// Top sends the processes of the container, in parts.
+	Top(ctx context.Context, in *TopRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[TopResponse], error)
 }
 
 type supervisorClient struct {
@@ -208,6 +214,44 @@ func (c *supervisorClient) Resize(ctx context.Context, in *ResizeRequest, opts .
 	return out, nil
 }
 
+func (c *supervisorClient) Stats(ctx context.Context, in *StatsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StatsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Supervisor_ServiceDesc.Streams[0], Supervisor_Stats_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[StatsRequest, StatsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Supervisor_StatsClient = grpc.ServerStreamingClient[StatsResponse]
+
+func (c *supervisorClient) Top(ctx context.Context, in *TopRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[TopResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Supervisor_ServiceDesc.Streams[1], Supervisor_Top_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[TopRequest, TopResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Supervisor_TopClient = grpc.ServerStreamingClient[TopResponse]
+
 // SupervisorServer is the server API for Supervisor service.
 // All implementations must embed UnimplementedSupervisorServer
 // for forward compatibility.
@@ -240,6 +284,10 @@ type SupervisorServer interface {
 	StartProcess(context.Context, *StartProcessRequest) (*StartProcessResponse, error)
 	DeleteProcess(context.Context, *DeleteProcessRequest) (*DeleteProcessResponse, error)
 	Resize(context.Context, *ResizeRequest) (*ResizeResponse, error)
+	// Stats sends what the container uses, at once and then after each interval, until the caller goes or the container has ended, which is no error.
+	Stats(*StatsRequest, grpc.ServerStreamingServer[StatsResponse]) error
+	// Top sends the processes of the container, in parts.
+	Top(*TopRequest, grpc.ServerStreamingServer[TopResponse]) error
 	mustEmbedUnimplementedSupervisorServer()
 }
 
@@ -288,6 +336,12 @@ func (UnimplementedSupervisorServer) DeleteProcess(context.Context, *DeleteProce
 }
 func (UnimplementedSupervisorServer) Resize(context.Context, *ResizeRequest) (*ResizeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Resize not implemented")
+}
+func (UnimplementedSupervisorServer) Stats(*StatsRequest, grpc.ServerStreamingServer[StatsResponse]) error {
+	return status.Error(codes.Unimplemented, "method Stats not implemented")
+}
+func (UnimplementedSupervisorServer) Top(*TopRequest, grpc.ServerStreamingServer[TopResponse]) error {
+	return status.Error(codes.Unimplemented, "method Top not implemented")
 }
 func (UnimplementedSupervisorServer) mustEmbedUnimplementedSupervisorServer() {}
 func (UnimplementedSupervisorServer) testEmbeddedByValue()                    {}
@@ -544,6 +598,28 @@ func _Supervisor_Resize_Handler(srv interface{}, ctx context.Context, dec func(i
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Supervisor_Stats_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(StatsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(SupervisorServer).Stats(m, &grpc.GenericServerStream[StatsRequest, StatsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Supervisor_StatsServer = grpc.ServerStreamingServer[StatsResponse]
+
+func _Supervisor_Top_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(TopRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(SupervisorServer).Top(m, &grpc.GenericServerStream[TopRequest, TopResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Supervisor_TopServer = grpc.ServerStreamingServer[TopResponse]
+
 // Supervisor_ServiceDesc is the grpc.ServiceDesc for Supervisor service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -604,6 +680,17 @@ var Supervisor_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Supervisor_Resize_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Stats",
+			Handler:       _Supervisor_Stats_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Top",
+			Handler:       _Supervisor_Top_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "vzctl/supervisor/v1/supervisor.proto",
 }

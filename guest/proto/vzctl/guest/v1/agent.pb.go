@@ -2030,6 +2030,418 @@ func (x *Process) GetExit() *Exit {
 	return nil
 }
 
+type ContainerStatsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ContainerId   string                 `protobuf:"bytes,1,opt,name=container_id,json=containerId,proto3" json:"container_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ContainerStatsRequest) Reset() {
+	*x = ContainerStatsRequest{}
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ContainerStatsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ContainerStatsRequest) ProtoMessage() {}
+
+func (x *ContainerStatsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ContainerStatsRequest.ProtoReflect.Descriptor instead.
+func (*ContainerStatsRequest) Descriptor() ([]byte, []int) {
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *ContainerStatsRequest) GetContainerId() string {
+	if x != nil {
+		return x.ContainerId
+	}
+	return ""
+}
+
+// ContainerStatsResponse counts from the creation of the container. Sizes are in bytes.
+type ContainerStatsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The guest's monotonic clock when it was read, which rates are to be taken by.
+	UptimeNanoseconds uint64 `protobuf:"varint,1,opt,name=uptime_nanoseconds,json=uptimeNanoseconds,proto3" json:"uptime_nanoseconds,omitempty"`
+	// CPU time of all processes, and that of it which was spent in the kernel.
+	CpuNanoseconds       uint64 `protobuf:"varint,2,opt,name=cpu_nanoseconds,json=cpuNanoseconds,proto3" json:"cpu_nanoseconds,omitempty"`
+	CpuSystemNanoseconds uint64 `protobuf:"varint,3,opt,name=cpu_system_nanoseconds,json=cpuSystemNanoseconds,proto3" json:"cpu_system_nanoseconds,omitempty"`
+	// Memory, and that of it which the kernel gives back without ado: files that nobody has read for a while.
+	MemoryBytes            uint64 `protobuf:"varint,4,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
+	MemoryReclaimableBytes uint64 `protobuf:"varint,5,opt,name=memory_reclaimable_bytes,json=memoryReclaimableBytes,proto3" json:"memory_reclaimable_bytes,omitempty"`
+	// Most that it may have; 0: no limit.
+	MemoryLimitBytes uint64 `protobuf:"varint,6,opt,name=memory_limit_bytes,json=memoryLimitBytes,proto3" json:"memory_limit_bytes,omitempty"`
+	// Processes and threads, and how many there may be; 0: no limit.
+	Pids      uint64 `protobuf:"varint,7,opt,name=pids,proto3" json:"pids,omitempty"`
+	PidsLimit uint64 `protobuf:"varint,8,opt,name=pids_limit,json=pidsLimit,proto3" json:"pids_limit,omitempty"`
+	// Of all its disks together.
+	BlockReadBytes  uint64 `protobuf:"varint,9,opt,name=block_read_bytes,json=blockReadBytes,proto3" json:"block_read_bytes,omitempty"`
+	BlockWriteBytes uint64 `protobuf:"varint,10,opt,name=block_write_bytes,json=blockWriteBytes,proto3" json:"block_write_bytes,omitempty"`
+	// Of all its network interfaces together but the one to itself.
+	NetworkReceiveBytes   uint64 `protobuf:"varint,11,opt,name=network_receive_bytes,json=networkReceiveBytes,proto3" json:"network_receive_bytes,omitempty"`
+	NetworkSendBytes      uint64 `protobuf:"varint,12,opt,name=network_send_bytes,json=networkSendBytes,proto3" json:"network_send_bytes,omitempty"`
+	NetworkReceivePackets uint64 `protobuf:"varint,13,opt,name=network_receive_packets,json=networkReceivePackets,proto3" json:"network_receive_packets,omitempty"`
+	NetworkSendPackets    uint64 `protobuf:"varint,14,opt,name=network_send_packets,json=networkSendPackets,proto3" json:"network_send_packets,omitempty"`
+	unknownFields         protoimpl.UnknownFields
+	sizeCache             protoimpl.SizeCache
+}
+
+func (x *ContainerStatsResponse) Reset() {
+	*x = ContainerStatsResponse{}
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ContainerStatsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ContainerStatsResponse) ProtoMessage() {}
+
+func (x *ContainerStatsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ContainerStatsResponse.ProtoReflect.Descriptor instead.
+func (*ContainerStatsResponse) Descriptor() ([]byte, []int) {
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *ContainerStatsResponse) GetUptimeNanoseconds() uint64 {
+	if x != nil {
+		return x.UptimeNanoseconds
+	}
+	return 0
+}
+
+func (x *ContainerStatsResponse) GetCpuNanoseconds() uint64 {
+	if x != nil {
+		return x.CpuNanoseconds
+	}
+	return 0
+}
+
+func (x *ContainerStatsResponse) GetCpuSystemNanoseconds() uint64 {
+	if x != nil {
+		return x.CpuSystemNanoseconds
+	}
+	return 0
+}
+
+func (x *ContainerStatsResponse) GetMemoryBytes() uint64 {
+	if x != nil {
+		return x.MemoryBytes
+	}
+	return 0
+}
+
+func (x *ContainerStatsResponse) GetMemoryReclaimableBytes() uint64 {
+	if x != nil {
+		return x.MemoryReclaimableBytes
+	}
+	return 0
+}
+
+func (x *ContainerStatsResponse) GetMemoryLimitBytes() uint64 {
+	if x != nil {
+		return x.MemoryLimitBytes
+	}
+	return 0
+}
+
+func (x *ContainerStatsResponse) GetPids() uint64 {
+	if x != nil {
+		return x.Pids
+	}
+	return 0
+}
+
+func (x *ContainerStatsResponse) GetPidsLimit() uint64 {
+	if x != nil {
+		return x.PidsLimit
+	}
+	return 0
+}
+
+func (x *ContainerStatsResponse) GetBlockReadBytes() uint64 {
+	if x != nil {
+		return x.BlockReadBytes
+	}
+	return 0
+}
+
+func (x *ContainerStatsResponse) GetBlockWriteBytes() uint64 {
+	if x != nil {
+		return x.BlockWriteBytes
+	}
+	return 0
+}
+
+func (x *ContainerStatsResponse) GetNetworkReceiveBytes() uint64 {
+	if x != nil {
+		return x.NetworkReceiveBytes
+	}
+	return 0
+}
+
+func (x *ContainerStatsResponse) GetNetworkSendBytes() uint64 {
+	if x != nil {
+		return x.NetworkSendBytes
+	}
+	return 0
+}
+
+func (x *ContainerStatsResponse) GetNetworkReceivePackets() uint64 {
+	if x != nil {
+		return x.NetworkReceivePackets
+	}
+	return 0
+}
+
+func (x *ContainerStatsResponse) GetNetworkSendPackets() uint64 {
+	if x != nil {
+		return x.NetworkSendPackets
+	}
+	return 0
+}
+
+type ListProcessesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ContainerId   string                 `protobuf:"bytes,1,opt,name=container_id,json=containerId,proto3" json:"container_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListProcessesRequest) Reset() {
+	*x = ListProcessesRequest{}
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListProcessesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListProcessesRequest) ProtoMessage() {}
+
+func (x *ListProcessesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListProcessesRequest.ProtoReflect.Descriptor instead.
+func (*ListProcessesRequest) Descriptor() ([]byte, []int) {
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *ListProcessesRequest) GetContainerId() string {
+	if x != nil {
+		return x.ContainerId
+	}
+	return ""
+}
+
+type ListProcessesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Processes     []*ContainerProcess    `protobuf:"bytes,1,rep,name=processes,proto3" json:"processes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListProcessesResponse) Reset() {
+	*x = ListProcessesResponse{}
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListProcessesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListProcessesResponse) ProtoMessage() {}
+
+func (x *ListProcessesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListProcessesResponse.ProtoReflect.Descriptor instead.
+func (*ListProcessesResponse) Descriptor() ([]byte, []int) {
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *ListProcessesResponse) GetProcesses() []*ContainerProcess {
+	if x != nil {
+		return x.Processes
+	}
+	return nil
+}
+
+// ContainerProcess as the container sees it.
+type ContainerProcess struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the container's pid namespace, as is parent_pid; 0: it has none there.
+	Pid       int64  `protobuf:"varint,1,opt,name=pid,proto3" json:"pid,omitempty"`
+	ParentPid int64  `protobuf:"varint,2,opt,name=parent_pid,json=parentPid,proto3" json:"parent_pid,omitempty"`
+	UserId    uint32 `protobuf:"varint,3,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// The container's own name of the user; empty: it has none.
+	User string `protobuf:"bytes,4,opt,name=user,proto3" json:"user,omitempty"`
+	// The kernel's letter: R, S, D, T, t, Z, ...
+	State string `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
+	// CPU time, and how long ago it was started.
+	CpuNanoseconds uint64 `protobuf:"varint,6,opt,name=cpu_nanoseconds,json=cpuNanoseconds,proto3" json:"cpu_nanoseconds,omitempty"`
+	AgeNanoseconds uint64 `protobuf:"varint,7,opt,name=age_nanoseconds,json=ageNanoseconds,proto3" json:"age_nanoseconds,omitempty"`
+	// Memory that is present.
+	ResidentBytes uint64 `protobuf:"varint,8,opt,name=resident_bytes,json=residentBytes,proto3" json:"resident_bytes,omitempty"`
+	// Its terminal, as "pts/0"; empty: none.
+	Terminal string `protobuf:"bytes,9,opt,name=terminal,proto3" json:"terminal,omitempty"`
+	// Arguments, cut off at 4 KiB; of a process that has none, in brackets, its name.
+	Command       string `protobuf:"bytes,10,opt,name=command,proto3" json:"command,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ContainerProcess) Reset() {
+	*x = ContainerProcess{}
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ContainerProcess) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ContainerProcess) ProtoMessage() {}
+
+func (x *ContainerProcess) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ContainerProcess.ProtoReflect.Descriptor instead.
+func (*ContainerProcess) Descriptor() ([]byte, []int) {
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *ContainerProcess) GetPid() int64 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *ContainerProcess) GetParentPid() int64 {
+	if x != nil {
+		return x.ParentPid
+	}
+	return 0
+}
+
+func (x *ContainerProcess) GetUserId() uint32 {
+	if x != nil {
+		return x.UserId
+	}
+	return 0
+}
+
+func (x *ContainerProcess) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *ContainerProcess) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *ContainerProcess) GetCpuNanoseconds() uint64 {
+	if x != nil {
+		return x.CpuNanoseconds
+	}
+	return 0
+}
+
+func (x *ContainerProcess) GetAgeNanoseconds() uint64 {
+	if x != nil {
+		return x.AgeNanoseconds
+	}
+	return 0
+}
+
+func (x *ContainerProcess) GetResidentBytes() uint64 {
+	if x != nil {
+		return x.ResidentBytes
+	}
+	return 0
+}
+
+func (x *ContainerProcess) GetTerminal() string {
+	if x != nil {
+		return x.Terminal
+	}
+	return ""
+}
+
+func (x *ContainerProcess) GetCommand() string {
+	if x != nil {
+		return x.Command
+	}
+	return ""
+}
+
 type FreezeRequest struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	ContainerId string                 `protobuf:"bytes,1,opt,name=container_id,json=containerId,proto3" json:"container_id,omitempty"`
@@ -2045,7 +2457,7 @@ type FreezeRequest struct {
 
 func (x *FreezeRequest) Reset() {
 	*x = FreezeRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[34]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2057,7 +2469,7 @@ func (x *FreezeRequest) String() string {
 func (*FreezeRequest) ProtoMessage() {}
 
 func (x *FreezeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[34]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2070,7 +2482,7 @@ func (x *FreezeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FreezeRequest.ProtoReflect.Descriptor instead.
 func (*FreezeRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{34}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *FreezeRequest) GetContainerId() string {
@@ -2109,7 +2521,7 @@ type FreezeResponse struct {
 
 func (x *FreezeResponse) Reset() {
 	*x = FreezeResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[35]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2121,7 +2533,7 @@ func (x *FreezeResponse) String() string {
 func (*FreezeResponse) ProtoMessage() {}
 
 func (x *FreezeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[35]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2134,7 +2546,7 @@ func (x *FreezeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FreezeResponse.ProtoReflect.Descriptor instead.
 func (*FreezeResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{35}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{40}
 }
 
 type ThawRequest struct {
@@ -2146,7 +2558,7 @@ type ThawRequest struct {
 
 func (x *ThawRequest) Reset() {
 	*x = ThawRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[36]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2158,7 +2570,7 @@ func (x *ThawRequest) String() string {
 func (*ThawRequest) ProtoMessage() {}
 
 func (x *ThawRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[36]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2171,7 +2583,7 @@ func (x *ThawRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThawRequest.ProtoReflect.Descriptor instead.
 func (*ThawRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{36}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ThawRequest) GetContainerId() string {
@@ -2189,7 +2601,7 @@ type ThawResponse struct {
 
 func (x *ThawResponse) Reset() {
 	*x = ThawResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[37]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2201,7 +2613,7 @@ func (x *ThawResponse) String() string {
 func (*ThawResponse) ProtoMessage() {}
 
 func (x *ThawResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[37]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2214,7 +2626,7 @@ func (x *ThawResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThawResponse.ProtoReflect.Descriptor instead.
 func (*ThawResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{37}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{42}
 }
 
 type WatchRequest struct {
@@ -2225,7 +2637,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[38]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2237,7 +2649,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[38]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2250,7 +2662,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{38}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{43}
 }
 
 type WatchResponse struct {
@@ -2268,7 +2680,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[39]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2280,7 +2692,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[39]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2293,7 +2705,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{39}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *WatchResponse) GetContainerId() string {
@@ -2359,7 +2771,7 @@ type OutOfMemory struct {
 
 func (x *OutOfMemory) Reset() {
 	*x = OutOfMemory{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[40]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2371,7 +2783,7 @@ func (x *OutOfMemory) String() string {
 func (*OutOfMemory) ProtoMessage() {}
 
 func (x *OutOfMemory) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[40]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2384,7 +2796,7 @@ func (x *OutOfMemory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutOfMemory.ProtoReflect.Descriptor instead.
 func (*OutOfMemory) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{40}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{45}
 }
 
 type ShutdownRequest struct {
@@ -2395,7 +2807,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[41]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2407,7 +2819,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[41]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2420,7 +2832,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{41}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{46}
 }
 
 type ShutdownResponse struct {
@@ -2431,7 +2843,7 @@ type ShutdownResponse struct {
 
 func (x *ShutdownResponse) Reset() {
 	*x = ShutdownResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[42]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2443,7 +2855,7 @@ func (x *ShutdownResponse) String() string {
 func (*ShutdownResponse) ProtoMessage() {}
 
 func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[42]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2456,7 +2868,7 @@ func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownResponse.ProtoReflect.Descriptor instead.
 func (*ShutdownResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{42}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{47}
 }
 
 // StreamRequest opens a stream. The host connects to port 1025, sends the length of this message as four bytes, big endian (at most 4096), and the
@@ -2475,7 +2887,7 @@ type StreamRequest struct {
 
 func (x *StreamRequest) Reset() {
 	*x = StreamRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[43]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2487,7 +2899,7 @@ func (x *StreamRequest) String() string {
 func (*StreamRequest) ProtoMessage() {}
 
 func (x *StreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[43]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2500,7 +2912,7 @@ func (x *StreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamRequest.ProtoReflect.Descriptor instead.
 func (*StreamRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{43}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *StreamRequest) GetContainerId() string {
@@ -2541,7 +2953,7 @@ type StreamResponse struct {
 
 func (x *StreamResponse) Reset() {
 	*x = StreamResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[44]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2553,7 +2965,7 @@ func (x *StreamResponse) String() string {
 func (*StreamResponse) ProtoMessage() {}
 
 func (x *StreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[44]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2566,7 +2978,7 @@ func (x *StreamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamResponse.ProtoReflect.Descriptor instead.
 func (*StreamResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{44}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *StreamResponse) GetError() string {
@@ -2716,7 +3128,43 @@ const file_vzctl_guest_v1_agent_proto_rawDesc = "" +
 	"\aProcess\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03pid\x18\x02 \x01(\x03R\x03pid\x12(\n" +
-	"\x04exit\x18\x03 \x01(\v2\x14.vzctl.guest.v1.ExitR\x04exit\"\x9f\x01\n" +
+	"\x04exit\x18\x03 \x01(\v2\x14.vzctl.guest.v1.ExitR\x04exit\":\n" +
+	"\x15ContainerStatsRequest\x12!\n" +
+	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\"\x86\x05\n" +
+	"\x16ContainerStatsResponse\x12-\n" +
+	"\x12uptime_nanoseconds\x18\x01 \x01(\x04R\x11uptimeNanoseconds\x12'\n" +
+	"\x0fcpu_nanoseconds\x18\x02 \x01(\x04R\x0ecpuNanoseconds\x124\n" +
+	"\x16cpu_system_nanoseconds\x18\x03 \x01(\x04R\x14cpuSystemNanoseconds\x12!\n" +
+	"\fmemory_bytes\x18\x04 \x01(\x04R\vmemoryBytes\x128\n" +
+	"\x18memory_reclaimable_bytes\x18\x05 \x01(\x04R\x16memoryReclaimableBytes\x12,\n" +
+	"\x12memory_limit_bytes\x18\x06 \x01(\x04R\x10memoryLimitBytes\x12\x12\n" +
+	"\x04pids\x18\a \x01(\x04R\x04pids\x12\x1d\n" +
+	"\n" +
+	"pids_limit\x18\b \x01(\x04R\tpidsLimit\x12(\n" +
+	"\x10block_read_bytes\x18\t \x01(\x04R\x0eblockReadBytes\x12*\n" +
+	"\x11block_write_bytes\x18\n" +
+	" \x01(\x04R\x0fblockWriteBytes\x122\n" +
+	"\x15network_receive_bytes\x18\v \x01(\x04R\x13networkReceiveBytes\x12,\n" +
+	"\x12network_send_bytes\x18\f \x01(\x04R\x10networkSendBytes\x126\n" +
+	"\x17network_receive_packets\x18\r \x01(\x04R\x15networkReceivePackets\x120\n" +
+	"\x14network_send_packets\x18\x0e \x01(\x04R\x12networkSendPackets\"9\n" +
+	"\x14ListProcessesRequest\x12!\n" +
+	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\"W\n" +
+	"\x15ListProcessesResponse\x12>\n" +
+	"\tprocesses\x18\x01 \x03(\v2 .vzctl.guest.v1.ContainerProcessR\tprocesses\"\xb5\x02\n" +
+	"\x10ContainerProcess\x12\x10\n" +
+	"\x03pid\x18\x01 \x01(\x03R\x03pid\x12\x1d\n" +
+	"\n" +
+	"parent_pid\x18\x02 \x01(\x03R\tparentPid\x12\x17\n" +
+	"\auser_id\x18\x03 \x01(\rR\x06userId\x12\x12\n" +
+	"\x04user\x18\x04 \x01(\tR\x04user\x12\x14\n" +
+	"\x05state\x18\x05 \x01(\tR\x05state\x12'\n" +
+	"\x0fcpu_nanoseconds\x18\x06 \x01(\x04R\x0ecpuNanoseconds\x12'\n" +
+	"\x0fage_nanoseconds\x18\a \x01(\x04R\x0eageNanoseconds\x12%\n" +
+	"\x0eresident_bytes\x18\b \x01(\x04R\rresidentBytes\x12\x1a\n" +
+	"\bterminal\x18\t \x01(\tR\bterminal\x12\x18\n" +
+	"\acommand\x18\n" +
+	" \x01(\tR\acommand\"\x9f\x01\n" +
 	"\rFreezeRequest\x12!\n" +
 	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\x12\x1f\n" +
 	"\vinput_bytes\x18\x02 \x01(\x04R\n" +
@@ -2753,8 +3201,7 @@ const file_vzctl_guest_v1_agent_proto_rawDesc = "" +
 	"\x11STREAM_KIND_STDIN\x10\x01\x12\x16\n" +
 	"\x12STREAM_KIND_STDOUT\x10\x02\x12\x16\n" +
 	"\x12STREAM_KIND_STDERR\x10\x03\x12\x18\n" +
-	"\x14STREAM_KIND_TERMINAL\x10\x042\xf1\n" +
-	"\n" +
+	"\x14STREAM_KIND_TERMINAL\x10\x042\xb2\f\n" +
 	"\x05Agent\x12D\n" +
 	"\x05Hello\x12\x1c.vzctl.guest.v1.HelloRequest\x1a\x1d.vzctl.guest.v1.HelloResponse\x12D\n" +
 	"\x05Adopt\x12\x1c.vzctl.guest.v1.AdoptRequest\x1a\x1d.vzctl.guest.v1.AdoptResponse\x12b\n" +
@@ -2767,7 +3214,9 @@ const file_vzctl_guest_v1_agent_proto_rawDesc = "" +
 	"\rDeleteProcess\x12$.vzctl.guest.v1.DeleteProcessRequest\x1a%.vzctl.guest.v1.DeleteProcessResponse\x12b\n" +
 	"\x0fUpdateContainer\x12&.vzctl.guest.v1.UpdateContainerRequest\x1a'.vzctl.guest.v1.UpdateContainerResponse\x12b\n" +
 	"\x0fDeleteContainer\x12&.vzctl.guest.v1.DeleteContainerRequest\x1a'.vzctl.guest.v1.DeleteContainerResponse\x12_\n" +
-	"\x0eListContainers\x12%.vzctl.guest.v1.ListContainersRequest\x1a&.vzctl.guest.v1.ListContainersResponse\x12G\n" +
+	"\x0eListContainers\x12%.vzctl.guest.v1.ListContainersRequest\x1a&.vzctl.guest.v1.ListContainersResponse\x12_\n" +
+	"\x0eContainerStats\x12%.vzctl.guest.v1.ContainerStatsRequest\x1a&.vzctl.guest.v1.ContainerStatsResponse\x12^\n" +
+	"\rListProcesses\x12$.vzctl.guest.v1.ListProcessesRequest\x1a%.vzctl.guest.v1.ListProcessesResponse0\x01\x12G\n" +
 	"\x06Freeze\x12\x1d.vzctl.guest.v1.FreezeRequest\x1a\x1e.vzctl.guest.v1.FreezeResponse\x12A\n" +
 	"\x04Thaw\x12\x1b.vzctl.guest.v1.ThawRequest\x1a\x1c.vzctl.guest.v1.ThawResponse\x12F\n" +
 	"\x05Watch\x12\x1c.vzctl.guest.v1.WatchRequest\x1a\x1d.vzctl.guest.v1.WatchResponse0\x01\x12M\n" +
@@ -2786,7 +3235,7 @@ func file_vzctl_guest_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_vzctl_guest_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_vzctl_guest_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
+var file_vzctl_guest_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
 var file_vzctl_guest_v1_agent_proto_goTypes = []any{
 	(StreamKind)(0),                 // 0: vzctl.guest.v1.StreamKind
 	(*HelloRequest)(nil),            // 1: vzctl.guest.v1.HelloRequest
@@ -2823,22 +3272,27 @@ var file_vzctl_guest_v1_agent_proto_goTypes = []any{
 	(*ListContainersResponse)(nil),  // 32: vzctl.guest.v1.ListContainersResponse
 	(*Container)(nil),               // 33: vzctl.guest.v1.Container
 	(*Process)(nil),                 // 34: vzctl.guest.v1.Process
-	(*FreezeRequest)(nil),           // 35: vzctl.guest.v1.FreezeRequest
-	(*FreezeResponse)(nil),          // 36: vzctl.guest.v1.FreezeResponse
-	(*ThawRequest)(nil),             // 37: vzctl.guest.v1.ThawRequest
-	(*ThawResponse)(nil),            // 38: vzctl.guest.v1.ThawResponse
-	(*WatchRequest)(nil),            // 39: vzctl.guest.v1.WatchRequest
-	(*WatchResponse)(nil),           // 40: vzctl.guest.v1.WatchResponse
-	(*OutOfMemory)(nil),             // 41: vzctl.guest.v1.OutOfMemory
-	(*ShutdownRequest)(nil),         // 42: vzctl.guest.v1.ShutdownRequest
-	(*ShutdownResponse)(nil),        // 43: vzctl.guest.v1.ShutdownResponse
-	(*StreamRequest)(nil),           // 44: vzctl.guest.v1.StreamRequest
-	(*StreamResponse)(nil),          // 45: vzctl.guest.v1.StreamResponse
-	(*timestamppb.Timestamp)(nil),   // 46: google.protobuf.Timestamp
+	(*ContainerStatsRequest)(nil),   // 35: vzctl.guest.v1.ContainerStatsRequest
+	(*ContainerStatsResponse)(nil),  // 36: vzctl.guest.v1.ContainerStatsResponse
+	(*ListProcessesRequest)(nil),    // 37: vzctl.guest.v1.ListProcessesRequest
+	(*ListProcessesResponse)(nil),   // 38: vzctl.guest.v1.ListProcessesResponse
+	(*ContainerProcess)(nil),        // 39: vzctl.guest.v1.ContainerProcess
+	(*FreezeRequest)(nil),           // 40: vzctl.guest.v1.FreezeRequest
+	(*FreezeResponse)(nil),          // 41: vzctl.guest.v1.FreezeResponse
+	(*ThawRequest)(nil),             // 42: vzctl.guest.v1.ThawRequest
+	(*ThawResponse)(nil),            // 43: vzctl.guest.v1.ThawResponse
+	(*WatchRequest)(nil),            // 44: vzctl.guest.v1.WatchRequest
+	(*WatchResponse)(nil),           // 45: vzctl.guest.v1.WatchResponse
+	(*OutOfMemory)(nil),             // 46: vzctl.guest.v1.OutOfMemory
+	(*ShutdownRequest)(nil),         // 47: vzctl.guest.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),        // 48: vzctl.guest.v1.ShutdownResponse
+	(*StreamRequest)(nil),           // 49: vzctl.guest.v1.StreamRequest
+	(*StreamResponse)(nil),          // 50: vzctl.guest.v1.StreamResponse
+	(*timestamppb.Timestamp)(nil),   // 51: google.protobuf.Timestamp
 }
 var file_vzctl_guest_v1_agent_proto_depIdxs = []int32{
-	46, // 0: vzctl.guest.v1.HelloResponse.time:type_name -> google.protobuf.Timestamp
-	46, // 1: vzctl.guest.v1.AdoptRequest.time:type_name -> google.protobuf.Timestamp
+	51, // 0: vzctl.guest.v1.HelloResponse.time:type_name -> google.protobuf.Timestamp
+	51, // 1: vzctl.guest.v1.AdoptRequest.time:type_name -> google.protobuf.Timestamp
 	6,  // 2: vzctl.guest.v1.AdoptRequest.interfaces:type_name -> vzctl.guest.v1.Interface
 	8,  // 3: vzctl.guest.v1.AdoptRequest.dns:type_name -> vzctl.guest.v1.Dns
 	5,  // 4: vzctl.guest.v1.AdoptResponse.phases:type_name -> vzctl.guest.v1.Phase
@@ -2850,50 +3304,55 @@ var file_vzctl_guest_v1_agent_proto_depIdxs = []int32{
 	5,  // 10: vzctl.guest.v1.CreateContainerResponse.phases:type_name -> vzctl.guest.v1.Phase
 	5,  // 11: vzctl.guest.v1.StartProcessResponse.phases:type_name -> vzctl.guest.v1.Phase
 	20, // 12: vzctl.guest.v1.WaitProcessResponse.exit:type_name -> vzctl.guest.v1.Exit
-	46, // 13: vzctl.guest.v1.Exit.time:type_name -> google.protobuf.Timestamp
+	51, // 13: vzctl.guest.v1.Exit.time:type_name -> google.protobuf.Timestamp
 	33, // 14: vzctl.guest.v1.ListContainersResponse.containers:type_name -> vzctl.guest.v1.Container
 	34, // 15: vzctl.guest.v1.Container.processes:type_name -> vzctl.guest.v1.Process
 	20, // 16: vzctl.guest.v1.Process.exit:type_name -> vzctl.guest.v1.Exit
-	20, // 17: vzctl.guest.v1.WatchResponse.exit:type_name -> vzctl.guest.v1.Exit
-	41, // 18: vzctl.guest.v1.WatchResponse.out_of_memory:type_name -> vzctl.guest.v1.OutOfMemory
-	0,  // 19: vzctl.guest.v1.StreamRequest.kind:type_name -> vzctl.guest.v1.StreamKind
-	1,  // 20: vzctl.guest.v1.Agent.Hello:input_type -> vzctl.guest.v1.HelloRequest
-	3,  // 21: vzctl.guest.v1.Agent.Adopt:input_type -> vzctl.guest.v1.AdoptRequest
-	10, // 22: vzctl.guest.v1.Agent.CreateContainer:input_type -> vzctl.guest.v1.CreateContainerRequest
-	14, // 23: vzctl.guest.v1.Agent.CreateProcess:input_type -> vzctl.guest.v1.CreateProcessRequest
-	16, // 24: vzctl.guest.v1.Agent.StartProcess:input_type -> vzctl.guest.v1.StartProcessRequest
-	18, // 25: vzctl.guest.v1.Agent.WaitProcess:input_type -> vzctl.guest.v1.WaitProcessRequest
-	21, // 26: vzctl.guest.v1.Agent.SignalProcess:input_type -> vzctl.guest.v1.SignalProcessRequest
-	23, // 27: vzctl.guest.v1.Agent.ResizeTerminal:input_type -> vzctl.guest.v1.ResizeTerminalRequest
-	25, // 28: vzctl.guest.v1.Agent.DeleteProcess:input_type -> vzctl.guest.v1.DeleteProcessRequest
-	27, // 29: vzctl.guest.v1.Agent.UpdateContainer:input_type -> vzctl.guest.v1.UpdateContainerRequest
-	29, // 30: vzctl.guest.v1.Agent.DeleteContainer:input_type -> vzctl.guest.v1.DeleteContainerRequest
-	31, // 31: vzctl.guest.v1.Agent.ListContainers:input_type -> vzctl.guest.v1.ListContainersRequest
-	35, // 32: vzctl.guest.v1.Agent.Freeze:input_type -> vzctl.guest.v1.FreezeRequest
-	37, // 33: vzctl.guest.v1.Agent.Thaw:input_type -> vzctl.guest.v1.ThawRequest
-	39, // 34: vzctl.guest.v1.Agent.Watch:input_type -> vzctl.guest.v1.WatchRequest
-	42, // 35: vzctl.guest.v1.Agent.Shutdown:input_type -> vzctl.guest.v1.ShutdownRequest
-	2,  // 36: vzctl.guest.v1.Agent.Hello:output_type -> vzctl.guest.v1.HelloResponse
-	4,  // 37: vzctl.guest.v1.Agent.Adopt:output_type -> vzctl.guest.v1.AdoptResponse
-	13, // 38: vzctl.guest.v1.Agent.CreateContainer:output_type -> vzctl.guest.v1.CreateContainerResponse
-	15, // 39: vzctl.guest.v1.Agent.CreateProcess:output_type -> vzctl.guest.v1.CreateProcessResponse
-	17, // 40: vzctl.guest.v1.Agent.StartProcess:output_type -> vzctl.guest.v1.StartProcessResponse
-	19, // 41: vzctl.guest.v1.Agent.WaitProcess:output_type -> vzctl.guest.v1.WaitProcessResponse
-	22, // 42: vzctl.guest.v1.Agent.SignalProcess:output_type -> vzctl.guest.v1.SignalProcessResponse
-	24, // 43: vzctl.guest.v1.Agent.ResizeTerminal:output_type -> vzctl.guest.v1.ResizeTerminalResponse
-	26, // 44: vzctl.guest.v1.Agent.DeleteProcess:output_type -> vzctl.guest.v1.DeleteProcessResponse
-	28, // 45: vzctl.guest.v1.Agent.UpdateContainer:output_type -> vzctl.guest.v1.UpdateContainerResponse
-	30, // 46: vzctl.guest.v1.Agent.DeleteContainer:output_type -> vzctl.guest.v1.DeleteContainerResponse
-	32, // 47: vzctl.guest.v1.Agent.ListContainers:output_type -> vzctl.guest.v1.ListContainersResponse
-	36, // 48: vzctl.guest.v1.Agent.Freeze:output_type -> vzctl.guest.v1.FreezeResponse
-	38, // 49: vzctl.guest.v1.Agent.Thaw:output_type -> vzctl.guest.v1.ThawResponse
-	40, // 50: vzctl.guest.v1.Agent.Watch:output_type -> vzctl.guest.v1.WatchResponse
-	43, // 51: vzctl.guest.v1.Agent.Shutdown:output_type -> vzctl.guest.v1.ShutdownResponse
-	36, // [36:52] is the sub-list for method output_type
-	20, // [20:36] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	39, // 17: vzctl.guest.v1.ListProcessesResponse.processes:type_name -> vzctl.guest.v1.ContainerProcess
+	20, // 18: vzctl.guest.v1.WatchResponse.exit:type_name -> vzctl.guest.v1.Exit
+	46, // 19: vzctl.guest.v1.WatchResponse.out_of_memory:type_name -> vzctl.guest.v1.OutOfMemory
+	0,  // 20: vzctl.guest.v1.StreamRequest.kind:type_name -> vzctl.guest.v1.StreamKind
+	1,  // 21: vzctl.guest.v1.Agent.Hello:input_type -> vzctl.guest.v1.HelloRequest
+	3,  // 22: vzctl.guest.v1.Agent.Adopt:input_type -> vzctl.guest.v1.AdoptRequest
+	10, // 23: vzctl.guest.v1.Agent.CreateContainer:input_type -> vzctl.guest.v1.CreateContainerRequest
+	14, // 24: vzctl.guest.v1.Agent.CreateProcess:input_type -> vzctl.guest.v1.CreateProcessRequest
+	16, // 25: vzctl.guest.v1.Agent.StartProcess:input_type -> vzctl.guest.v1.StartProcessRequest
+	18, // 26: vzctl.guest.v1.Agent.WaitProcess:input_type -> vzctl.guest.v1.WaitProcessRequest
+	21, // 27: vzctl.guest.v1.Agent.SignalProcess:input_type -> vzctl.guest.v1.SignalProcessRequest
+	23, // 28: vzctl.guest.v1.Agent.ResizeTerminal:input_type -> vzctl.guest.v1.ResizeTerminalRequest
+	25, // 29: vzctl.guest.v1.Agent.DeleteProcess:input_type -> vzctl.guest.v1.DeleteProcessRequest
+	27, // 30: vzctl.guest.v1.Agent.UpdateContainer:input_type -> vzctl.guest.v1.UpdateContainerRequest
+	29, // 31: vzctl.guest.v1.Agent.DeleteContainer:input_type -> vzctl.guest.v1.DeleteContainerRequest
+	31, // 32: vzctl.guest.v1.Agent.ListContainers:input_type -> vzctl.guest.v1.ListContainersRequest
+	35, // 33: vzctl.guest.v1.Agent.ContainerStats:input_type -> vzctl.guest.v1.ContainerStatsRequest
+	37, // 34: vzctl.guest.v1.Agent.ListProcesses:input_type -> vzctl.guest.v1.ListProcessesRequest
+	40, // 35: vzctl.guest.v1.Agent.Freeze:input_type -> vzctl.guest.v1.FreezeRequest
+	42, // 36: vzctl.guest.v1.Agent.Thaw:input_type -> vzctl.guest.v1.ThawRequest
+	44, // 37: vzctl.guest.v1.Agent.Watch:input_type -> vzctl.guest.v1.WatchRequest
+	47, // 38: vzctl.guest.v1.Agent.Shutdown:input_type -> vzctl.guest.v1.ShutdownRequest
+	2,  // 39: vzctl.guest.v1.Agent.Hello:output_type -> vzctl.guest.v1.HelloResponse
+	4,  // 40: vzctl.guest.v1.Agent.Adopt:output_type -> vzctl.guest.v1.AdoptResponse
+	13, // 41: vzctl.guest.v1.Agent.CreateContainer:output_type -> vzctl.guest.v1.CreateContainerResponse
+	15, // 42: vzctl.guest.v1.Agent.CreateProcess:output_type -> vzctl.guest.v1.CreateProcessResponse
+	17, // 43: vzctl.guest.v1.Agent.StartProcess:output_type -> vzctl.guest.v1.StartProcessResponse
+	19, // 44: vzctl.guest.v1.Agent.WaitProcess:output_type -> vzctl.guest.v1.WaitProcessResponse
+	22, // 45: vzctl.guest.v1.Agent.SignalProcess:output_type -> vzctl.guest.v1.SignalProcessResponse
+	24, // 46: vzctl.guest.v1.Agent.ResizeTerminal:output_type -> vzctl.guest.v1.ResizeTerminalResponse
+	26, // 47: vzctl.guest.v1.Agent.DeleteProcess:output_type -> vzctl.guest.v1.DeleteProcessResponse
+	28, // 48: vzctl.guest.v1.Agent.UpdateContainer:output_type -> vzctl.guest.v1.UpdateContainerResponse
+	30, // 49: vzctl.guest.v1.Agent.DeleteContainer:output_type -> vzctl.guest.v1.DeleteContainerResponse
+	32, // 50: vzctl.guest.v1.Agent.ListContainers:output_type -> vzctl.guest.v1.ListContainersResponse
+	36, // 51: vzctl.guest.v1.Agent.ContainerStats:output_type -> vzctl.guest.v1.ContainerStatsResponse
+	38, // 52: vzctl.guest.v1.Agent.ListProcesses:output_type -> vzctl.guest.v1.ListProcessesResponse
+	41, // 53: vzctl.guest.v1.Agent.Freeze:output_type -> vzctl.guest.v1.FreezeResponse
+	43, // 54: vzctl.guest.v1.Agent.Thaw:output_type -> vzctl.guest.v1.ThawResponse
+	45, // 55: vzctl.guest.v1.Agent.Watch:output_type -> vzctl.guest.v1.WatchResponse
+	48, // 56: vzctl.guest.v1.Agent.Shutdown:output_type -> vzctl.guest.v1.ShutdownResponse
+	39, // [39:57] is the sub-list for method output_type
+	21, // [21:39] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_vzctl_guest_v1_agent_proto_init() }
@@ -2901,7 +3360,7 @@ func file_vzctl_guest_v1_agent_proto_init() {
 	if File_vzctl_guest_v1_agent_proto != nil {
 		return
 	}
-	file_vzctl_guest_v1_agent_proto_msgTypes[39].OneofWrappers = []any{
+	file_vzctl_guest_v1_agent_proto_msgTypes[44].OneofWrappers = []any{
 		(*WatchResponse_Exit)(nil),
 		(*WatchResponse_OutOfMemory)(nil),
 	}
@@ -2911,7 +3370,7 @@ func file_vzctl_guest_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vzctl_guest_v1_agent_proto_rawDesc), len(file_vzctl_guest_v1_agent_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   45,
+			NumMessages:   50,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -33,6 +33,8 @@ const (
 	Agent_UpdateContainer_FullMethodName = "/vzctl.guest.v1.Agent/UpdateContainer"
 	Agent_DeleteContainer_FullMethodName = "/vzctl.guest.v1.Agent/DeleteContainer"
 	Agent_ListContainers_FullMethodName  = "/vzctl.guest.v1.Agent/ListContainers"
+	Agent_ContainerStats_FullMethodName  = "/vzctl.guest.v1.Agent/ContainerStats"
+	Agent_ListProcesses_FullMethodName   = "/vzctl.guest.v1.Agent/ListProcesses"
 	Agent_Freeze_FullMethodName          = "/vzctl.guest.v1.Agent/Freeze"
 	Agent_Thaw_FullMethodName            = "/vzctl.guest.v1.Agent/Thaw"
 	Agent_Watch_FullMethodName           = "/vzctl.guest.v1.Agent/Watch"
@@ -74,6 +76,10 @@ type AgentClient interface {
 	// DeleteContainer kills what still runs, unmounts, syncs, and forgets the container. Idempotent.
 	DeleteContainer(ctx context.Context, in *DeleteContainerRequest, opts ...grpc.CallOption) (*DeleteContainerResponse, error)
 	ListContainers(ctx context.Context, in *ListContainersRequest, opts ...grpc.CallOption) (*ListContainersResponse, error)
+	// ContainerStats says what a container has used so far, and what it may. An optional ability, "stats".
+	ContainerStats(ctx context.Context, in *ContainerStatsRequest, opts ...grpc.CallOption) (*ContainerStatsResponse, error)
+	// ListProcesses sends all processes of a container, those that nobody created by a call too, in parts. An optional ability, "processes".
+	ListProcesses(ctx context.Context, in *ListProcessesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListProcessesResponse], error)
 	// Freeze makes a container whose init runs fit to be saved with its machine: its processes stand still, its streams are given back (of output the
 	// host gets what was read of the process, and then a half-close; the rest waits in the guest), and its disks are written out. FAILED_PRECONDITION if it has open
 	// connections to others that it would lose. After an error nothing is frozen, but streams may have been given back. An optional ability, "freeze".
@@ -214,6 +220,35 @@ func (c *agentClient) ListContainers(ctx context.Context, in *ListContainersRequ
 	return out, nil
 }
 
+func (c *agentClient) ContainerStats(ctx context.Context, in *ContainerStatsRequest, opts ...grpc.CallOption) (*ContainerStatsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ContainerStatsResponse)
+	err := c.cc.Invoke(ctx, Agent_ContainerStats_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentClient) ListProcesses(ctx context.Context, in *ListProcessesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListProcessesResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[0], Agent_ListProcesses_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ListProcessesRequest, ListProcessesResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_ListProcessesClient = grpc.ServerStreamingClient[ListProcessesResponse]
+
 func (c *agentClient) Freeze(ctx context.Context, in *FreezeRequest, opts ...grpc.CallOption) (*FreezeResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(FreezeResponse)
@@ -236,7 +271,7 @@ func (c *agentClient) Thaw(ctx context.Context, in *ThawRequest, opts ...grpc.Ca
 
 func (c *agentClient) Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[0], Agent_Watch_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[1], Agent_Watch_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -298,6 +333,10 @@ type AgentServer interface {
 	// DeleteContainer kills what still runs, unmounts, syncs, and forgets the container. Idempotent.
 	DeleteContainer(context.Context, *DeleteContainerRequest) (*DeleteContainerResponse, error)
 	ListContainers(context.Context, *ListContainersRequest) (*ListContainersResponse, error)
+	// ContainerStats says what a container has used so far, and what it may. An optional ability, "stats".
+	ContainerStats(context.Context, *ContainerStatsRequest) (*ContainerStatsResponse, error)
+	// ListProcesses sends all processes of a container, those that nobody created by a call too, in parts. An optional ability, "processes".
+	ListProcesses(*ListProcessesRequest, grpc.ServerStreamingServer[ListProcessesResponse]) error
 	// Freeze makes a container whose init runs fit to be saved with its machine: its processes stand still, its streams are given back (of output the
 	// host gets what was read of the process, and then a half-close; the rest waits in the guest), and its disks are written out. FAILED_PRECONDITION if it has open
 	// connections to others that it would lose. After an error nothing is frozen, but streams may have been given back. An optional ability, "freeze".
@@ -353,6 +392,12 @@ func (UnimplementedAgentServer) DeleteContainer(context.Context, *DeleteContaine
 }
 func (UnimplementedAgentServer) ListContainers(context.Context, *ListContainersRequest) (*ListContainersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListContainers not implemented")
+}
+func (UnimplementedAgentServer) ContainerStats(context.Context, *ContainerStatsRequest) (*ContainerStatsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ContainerStats not implemented")
+}
+func (UnimplementedAgentServer) ListProcesses(*ListProcessesRequest, grpc.ServerStreamingServer[ListProcessesResponse]) error {
+	return status.Error(codes.Unimplemented, "method ListProcesses not implemented")
 }
 func (UnimplementedAgentServer) Freeze(context.Context, *FreezeRequest) (*FreezeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Freeze not implemented")
@@ -603,6 +648,35 @@ func _Agent_ListContainers_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Agent_ContainerStats_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ContainerStatsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).ContainerStats(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_ContainerStats_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).ContainerStats(ctx, req.(*ContainerStatsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Agent_ListProcesses_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ListProcessesRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AgentServer).ListProcesses(m, &grpc.GenericServerStream[ListProcessesRequest, ListProcessesResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_ListProcessesServer = grpc.ServerStreamingServer[ListProcessesResponse]
+
 func _Agent_Freeze_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(FreezeRequest)
 	if err := dec(in); err != nil {
@@ -724,6 +798,10 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Agent_ListContainers_Handler,
 		},
 		{
+			MethodName: "ContainerStats",
+			Handler:    _Agent_ContainerStats_Handler,
+		},
+		{
 			MethodName: "Freeze",
 			Handler:    _Agent_Freeze_Handler,
 		},
@@ -737,6 +815,11 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 		},
 	},
 	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "ListProcesses",
+			Handler:       _Agent_ListProcesses_Handler,
+			ServerStreams: true,
+		},
 		{
 			StreamName:    "Watch",
 			Handler:       _Agent_Watch_Handler,
