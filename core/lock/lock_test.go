@@ -3,9 +3,11 @@ package lock
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -201,11 +203,14 @@ func TestHeldAsksAndLeavesNoTrace(t *testing.T) {
 // TestMain holds a lock for another test if it is asked to.
 func TestMain(m *testing.M) {
 	if path := os.Getenv("LOCK_TEST_HOLD"); path != "" {
-		if _, err := Acquire(context.Background(), path); err != nil {
+		l, err := Acquire(context.Background(), path)
+		if err != nil {
 			os.Exit(1)
 		}
 		os.Stdout.WriteString("held\n")
-		select {}
+		io.Copy(io.Discard, os.Stdin) // until it is killed: a process that waits for nothing the runtime ends
+		runtime.KeepAlive(l)          // and a lock that nobody refers to the collector
+		os.Exit(1)
 	}
 	os.Exit(m.Run())
 }
@@ -216,6 +221,9 @@ func TestLockEndsWithItsHolder(t *testing.T) {
 	holder.Env = append(os.Environ(), "LOCK_TEST_HOLD="+path)
 	out, err := holder.StdoutPipe()
 	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := holder.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
 	if err := holder.Start(); err != nil {
