@@ -2,6 +2,7 @@ package runtimespec
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -80,6 +81,28 @@ func TestWhatIsAskedForIsInTheSpec(t *testing.T) {
 	}
 	if want := []string{"/run nosuid,nodev,noexec,mode=1777", "/dev/shm nosuid,nodev,noexec,size=1m,mode=700,exec"}; !slices.Equal(found, want) {
 		t.Errorf("tmpfs %q, want %q", found, want)
+	}
+}
+
+func TestNoMountHidesOneThatLiesDeeper(t *testing.T) {
+	spec := build(t, Isolation{Tmpfs: []string{"/a/b/c", "/dev", "/a/b", "/a", "/b"}})
+	for i, m := range spec.Mounts {
+		for _, later := range spec.Mounts[i+1:] {
+			if strings.HasPrefix(m.Destination, later.Destination+"/") {
+				t.Errorf("%s is mounted over %s", later.Destination, m.Destination)
+			}
+		}
+	}
+	if len(spec.Mounts) != len(mounts())+4 {
+		t.Errorf("there are %d mounts", len(spec.Mounts))
+	}
+}
+
+func TestSysctlsMayBeWrittenWithSlashes(t *testing.T) {
+	spec := build(t, Isolation{Sysctls: map[string]string{"net/ipv4/conf/eth0.1/forwarding": "1", "net.ipv4.conf.eth0/2.forwarding": "2", "kernel/msgmax": "3"}})
+	want := map[string]string{"net.ipv4.conf.eth0/1.forwarding": "1", "net.ipv4.conf.eth0/2.forwarding": "2", "kernel.msgmax": "3"}
+	if !maps.Equal(spec.Linux.Sysctl, want) {
+		t.Errorf("%v, want %v", spec.Linux.Sysctl, want)
 	}
 }
 
