@@ -7,6 +7,7 @@
 # make lint         everything a machine can say about the source
 # make protos       what is generated from the protocols
 # make docs         docs/cli.md
+# make parity       docs/parity.md, from what make test has found
 # make bench        docs/benchmarks.md
 # make install      into PREFIX, /usr/local by default
 # make clean        removes what was built; the kernel's cache stays
@@ -31,7 +32,7 @@ SOURCES := ./cmd/... ./core/... ./guest/... ./kernel/... ./plugins/... ./sdk/...
 VM_PACKAGES   = $(sort $(dir $(shell grep -rlE --include='*_test.go' '^func Test(VM|E2E)' cmd core guest kernel plugins sdk test)))
 UNIT_PACKAGES = $(filter-out $(patsubst %/,github.com/vzctl/vzctl/%,$(VM_PACKAGES)),$(shell PATH="$(PATH)" go list $(SOURCES)))
 
-.PHONY: all deps cli plugins initrd kernel fetch-default-kernel demo test integration lint protos bench docs install clean help
+.PHONY: all deps cli plugins initrd kernel fetch-default-kernel demo test integration lint protos bench docs parity install clean help
 .DELETE_ON_ERROR:
 
 all: cli plugins initrd
@@ -86,6 +87,11 @@ bench: all kernel
 
 docs: cli
 	bin/vzctl docs >docs/cli.md
+
+# EVENTS are files with the output of go test -json.
+EVENTS ?= build/test-events.json
+parity:
+	go run ./test/parity -o docs/parity.md $(EVENTS)
 
 install: all kernel
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/vzctl/plugins $(DESTDIR)$(PREFIX)/libexec/vzctl/kernels

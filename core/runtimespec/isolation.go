@@ -55,12 +55,15 @@ func (i Isolation) apply(spec *specs.Spec) (err error) {
 		}
 		p.OOMScoreAdj = i.OOMScoreAdj
 	}
-	for name := range i.Sysctls {
+	for name, value := range i.Sysctls {
 		if !namespaced(name) {
 			return invalid("set sysctl", name, "it is not the container's own", "use net.*, fs.mqueue.*, or one of kernel."+strings.Join(ipcSysctls, ", "))
 		}
+		if l.Sysctl == nil {
+			l.Sysctl = map[string]string{}
+		}
+		l.Sysctl[dotted(name)] = value
 	}
-	l.Sysctl = i.Sysctls
 	for _, group := range i.Groups {
 		if gid, err := strconv.ParseUint(group, 10, 31); err == nil {
 			p.User.AdditionalGids = append(p.User.AdditionalGids, uint32(gid))
@@ -76,6 +79,10 @@ func (i Isolation) apply(spec *specs.Spec) (err error) {
 		}
 		spec.Mounts = append(slices.DeleteFunc(spec.Mounts, func(other specs.Mount) bool { return other.Destination == m.Destination }), m)
 	}
+	// In whatever order they were written: what is mounted later must not hide what lies deeper.
+	slices.SortStableFunc(spec.Mounts, func(a, b specs.Mount) int {
+		return strings.Count(a.Destination, "/") - strings.Count(b.Destination, "/")
+	})
 	return i.limit(l.Resources)
 }
 
@@ -181,6 +188,14 @@ func namespaced(name string) bool {
 		return slices.Contains(ipcSysctls, kernel)
 	}
 	return strings.HasPrefix(name, "net.") || strings.HasPrefix(name, "fs.mqueue.")
+}
+
+// dotted is the name with dots between its parts. As with sysctl(8) the first separator decides which one that is; the other stands for a dot within a part.
+func dotted(name string) string {
+	if i := strings.IndexAny(name, "./"); i >= 0 && name[i] == '/' {
+		return strings.NewReplacer(".", "/", "/", ".").Replace(name)
+	}
+	return name
 }
 
 func setShmSize(mounts []specs.Mount, size uint64) {

@@ -2,6 +2,7 @@ package runtimespec
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -87,6 +88,28 @@ func TestPartsOfCPUsGoTogetherWithWhatElseIsSaidOfThem(t *testing.T) {
 	cpu := build(t, Isolation{CPUThousandths: 500, CPUShares: 7, CPUSet: "0"}).Linux.Resources.CPU
 	if *cpu.Quota != 50_000 || *cpu.Period != 100_000 || *cpu.Shares != 7 || cpu.Cpus != "0" {
 		t.Errorf("CPU %+v", cpu)
+	}
+}
+
+func TestNoMountHidesOneThatLiesDeeper(t *testing.T) {
+	spec := build(t, Isolation{Tmpfs: []string{"/a/b/c", "/dev", "/a/b", "/a", "/b"}})
+	for i, m := range spec.Mounts {
+		for _, later := range spec.Mounts[i+1:] {
+			if strings.HasPrefix(m.Destination, later.Destination+"/") {
+				t.Errorf("%s is mounted over %s", later.Destination, m.Destination)
+			}
+		}
+	}
+	if len(spec.Mounts) != len(mounts())+4 {
+		t.Errorf("there are %d mounts", len(spec.Mounts))
+	}
+}
+
+func TestSysctlsMayBeWrittenWithSlashes(t *testing.T) {
+	spec := build(t, Isolation{Sysctls: map[string]string{"net/ipv4/conf/eth0.1/forwarding": "1", "net.ipv4.conf.eth0/2.forwarding": "2", "kernel/msgmax": "3"}})
+	want := map[string]string{"net.ipv4.conf.eth0/1.forwarding": "1", "net.ipv4.conf.eth0/2.forwarding": "2", "kernel.msgmax": "3"}
+	if !maps.Equal(spec.Linux.Sysctl, want) {
+		t.Errorf("%v, want %v", spec.Linux.Sysctl, want)
 	}
 }
 

@@ -1,5 +1,5 @@
 // Command count runs go test and counts: one line per package, the output of what failed, the reason of what was skipped, and as
-// last line "N passed, N failed, N skipped". That line is also left in build/test-count.
+// last line "N passed, N failed, N skipped". That line is also left in build/test-count, and all that go test said in build/test-events.json.
 //
 //	count -- ARGUMENTS OF GO TEST [-- ARGUMENTS OF GO TEST]...
 //
@@ -21,20 +21,35 @@ import (
 func main() {
 	t := newTally(os.Stdout)
 	ok := true
+	events, err := createEvents()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "count:", err)
+		os.Exit(1)
+	}
 	for _, group := range groups(os.Args[1:]) {
-		if err := run(t, group); err != nil {
+		if err := run(t, events, group); err != nil {
 			fmt.Fprintln(os.Stderr, "count:", err)
 			ok = false
 		}
 	}
-	line := t.summary(ok)
-	if err := os.MkdirAll("build", 0o755); err == nil {
-		_ = os.WriteFile(filepath.Join("build", "test-count"), []byte(line+"\n"), 0o644) // the line is printed, too
+	if err := events.Close(); err != nil {
+		fmt.Fprintln(os.Stderr, "count:", err)
+		ok = false
 	}
+	line := t.summary(ok)
+	_ = os.WriteFile(filepath.Join("build", "test-count"), []byte(line+"\n"), 0o644) // the line is printed, too
 	fmt.Println(line)
 	if !ok || t.failed > 0 {
 		os.Exit(1)
 	}
+}
+
+// createEvents makes the file that other programs read the results from.
+func createEvents() (*os.File, error) {
+	if err := os.MkdirAll("build", 0o755); err != nil {
+		return nil, err
+	}
+	return os.Create(filepath.Join("build", "test-events.json"))
 }
 
 // groups splits arguments at "--" and leaves empty groups out.
@@ -53,8 +68,8 @@ func groups(args []string) (out [][]string) {
 	return out
 }
 
-// run fails if go test did, whether or not it said which test.
-func run(t *tally, args []string) error {
+// run fails if go test did, whether or not it said which test. What it says is written to events, too.
+func run(t *tally, events io.Writer, args []string) error {
 	cmd := exec.Command("go", append([]string{"test", "-json"}, args...)...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
@@ -64,7 +79,7 @@ func run(t *tally, args []string) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	read(t, out)
+	read(t, io.TeeReader(out, events))
 	if err := cmd.Wait(); err != nil {
 		return fmt.Errorf("go test: %w", err)
 	}

@@ -12,7 +12,13 @@ import (
 // config writes the person's config.toml.
 func (p *person) config(text string) {
 	p.t.Helper()
-	dir := filepath.Join(p.root, "config", "vzctl")
+	p.configIn(filepath.Join(p.root, "config"), text)
+}
+
+// configIn writes one below another XDG_CONFIG_HOME.
+func (p *person) configIn(home, text string) {
+	p.t.Helper()
+	dir := filepath.Join(home, "vzctl")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		p.t.Fatal(err)
 	}

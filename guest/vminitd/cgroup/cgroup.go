@@ -77,6 +77,20 @@ const quotaFile = "cpu.max"
 // closes it.
 func (g *Group) Open() (*os.File, error) { return os.Open(g.dir) }
 
+// OpenOf returns the directory of the cgroup that a process of the container has put itself into, below the container's. The caller closes it.
+func (g *Group) OpenOf(pid int) (*os.File, error) {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
+	if err != nil {
+		return nil, err
+	}
+	path, ok := strings.CutPrefix(strings.TrimSuffix(string(text), "\n"), "0::")
+	dir := filepath.Join(filepath.Dir(root), path)
+	if !ok || dir != g.dir && !strings.HasPrefix(dir, g.dir+"/") {
+		return nil, fmt.Errorf("process %d is in cgroup %.200q", pid, path)
+	}
+	return os.Open(dir)
+}
+
 // Kill kills all processes of the cgroup; those that are being forked too.
 func (g *Group) Kill() error { return write(g.dir, "cgroup.kill", "1") }
 

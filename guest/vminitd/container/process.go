@@ -78,6 +78,9 @@ func (p *Process) Start(ctx context.Context) (pid int, err error) {
 	defer func() { _ = request.Cgroup.Close() }()
 	kills := p.container.group.OOMKills()
 	started, err := launch.Start(ctx, p.container.runtime.reaper, request)
+	if request.Join != nil && errors.Is(err, unix.EBUSY) {
+		started, err = p.startBeside(ctx, request)
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -95,6 +98,16 @@ func (p *Process) Start(ctx context.Context) (pid int, err error) {
 		p.closeStreams()
 	}
 	return started.Pid, nil
+}
+
+// startBeside starts a further process in the cgroup of the first one. A container that shares its cgroup out, as service managers and container engines do, may have no process in
+// the cgroup itself.
+func (p *Process) startBeside(ctx context.Context, request launch.Request) (_ *launch.Started, err error) {
+	if request.Cgroup, err = p.container.group.OpenOf(request.Join.Pid); err != nil {
+		return nil, err
+	}
+	defer func() { _ = request.Cgroup.Close() }()
+	return launch.Start(ctx, p.container.runtime.reaper, request)
 }
 
 // prepare gives the new process its part in being killed for want of memory; it has inherited vminitd's, which is none.
