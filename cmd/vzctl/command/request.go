@@ -38,7 +38,7 @@ func createFlags() []cli.Flag {
 		hypervisorFlag(), hypervisorOptFlag(),
 		imageSourceFlag(),
 		pluginFlag(),
-	}, isolationFlags()...)
+	}, append(isolationFlags(), socketFlags()...)...)
 }
 
 // shapeFlags are those that decide what the VM of a container looks like.
@@ -135,6 +135,9 @@ func (p *program) createRequest(c *cli.Context) (engine.CreateRequest, error) {
 		return request, err
 	}
 	if request.Labels, err = keyValues("label", c.StringSlice("label"), true); err != nil {
+		return request, err
+	}
+	if err := readSockets(c, &request); err != nil {
 		return request, err
 	}
 	if err := readIsolation(c, &request); err != nil {
