@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -108,6 +109,9 @@ func (c *Client) Answers(ctx context.Context) (time.Time, error) {
 	}
 	return answer.Time.AsTime(), nil
 }
+
+// Offers reports whether the guest has an optional ability.
+func (c *Client) Offers(feature string) bool { return slices.Contains(c.Greeting.Features, feature) }
 
 // Booted tells how long after the start of its kernel the guest's init ran, and when it answered the first call.
 func (c *Client) Booted() (initAt, answeredAt time.Duration) {

@@ -74,6 +74,9 @@ func (e *Engine) check(r *CreateRequest) error {
 	if err := r.checkText(); err != nil {
 		return err
 	}
+	if err := r.checkSockets(); err != nil {
+		return err
+	}
 	if r.Name != "" {
 		if err := store.CheckName(r.Name); err != nil {
 			return err
@@ -172,7 +175,7 @@ func (e *Engine) plan(r CreateRequest, image images.Image) (store.Container, sto
 	}
 	id := store.NewID()
 	hostname := firstNonEmpty(r.Hostname, store.ShortID(id))
-	spec, err := runtimespec.Build(runtimespec.Input{ContainerID: id, Image: config, Args: args, Env: r.Env, WorkingDir: r.WorkingDir,
+	spec, err := runtimespec.Build(runtimespec.Input{ContainerID: id, Image: config, Args: args, Env: r.environment(), WorkingDir: r.WorkingDir,
 		Hostname: hostname, Terminal: r.Terminal, ReadOnly: r.ReadOnly, CPUs: r.CPUs, MemoryBytes: r.MemoryBytes,
 		Isolation: r.Isolation})
 	if err != nil {
@@ -193,7 +196,7 @@ func (e *Engine) plan(r CreateRequest, image images.Image) (store.Container, sto
 		Process: store.Process{Args: spec.Process.Args, Env: spec.Process.Env, WorkingDir: spec.Process.Cwd,
 			User: firstNonEmpty(r.User, config.User), Terminal: r.Terminal, StdinOpen: r.StdinOpen, StopSignal: firstNonEmpty(r.StopSignal, config.StopSignal), StopSeconds: r.StopSeconds,
 			Groups: r.Isolation.NamedGroups(), Init: r.Init},
-		ReadOnly: r.ReadOnly, AutoRemove: r.AutoRemove, Hostname: hostname, Network: r.Network, Names: r.Names, Log: r.Log,
+		ReadOnly: r.ReadOnly, AutoRemove: r.AutoRemove, Hostname: hostname, Network: r.Network, Names: r.Names, Log: r.Log, Sockets: r.Sockets, SSH: r.SSH,
 		Restart:   store.Restart{Policy: r.Restart},
 		Health:    check,
 		Resources: store.Resources{CPUs: r.CPUs, MemoryBytes: r.MemoryBytes},

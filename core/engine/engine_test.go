@@ -103,9 +103,22 @@ func TestARequestThatMakesNoSenseIsRefusedBeforeAnyPluginRuns(t *testing.T) {
 		"a directory that is no text": {func(r *CreateRequest) { r.WorkingDir = "/\xff" }, fault.Invalid},
 		"a label that is no text":     {func(r *CreateRequest) { r.Labels = map[string]string{"a": "\xff"} }, fault.Invalid},
 		"a kernel that is no text":    {func(r *CreateRequest) { r.Kernel = "/\xff" }, fault.Invalid},
-		"a host name with a space":    {func(r *CreateRequest) { r.Hostname = "my host" }, fault.Invalid},
-		"a host name of two lines":    {func(r *CreateRequest) { r.Hostname = "a\n1.2.3.4 b" }, fault.Invalid},
-		"a host name of 65 letters":   {func(r *CreateRequest) { r.Hostname = strings.Repeat("x", 65) }, fault.Invalid},
+		"a socket at a relative path": {func(r *CreateRequest) { r.Sockets = []store.Socket{{Host: "s", Container: "/s"}} }, fault.Invalid},
+		"a socket that is the root":   {func(r *CreateRequest) { r.Sockets = []store.Socket{{Host: "/s", Container: "/"}} }, fault.Invalid},
+		"two sockets at one path": {func(r *CreateRequest) {
+			r.Sockets = []store.Socket{{Host: "/a", Container: "/s"}, {Host: "/b", Container: "/s"}}
+		}, fault.Invalid},
+		"a socket where the SSH agent's is": {func(r *CreateRequest) {
+			r.SSH, r.Sockets = true, []store.Socket{{Host: "/a", Container: "/run/host-services/ssh-auth.sock"}}
+		}, fault.Invalid},
+		"more sockets than a guest has": {func(r *CreateRequest) { r.Sockets = make([]store.Socket, 64) }, fault.Invalid},
+		"a socket with a set-uid bit": {func(r *CreateRequest) {
+			mode := uint32(0o4700)
+			r.Sockets = []store.Socket{{Host: "/a", Container: "/s", Mode: &mode}}
+		}, fault.Invalid},
+		"a host name with a space":  {func(r *CreateRequest) { r.Hostname = "my host" }, fault.Invalid},
+		"a host name of two lines":  {func(r *CreateRequest) { r.Hostname = "a\n1.2.3.4 b" }, fault.Invalid},
+		"a host name of 65 letters": {func(r *CreateRequest) { r.Hostname = strings.Repeat("x", 65) }, fault.Invalid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := newEngine(t)

@@ -106,6 +106,11 @@ func (e *Engine) launch(ctx context.Context, c store.Container) (*supervisor.Cli
 	if err != nil {
 		return nil, err
 	}
+	if c.SSH {
+		if _, err := supervisor.SSHAgent(); err != nil {
+			return nil, err
+		}
+	}
 	if b.Network != "" {
 		if err := e.prepareNetwork(ctx, b); err != nil {
 			return nil, err

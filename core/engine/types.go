@@ -66,6 +66,9 @@ type CreateRequest struct {
 	Names store.Names
 	// Log bounds what is kept of the output. Zero values take the configuration's word.
 	Log store.LogLimits
+	// Sockets of the host that are joined to the container's. SSH offers it the SSH agent of whoever starts it, too.
+	Sockets []store.Socket
+	SSH     bool
 	// Plugins chooses plugins by name or path, per kind.
 	Plugins map[sdk.Kind]string
 	// HypervisorOptions go to the hypervisor plugin as they are.
@@ -92,6 +95,9 @@ type Container struct {
 	Addresses []netip.Prefix `json:"addresses"`
 	Network   string         `json:"network,omitempty"`
 	Hostname  string         `json:"hostname,omitempty"`
+
+	Sockets []store.Socket `json:"sockets,omitempty"` // that are joined to the host's
+	SSH     bool           `json:"ssh,omitempty"`     // the agent of whoever starts it is offered
 
 	Args       []string `json:"args,omitempty"`
 	Env        []string `json:"env,omitempty"`

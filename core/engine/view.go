@@ -43,6 +43,7 @@ func (e *Engine) view(c store.Container) Container {
 	v := Container{
 		ID: c.ID, Name: c.Name, Image: c.Image, Manifest: c.Manifest, Platform: c.Platform, State: string(c.State),
 		Created: c.Created, Labels: c.Labels, Network: c.Network, Hostname: c.Hostname,
+		Sockets: c.Sockets, SSH: c.SSH,
 		Args: c.Process.Args, Env: c.Process.Env, WorkingDir: c.Process.WorkingDir, User: c.Process.User, Terminal: c.Process.Terminal,
 		ReadOnly: c.ReadOnly, AutoRemove: c.AutoRemove, CPUs: c.Resources.CPUs, MemoryBytes: c.Resources.MemoryBytes,
 		Sandbox: c.Sandbox, LogPath: paths.ContainerLog(c.ID), LogMaxBytes: c.Log.MaxBytes, LogMaxFiles: c.Log.MaxFiles, ConsolePath: paths.SandboxConsole(c.Sandbox),

@@ -15,6 +15,7 @@ func (s *Sandbox) watchEvents(ctx context.Context) {
 	if s.env.OutOfMemory == nil {
 		return
 	}
+	told := &rate{}
 	for {
 		select {
 		case <-time.After(s.probing.every): // also between two attempts
@@ -22,14 +23,14 @@ func (s *Sandbox) watchEvents(ctx context.Context) {
 			return
 		}
 		s.saving.rest(ctx)
-		if err := s.hearEvents(ctx); errors.Is(err, fault.Unsupported) || ctx.Err() != nil {
+		if err := s.hearEvents(ctx, told); errors.Is(err, fault.Unsupported) || ctx.Err() != nil {
 			return
 		}
 	}
 }
 
 // hearEvents returns when the connection is lost; what it means that it is others decide.
-func (s *Sandbox) hearEvents(ctx context.Context) error {
+func (s *Sandbox) hearEvents(ctx context.Context, told *rate) error {
 	events, err := s.guest.Watch(ctx, &guestv1.WatchRequest{})
 	if err != nil {
 		return err
@@ -39,8 +40,32 @@ func (s *Sandbox) hearEvents(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if event.GetContainerId() == s.spec.ContainerID && event.GetOutOfMemory() != nil {
+		if event.GetContainerId() == s.spec.ContainerID && event.GetOutOfMemory() != nil && told.another(time.Now()) {
 			s.env.OutOfMemory()
 		}
 	}
+}
+
+// eventBurst is how many events are told at once; later there is one for each eventPause. The log of events is everybody's, and no guest shall fill it.
+const (
+	eventBurst = 10
+	eventPause = time.Second
+)
+
+// rate bounds how often something is told.
+type rate struct {
+	spent int
+	since time.Time
+}
+
+// another reports whether there may be another one now.
+func (r *rate) another(now time.Time) bool {
+	if paid := int(now.Sub(r.since) / eventPause); paid > 0 {
+		r.spent, r.since = max(0, r.spent-paid), now
+	}
+	if r.spent >= eventBurst {
+		return false
+	}
+	r.spent++
+	return true
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/vzctl/vzctl/core/sockets"
 	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
 	"github.com/vzctl/vzctl/sdk"
 	"github.com/vzctl/vzctl/sdk/hypervisor"
@@ -55,6 +56,8 @@ type Spec struct {
 	Hosts    []Host
 	DNS      network.DNS
 	Terminal bool
+	// Sockets of the host that are joined to the container's.
+	Sockets []Socket
 	// StdinOpen keeps the process's input open while nobody is attached; otherwise it is at its end from the beginning.
 	StdinOpen bool
 
@@ -87,6 +90,15 @@ type Restore struct {
 // Host is a line of /etc/hosts.
 type Host struct{ Address, Name string }
 
+// Socket is one of the host that is joined to one of the container.
+type Socket struct {
+	sockets.Socket
+	// Path in the container. Unless the socket is published the guest listens there, with ContainerMode, and ContainerUID and ContainerGID as its owner; nil: the process's user.
+	Path                       string
+	ContainerMode              uint32
+	ContainerUID, ContainerGID *uint32
+}
+
 // Filter is a BPF program as guest/seccomp encodes it, and the flags (SECCOMP_FILTER_FLAG_*) it is installed with.
 type Filter struct {
 	Program []byte
@@ -117,6 +129,8 @@ type Guest interface {
 	Booted() (initAt, readyAt time.Duration)
 	// Answers returns once the agent has answered, and changes nothing in the guest. The time is that of the guest's clock then, or zero.
 	Answers(ctx context.Context) (time.Time, error)
+	// Offers reports whether the guest has an optional ability.
+	Offers(feature string) bool
 	Close() error
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/vzctl/vzctl/core/agent"
+	"github.com/vzctl/vzctl/core/sockets"
 	"github.com/vzctl/vzctl/core/stdio"
 	"github.com/vzctl/vzctl/core/steps"
 	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
@@ -26,6 +27,7 @@ type Sandbox struct {
 	vm         hypervisor.VM
 	guest      Guest
 	streams    *streams
+	relay      *sockets.Relay // nil without sockets
 
 	// Streams of the init process, open from the beginning.
 	Stdin  *stdio.Input
@@ -63,15 +65,16 @@ func (s *Sandbox) steps() []steps.Step {
 	if s.spec.Restore != nil {
 		return s.restoreSteps()
 	}
-	list := []steps.Step{
+	list := slices.Concat([]steps.Step{
 		s.hypervisorStep(),
 		s.networkStep("hypervisor"),
 		s.createVMStep("hypervisor", "network"),
 		s.startVMStep("create vm"),
+	}, s.socketsStep("start vm"), []steps.Step{
 		s.agentStep("start vm"),
 		answered(s.adoptStep(agentStepName, "network")),
-		answered(s.containerStep(adoptStepName)),
-	}
+		answered(s.containerStep(append(s.socketsReady(), adoptStepName)...)),
+	}, s.serveSocketsStep(containerStepName))
 	if s.spec.Terminal {
 		// A terminal is made by the process itself, and holds what was written until somebody reads.
 		return append(list, s.releaseStep(containerStepName), answered(s.processStep("release")), answered(s.streamsStep(processStepName)))

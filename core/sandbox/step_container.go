@@ -34,6 +34,10 @@ func (s *Sandbox) containerStep(needs ...string) steps.Step {
 			for _, h := range s.spec.Hosts {
 				request.ExtraHosts = append(request.ExtraHosts, &guestv1.Host{Address: h.Address, Name: h.Name})
 			}
+			var err error
+			if request.Sockets, err = s.guestSockets(); err != nil {
+				return err
+			}
 			if s.spec.Layer != nil {
 				request.Upper = &guestv1.Disk{Serial: layerSerial, FileSystem: s.spec.Layer.FileSystem}
 			}

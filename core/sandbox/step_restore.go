@@ -20,17 +20,18 @@ const restoreStepName = "restore vm"
 // restoreSteps is a start that goes on from a run that was saved.
 func (s *Sandbox) restoreSteps() []steps.Step {
 	s.nextProc = int(time.Now().Unix()) // the guest may know processes by the numbers of before
-	return []steps.Step{
+	return slices.Concat([]steps.Step{
 		s.hypervisorStep(),
 		s.networkStep("hypervisor"),
 		s.restoreVMStep("hypervisor", "network"),
-		s.releaseStep(restoreStepName),
+	}, s.socketsStep(restoreStepName), []steps.Step{ // what it was restored from is not used up for nothing
+		s.releaseStep(append(s.socketsReady(), restoreStepName)...),
 		s.resumeVMStep("release"),
 		s.agentStep("start vm"),
 		answered(s.adoptStep(agentStepName)),
 		answered(s.streamsStep(adoptStepName)),
 		answered(steps.Step{Name: processStepName, Needs: []string{"streams"}, Do: s.thaw}),
-	}
+	}, s.serveSocketsStep(adoptStepName))
 }
 
 // restoreVMStep brings back the VM, which stands still.

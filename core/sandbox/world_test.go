@@ -45,6 +45,8 @@ type world struct {
 	link    network.Link
 	probing probing
 	exec    map[string]*execution
+	old     bool // the guest has no optional abilities
+	sockets []*guestv1.Socket
 	phases  []*guestv1.Phase // what the guest says of Adopt
 }
 
@@ -222,6 +224,8 @@ func (g *guest) Answers(ctx context.Context) (time.Time, error) {
 	return g.clock(), g.answers(ctx)
 }
 
+func (g *guest) Offers(string) bool { return !g.old }
+
 func (g *guest) Close() error { g.gone("agent"); return nil }
 
 func (g *guest) Watch(ctx context.Context, _ *guestv1.WatchRequest, _ ...grpc.CallOption) (grpc.ServerStreamingClient[guestv1.WatchResponse], error) {
@@ -269,6 +273,7 @@ func (g *guest) CreateContainer(_ context.Context, r *guestv1.CreateContainerReq
 	if r.Lower[0].Serial != "rootfs0" || r.Upper.Serial != "layer" {
 		return nil, errors.New("the disks are not named")
 	}
+	g.sockets = r.Sockets
 	return &guestv1.CreateContainerResponse{}, g.do("create container")
 }
 
@@ -336,9 +341,12 @@ func (g *guest) OpenStream(_ context.Context, r *guestv1.StreamRequest) (net.Con
 	near, far := pair(g.t)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if r.ProcessId != "init" {
+	switch {
+	case r.SocketId != "":
+		g.process[r.Kind] = far
+	case r.ProcessId != "init":
 		g.exec[r.ProcessId].streams[r.Kind] = far
-	} else {
+	default:
 		g.process[r.Kind] = far
 	}
 	return near, nil

@@ -27,15 +27,18 @@ type Container struct {
 	Manifest digest.Digest `json:"manifest,omitempty"`
 	Platform string        `json:"platform,omitempty"` // "linux/amd64"
 
-	Process    Process           `json:"process"`
-	ReadOnly   bool              `json:"readOnly,omitempty"` // root file system
-	AutoRemove bool              `json:"autoRemove,omitempty"`
-	Hostname   string            `json:"hostname,omitempty"`
-	Network    string            `json:"network,omitempty"`
-	Names      Names             `json:"names,omitzero"`
-	Log        LogLimits         `json:"log,omitzero"`
-	Resources  Resources         `json:"resources"`
-	Labels     map[string]string `json:"labels,omitempty"`
+	Process    Process   `json:"process"`
+	ReadOnly   bool      `json:"readOnly,omitempty"` // root file system
+	AutoRemove bool      `json:"autoRemove,omitempty"`
+	Hostname   string    `json:"hostname,omitempty"`
+	Network    string    `json:"network,omitempty"`
+	Names      Names     `json:"names,omitzero"`
+	Log        LogLimits `json:"log,omitzero"`
+	// Sockets of the host that are joined to the container's. SSH has the agent of whoever starts the container be one more.
+	Sockets   []Socket          `json:"sockets,omitempty"`
+	SSH       bool              `json:"ssh,omitempty"`
+	Resources Resources         `json:"resources"`
+	Labels    map[string]string `json:"labels,omitempty"`
 	// Plugins that serve the container, by kind: names or paths, already resolved.
 	Plugins map[sdk.Kind]string `json:"plugins,omitempty"`
 	// Disks of the root file system, lowest first, the writable layer not among them. Their files are leased, see [Store.Leases].
@@ -97,6 +100,18 @@ type Host struct {
 type LogLimits struct {
 	MaxBytes int64 `json:"maxBytes,omitempty"` // of one file
 	MaxFiles int   `json:"maxFiles,omitempty"`
+}
+
+// Socket is a pair of unix sockets, on the host and in the container, that are joined.
+type Socket struct {
+	Host      string `json:"host"`      // absolute path
+	Container string `json:"container"` // absolute path
+	// Publish says that a process of the container listens, and the host's socket is made. Otherwise somebody on the host listens, and the container's is made.
+	Publish bool `json:"publish,omitempty"`
+	// Mode, UID and GID of the socket that is made; nil: 0600 and this user on the host, 0660 and the process's user in the container.
+	Mode *uint32 `json:"mode,omitempty"`
+	UID  *uint32 `json:"uid,omitempty"`
+	GID  *uint32 `json:"gid,omitempty"`
 }
 
 // Resources a container may use.

@@ -286,6 +286,7 @@ type fakeGuest struct {
 
 func (g fakeGuest) Booted() (initAt, readyAt time.Duration)    { return 1, 2 }
 func (g fakeGuest) Answers(context.Context) (time.Time, error) { return time.Time{}, nil }
+func (g fakeGuest) Offers(string) bool                         { return true }
 func (g fakeGuest) Close() error                               { return nil }
 
 func (g fakeGuest) Adopt(context.Context, *guestv1.AdoptRequest, ...grpc.CallOption) (*guestv1.AdoptResponse, error) {

@@ -268,6 +268,9 @@ func (s *supervision) spec() (sandbox.Spec, error) {
 		RuntimeDir: s.run, StateDir: paths.SandboxState(s.sandbox.ID), CacheDir: cache,
 		HypervisorOptions: s.sandbox.HypervisorOptions,
 	}
+	if spec.Sockets, err = joinedSockets(s.container); err != nil {
+		return sandbox.Spec{}, err
+	}
 	if s.container.Run != nil {
 		spec.Timed = s.container.Run.Timed
 	}

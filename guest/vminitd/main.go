@@ -61,7 +61,7 @@ func run() error {
 		return err
 	}
 	failed := make(chan error, 3)
-	runtime := container.NewRuntime(reaper, disk.New(), cgroup.Setup)
+	runtime := container.NewRuntime(reaper, disk.New(), cgroup.Setup, way.Dial)
 	guest := agent.New(version, started, runtime)
 	server := guest.Server()
 	go func() { failed <- server.Serve(control) }()

@@ -166,7 +166,7 @@ func trim(d *pluginv1.ErrorDetail) {
 	d.Hint = bound(d.Hint, maxHint)
 }
 
-// bound makes s one line of valid UTF-8 without control characters and of at most n bytes. Of a longer text the beginning and the end stay: the first
+// bound makes s one line of valid UTF-8 without what steers a terminal and of at most n bytes. Of a longer text the beginning and the end stay: the first
 // says what failed, the last is where programs put the reason.
 func bound(s string, n int) string {
 	const gap = " ... "
@@ -178,7 +178,7 @@ func bound(s string, n int) string {
 		switch {
 		case r == '\n' || r == '\t' || r == '\r':
 			return ' '
-		case unicode.IsControl(r) || r == unicode.ReplacementChar:
+		case !unicode.IsPrint(r) || r == unicode.ReplacementChar: // also what turns the direction of a text
 			return '?'
 		}
 		return r

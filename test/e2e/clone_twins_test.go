@@ -29,10 +29,13 @@ type seen struct {
 }
 
 // probeImage puts an image with the probe into the registry, and returns its reference.
-func (d *desk) probeImage(t *testing.T) string {
+func (d *desk) probeImage(t *testing.T) string { return d.imageWith(t, "probe") }
+
+// imageWith puts an image with one of the programs of this directory into the registry, and returns its reference.
+func (d *desk) imageWith(t *testing.T, program string, more ...image.Entry) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "probe")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "./probe")
+	path := filepath.Join(t.TempDir(), program)
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "./"+program)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -41,9 +44,9 @@ func (d *desk) probeImage(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	layer, layerErr := image.NewLayer(image.File("bin/probe", 0o755, string(binary)))
+	layer, layerErr := image.NewLayer(append(more, image.File("bin/"+program, 0o755, string(binary)))...)
 	system, err := image.Busybox()
-	repository, repositoryErr := d.registry.Repository("probe")
+	repository, repositoryErr := d.registry.Repository(program)
 	if err := errors.Join(layerErr, err, repositoryErr); err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +54,7 @@ func (d *desk) probeImage(t *testing.T) string {
 	if _, err := system.Push(context.Background(), repository, "latest"); err != nil {
 		t.Fatal(err)
 	}
-	return d.registry.Addr + "/probe:latest"
+	return d.registry.Addr + "/" + program + ":latest"
 }
 
 // look runs a probe and returns what it says. The container goes on until the test ends.

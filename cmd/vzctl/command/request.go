@@ -40,7 +40,7 @@ func createFlags() []cli.Flag {
 		hypervisorFlag(), hypervisorOptFlag(),
 		imageSourceFlag(),
 		pluginFlag(),
-	}, slices.Concat(isolationFlags(), healthFlags())...)
+	}, slices.Concat(isolationFlags(), healthFlags(), socketFlags())...)
 }
 
 // shapeFlags are those that decide what the VM of a container looks like.
@@ -146,6 +146,9 @@ func (p *program) createRequest(c *cli.Context) (engine.CreateRequest, error) {
 		return request, err
 	}
 	if request.Log, err = readLogOptions(c); err != nil {
+		return request, err
+	}
+	if err := readSockets(c, &request); err != nil {
 		return request, err
 	}
 	if err := readIsolation(c, &request); err != nil {

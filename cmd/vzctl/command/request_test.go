@@ -27,6 +27,7 @@ func TestWordsOfCreateBecomeARequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	score := -5
+	everybody, five, six := uint32(0o666), uint32(5), uint32(6)
 	for _, test := range []struct {
 		name string
 		line string
@@ -49,6 +50,8 @@ func TestWordsOfCreateBecomeARequest(t *testing.T) {
 				StartPeriod: time.Minute, StartInterval: time.Second, Retries: 4}}},
 		{"no health check", "--no-healthcheck i", engine.CreateRequest{Image: "i", NoHealthcheck: true}},
 		{"a restart policy", "--restart on-failure:3 i", engine.CreateRequest{Image: "i", Restart: "on-failure:3"}},
+		{"sockets", "--publish-socket /h/p:/c/p --socket /h/s:/c/s:mode=0666,uid=5,gid=6 --ssh i", engine.CreateRequest{Image: "i", SSH: true, Sockets: []store.Socket{
+			{Host: "/h/p", Container: "/c/p", Publish: true}, {Host: "/h/s", Container: "/c/s", Mode: &everybody, UID: &five, GID: &six}}}},
 		{"an image alone leaves all to the image", "busybox", engine.CreateRequest{Image: "busybox"}},
 		{"flags behind the image are the command's", "-i busybox sh -c -it --name=x", engine.CreateRequest{Image: "busybox", StdinOpen: true,
 			Command: []string{"sh", "-c", "-it", "--name=x"}}},
@@ -115,6 +118,9 @@ func TestWordsThatCannotBeMeantAreRefusedBeforeAnythingHappens(t *testing.T) {
 		{"run --add-host a#b:10.0.0.1 i", `--add-host "a#b:10.0.0.1": write NAME:IP`},
 		{"run --dns here i", `--dns "here": it is not an IP address`},
 		{"run --dns-search a#b i", `--dns-search "a#b": it cannot be part of resolv.conf`},
+		{"run --socket /s i", `--socket "/s": write HOST:CONTAINER, and perhaps :OPTION,...`},
+		{"run --publish-socket /s:/t:owner=me i", `--publish-socket "/s:/t:owner=me": option "owner=me": there are mode, uid and gid`},
+		{"run --socket /s:/t:mode=rw i", `--socket "/s:/t:mode=rw": option "mode=rw": use a number`},
 		{"inspect --oci a b", `inspect: "b" is too much; see "vzctl inspect --help"`},
 		{"run --hypervisor-opt x i", `--hypervisor-opt "x": write KEY=VALUE`},
 		{"run --plugin printer=x i", `--plugin "printer": no such kind; use one of [hypervisor image-source rootfs-builder network kernel-provider translator]`},

@@ -33,10 +33,11 @@ const (
 	protocolMax = 1
 )
 
-// Optional abilities: Freeze and Thaw, and UpdateContainer.
+// Optional abilities: Freeze and Thaw, UpdateContainer, and sockets of containers.
 const (
-	featureFreeze = "freeze"
-	featureUpdate = "update"
+	featureFreeze  = "freeze"
+	featureUpdate  = "update"
+	featureSockets = "sockets"
 )
 
 // Agent serves one host.
@@ -93,6 +94,6 @@ func (a *Agent) Done() <-chan struct{} { return a.shutdown }
 
 // Hello exchanges versions. It comes before Adopt, so it must not use random numbers.
 func (a *Agent) Hello(context.Context, *guestv1.HelloRequest) (*guestv1.HelloResponse, error) {
-	return &guestv1.HelloResponse{Version: a.version, ProtocolMin: protocolMin, ProtocolMax: protocolMax, Features: []string{featureFreeze, featureUpdate},
+	return &guestv1.HelloResponse{Version: a.version, ProtocolMin: protocolMin, ProtocolMax: protocolMax, Features: []string{featureFreeze, featureUpdate, featureSockets},
 		UptimeNanoseconds: uint64(identity.Uptime()), InitUptimeNanoseconds: uint64(a.started), Time: timestamppb.Now()}, nil
 }

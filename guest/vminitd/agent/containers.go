@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
@@ -14,6 +15,7 @@ import (
 	"github.com/vzctl/vzctl/guest/vminitd/helper"
 	"github.com/vzctl/vzctl/guest/vminitd/phase"
 	"github.com/vzctl/vzctl/guest/vminitd/power"
+	"github.com/vzctl/vzctl/guest/vminitd/sockets"
 	"github.com/vzctl/vzctl/guest/vminitd/stdio"
 	"github.com/vzctl/vzctl/sdk/fault"
 )
@@ -25,6 +27,10 @@ func (a *Agent) CreateContainer(ctx context.Context, r *guestv1.CreateContainerR
 		Groups: r.Groups, Init: r.Init, Hosts: r.Hosts, ResolvConf: r.ResolvConf}
 	if r.Seccomp != nil {
 		request.Seccomp = &helper.Filter{Program: r.Seccomp.Program, Flags: r.Seccomp.Flags}
+	}
+	for _, s := range r.Sockets {
+		request.Sockets = append(request.Sockets, sockets.Socket{ID: s.GetId(), Path: s.GetPath(), Listen: s.GetListen(), Mode: os.FileMode(s.GetMode()),
+			Owned: s.Uid == nil && s.Gid == nil, UID: int(s.GetUid()), GID: int(s.GetGid())})
 	}
 	for _, d := range r.Lower {
 		request.Lower = append(request.Lower, container.Disk{Serial: d.Serial, FileSystem: d.FileSystem})

@@ -86,15 +86,7 @@ func (a *Agent) openStream(conn net.Conn) (*claimed, error) {
 	if err := readHeader(conn, &request); err != nil {
 		return nil, err
 	}
-	kind, err := streamKind(request.Kind)
-	if err != nil {
-		return nil, err
-	}
-	p, err := a.runtime.Process(request.ContainerId, request.ProcessId)
-	if err != nil {
-		return nil, err
-	}
-	stream, err := p.Stream(kind)
+	stream, err := a.find(&request)
 	if err != nil {
 		return nil, err
 	}
@@ -114,6 +106,22 @@ func (a *Agent) openStream(conn net.Conn) (*claimed, error) {
 		return nil, err
 	}
 	return &claimed{stream, half, false}, nil
+}
+
+// find returns the stream that is asked for.
+func (a *Agent) find(request *guestv1.StreamRequest) (container.Stream, error) {
+	if request.Kind == guestv1.StreamKind_STREAM_KIND_SOCKET {
+		return a.runtime.Socket(request.ContainerId, request.SocketId)
+	}
+	kind, err := streamKind(request.Kind)
+	if err != nil {
+		return nil, err
+	}
+	p, err := a.runtime.Process(request.ContainerId, request.ProcessId)
+	if err != nil {
+		return nil, err
+	}
+	return p.Stream(kind)
 }
 
 func streamKind(k guestv1.StreamKind) (container.Kind, error) {

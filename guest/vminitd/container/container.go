@@ -19,6 +19,7 @@ import (
 	"github.com/vzctl/vzctl/guest/vminitd/phase"
 	"github.com/vzctl/vzctl/guest/vminitd/reap"
 	"github.com/vzctl/vzctl/guest/vminitd/rootfs"
+	"github.com/vzctl/vzctl/guest/vminitd/sockets"
 	"github.com/vzctl/vzctl/sdk/fault"
 )
 
@@ -42,6 +43,8 @@ type Request struct {
 	Init bool
 	// Hosts and ResolvConf are the container's files.
 	Hosts, ResolvConf []byte
+	// Sockets are joined to the host's.
+	Sockets []sockets.Socket
 }
 
 // Container is one.
@@ -55,6 +58,7 @@ type Container struct {
 	init    *Process
 	filters []helper.Filter // of system calls
 	groups  []string
+	sockets *sockets.Set
 
 	updating sync.Mutex // held while its limits are changed
 
@@ -74,6 +78,9 @@ func (c *Container) build(ctx context.Context, r Request) error {
 	}
 	flags, err := namespaces(spec.Linux.Namespaces)
 	if err != nil {
+		return err
+	}
+	if err := checkSockets(r.Sockets); err != nil {
 		return err
 	}
 	c.spec, c.groups = spec, r.Groups
@@ -110,6 +117,10 @@ func (c *Container) build(ctx context.Context, r Request) error {
 	if init.Files, err = c.writeFiles(init.Hostname, r); err != nil {
 		return err
 	}
+	if c.sockets, err = sockets.Open(c.id, c.dir, r.Sockets, c.runtime.dial); err != nil {
+		return err
+	}
+	init.Files = append(init.Files, c.sockets.Files()...)
 	phase.Done(ctx, "files")
 	c.init, err = newProcess(c, InitProcess, helper.Config{Init: init, Process: spec.Process, User: r.User, Groups: c.groups, Filters: c.filters,
 		Supervised: r.Init})
@@ -214,6 +225,7 @@ func (c *Container) destroy(ctx context.Context, processes []*Process) error {
 			return fmt.Errorf("kill the container's processes: %w", err)
 		}
 	}
+	c.sockets.Close()
 	for _, p := range processes {
 		if p.running() != nil {
 			if _, err := p.Wait(ctx); err != nil {

@@ -70,7 +70,7 @@ func (c *Container) freeze(ctx context.Context, processes []*Process, input stdi
 		if err != nil {
 			return fmt.Errorf("look for open connections: %w", err)
 		}
-		if open > 0 {
+		if open += c.sockets.Connections(); open > 0 {
 			return &fault.Error{Reason: fault.FailedPrecondition, Op: "freeze container", Subject: c.id, Cause: fmt.Errorf("open connections to others: %d, which would be lost", open)}
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/vzctl/vzctl/guest/vminitd/helper"
 	"github.com/vzctl/vzctl/guest/vminitd/phase"
 	"github.com/vzctl/vzctl/guest/vminitd/reap"
+	"github.com/vzctl/vzctl/guest/vminitd/sockets"
 	"github.com/vzctl/vzctl/sdk/fault"
 )
 
@@ -35,6 +36,7 @@ type Runtime struct {
 	work     sync.WaitGroup // goroutines that wait for processes
 	freezing sync.Mutex     // held by Freeze and Thaw
 	always   helper.Filter  // of every container's system calls
+	dial     sockets.Dial   // to the host
 
 	mu         sync.Mutex
 	containers map[string]*Container
@@ -44,9 +46,9 @@ type Runtime struct {
 }
 
 // NewRuntime returns a runtime without containers. prepare makes the machine fit for them; it runs beside the caller, which need not wait, see Ready: what
-// needs it does.
-func NewRuntime(reaper *reap.Reaper, disks disk.Disks, prepare func() error) *Runtime {
-	r := &Runtime{reaper: reaper, disks: disks, ready: make(chan struct{}),
+// needs it does. dial is the way to the host.
+func NewRuntime(reaper *reap.Reaper, disks disk.Disks, prepare func() error, dial sockets.Dial) *Runtime {
+	r := &Runtime{reaper: reaper, disks: disks, dial: dial, ready: make(chan struct{}),
 		containers: map[string]*Container{}, watchers: map[chan Event]struct{}{}, always: encodeFilter(seccomp.Always(runtime.GOARCH))}
 	r.work.Go(func() {
 		defer close(r.ready)

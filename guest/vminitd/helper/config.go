@@ -89,8 +89,11 @@ type Init struct {
 	Propagation          string
 }
 
-// File is put over a file of the container.
-type File struct{ Source, Destination string }
+// File is put over a file of the container. Owned says that it becomes the user's.
+type File struct {
+	Source, Destination string
+	Owned               bool `json:",omitempty"`
+}
 
 // The messages of a helper: one byte, then what belongs to it.
 const (

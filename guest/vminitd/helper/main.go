@@ -86,6 +86,9 @@ func become(socket *os.File) error {
 		return err
 	}
 	if config.Init != nil {
+		if err := ownFiles(config.Init.Files, user); err != nil {
+			return err
+		}
 		if err := sealRoot(config.Init); err != nil {
 			return err
 		}
@@ -171,6 +174,23 @@ func chownStdio(stdio []int, uid int) error {
 	for _, fd := range stdio {
 		if err := unix.Fchown(fd, uid, -1); err != nil {
 			return fmt.Errorf("give the user its streams: %w", err)
+		}
+	}
+	return nil
+}
+
+// ownFiles gives the user what is to be the user's.
+func ownFiles(files []File, user account) error {
+	for _, f := range files {
+		if !f.Owned {
+			continue
+		}
+		fd, err := openIn(f.Destination, unix.O_PATH, 0)
+		if err == nil {
+			err = errors.Join(unix.Fchownat(fd, "", user.uid, user.gid, unix.AT_EMPTY_PATH), unix.Close(fd))
+		}
+		if err != nil {
+			return &failure.Error{Reason: failure.Invalid, Op: "give the user", Subject: f.Destination, Cause: err}
 		}
 	}
 	return nil
