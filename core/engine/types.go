@@ -179,6 +179,7 @@ type StopOptions struct {
 // UpdateRequest of Update. The zero value changes nothing.
 type UpdateRequest struct {
 	runtimespec.Limits
+	Restart string // policy, as restart.Parse reads it; empty: as it is
 }
 
 // CheckpointOptions of Checkpoint.
