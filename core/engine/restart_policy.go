@@ -13,15 +13,22 @@ import (
 
 // checkRestart brings the restart policy of a request into the form that records have.
 func checkRestart(r *CreateRequest) error {
-	policy, err := restart.Parse(r.Restart)
+	policy, err := restartPolicy(r.Restart, r.AutoRemove)
+	r.Restart = policy
+	return err
+}
+
+// restartPolicy returns a restart policy as records have it.
+func restartPolicy(text string, autoRemove bool) (string, error) {
+	policy, err := restart.Parse(text)
 	if err != nil {
-		return err
+		return "", err
 	}
-	if r.Restart = policy.String(); r.Restart != "" && r.AutoRemove {
-		return &fault.Error{Reason: fault.Invalid, Op: "use restart policy", Subject: r.Restart,
+	if policy.String() != "" && autoRemove {
+		return "", &fault.Error{Reason: fault.Invalid, Op: "use restart policy", Subject: policy.String(),
 			Cause: errors.New("a container that is removed at its end cannot be started again"), Hint: "give --rm or --restart, not both"}
 	}
-	return nil
+	return policy.String(), nil
 }
 
 // endsByUser says whether a signal is how a user ends a container. Others, like one to reload a configuration, leave it to its restart policy what follows

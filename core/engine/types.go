@@ -154,6 +154,8 @@ type Exit struct {
 	Time time.Time
 	// Message is for people, when there is more to say than the code.
 	Message string
+	// Kept says that the container, which was to be removed at its end, stays: it is being restarted.
+	Kept bool
 }
 
 // Streams connects a process to the caller. Nil ones are not connected. The engine closes none of them.
@@ -195,6 +197,7 @@ type StopOptions struct {
 // UpdateRequest of Update. The zero value changes nothing.
 type UpdateRequest struct {
 	runtimespec.Limits
+	Restart string // policy, as restart.Parse reads it; empty: as it is
 }
 
 // CheckpointOptions of Checkpoint.

@@ -44,6 +44,11 @@ func (e *Engine) Update(ctx context.Context, ref string, request UpdateRequest) 
 	if err := e.checkUpdate(ctx, request.Limits, &c, &b); err != nil {
 		return err
 	}
+	if request.Restart != "" {
+		if c.Restart.Policy, err = restartPolicy(request.Restart, c.AutoRemove); err != nil {
+			return err
+		}
+	}
 	return e.update(ctx, request.Limits, c, b)
 }
 
@@ -105,7 +110,7 @@ func (e *Engine) update(ctx context.Context, l runtimespec.Limits, c store.Conta
 		return err
 	}
 	spec.Linux.Resources = whole
-	if c.State.Active() {
+	if c.State.Active() && l != (runtimespec.Limits{}) {
 		if err := e.updateRunning(ctx, c, changed); err != nil {
 			return err
 		}
@@ -122,6 +127,7 @@ func (e *Engine) update(ctx context.Context, l runtimespec.Limits, c store.Conta
 		return err
 	}
 	_, err = e.store.Update(ctx, c.ID, func(record *store.Container) error {
+		record.Restart.Policy = c.Restart.Policy
 		record.Resources.CPUs, record.Resources.MemoryBytes = c.Resources.CPUs, c.Resources.MemoryBytes
 		return nil
 	})

@@ -123,3 +123,23 @@ func TestHowAContainerIsAskedToEnd(t *testing.T) {
 		t.Errorf("signal %d, timeout %s, %v", signal, timeout, err)
 	}
 }
+
+func TestTheRestartPolicyIsUpdatedAlone(t *testing.T) {
+	e := newEngine(t)
+	c := create(t, e, "web")
+	if err := e.Update(t.Context(), "web", UpdateRequest{Restart: "on-failure:3"}); err != nil {
+		t.Fatal(err)
+	}
+	if record, err := e.store.Get(c.ID); err != nil || record.Restart.Policy != "on-failure:3" || record.Resources.CPUs != c.CPUs {
+		t.Errorf("record %+v, %v", record, err)
+	}
+	if err := e.Update(t.Context(), "web", UpdateRequest{Restart: "sometimes"}); !errors.Is(err, fault.Invalid) {
+		t.Errorf("of no policy: %v", err)
+	}
+	if err := e.Update(t.Context(), "web", UpdateRequest{Restart: "no"}); err != nil {
+		t.Fatal(err)
+	}
+	if record, err := e.store.Get(c.ID); err != nil || record.Restart.Policy != "" {
+		t.Errorf("record %+v, %v", record.Restart, err)
+	}
+}

@@ -173,6 +173,7 @@ var transitions = []struct {
 	{Restarting, Again, Starting},
 	{Restarting, Stop, Stopped}, // nothing runs: done
 	{Restarting, Kill, Stopped},
+	{Restarting, Rename, Restarting},
 	{Restarting, Lose, Stopped},
 
 	{Stopped, Start, Starting},

@@ -229,6 +229,7 @@ type Exit struct {
 	Reason  string
 	Time    time.Time
 	Message string
+	Kept    bool // see engine.Exit
 }
 
 // Wait returns when a process has ended, for "" when the container is stopped and recorded so.
@@ -237,7 +238,7 @@ func (c *Client) Wait(ctx context.Context, process string) (Exit, error) {
 	if err != nil {
 		return Exit{}, err
 	}
-	return Exit{Code: int(answer.Code), Signal: int(answer.Signal), Reason: answer.Reason, Time: answer.Time.AsTime(), Message: answer.Message}, nil
+	return Exit{Code: int(answer.Code), Signal: int(answer.Signal), Reason: answer.Reason, Time: answer.Time.AsTime(), Message: answer.Message, Kept: answer.Kept}, nil
 }
 
 // ProcessRequest describes a further process.

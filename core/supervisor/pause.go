@@ -32,6 +32,12 @@ func (s *supervision) pause(ctx context.Context) error {
 	if err := s.allowed(lifecycle.Pause); err != nil {
 		return err
 	}
+	// A probe that stands still would be taken for one that is slow.
+	release, err := s.prober.hold(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
 	if err := s.box.Pause(ctx); err != nil {
 		return err
 	}

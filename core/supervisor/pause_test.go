@@ -118,6 +118,14 @@ func TestAGuestThatDoesNotTakeTheTimeGoesOnAllTheSame(t *testing.T) {
 func TestAContainerThatIsRestartedIsNotRemovedBetween(t *testing.T) {
 	r := newRig(t, func(c *store.Container) { c.AutoRemove = true })
 	r.start()
+	waited := make(chan Exit, 1)
+	go func() {
+		exit, err := r.client.Wait(r.context(), "")
+		if err != nil {
+			t.Error(err)
+		}
+		waited <- exit
+	}()
 	if err := r.client.StopToRestart(r.context(), 15, time.Minute); err != nil {
 		t.Fatal(err)
 	}
@@ -126,6 +134,9 @@ func TestAContainerThatIsRestartedIsNotRemovedBetween(t *testing.T) {
 	}
 	if c := r.record(); c.State != lifecycle.Stopped {
 		t.Errorf("state %s", c.State)
+	}
+	if exit := <-waited; !exit.Kept {
+		t.Errorf("who waits would remove it: %+v", exit)
 	}
 	if !r.vm.asked("shutdown") {
 		t.Error("its files were not written out")

@@ -91,7 +91,7 @@ func (s *server) Wait(ctx context.Context, request *supervisorv1.WaitRequest) (*
 	if request.ProcessId != "" {
 		s.tellLater("exec_die", map[string]string{"execId": request.ProcessId, "exitCode": strconv.Itoa(outcome.Code)})
 	}
-	return &supervisorv1.WaitResponse{Code: int32(outcome.Code), Signal: int32(outcome.Signal), Reason: outcome.Reason,
+	return &supervisorv1.WaitResponse{Code: int32(outcome.Code), Kept: request.ProcessId == "" && s.kept.Load(), Signal: int32(outcome.Signal), Reason: outcome.Reason,
 		Message: outcome.Message, Time: timestamppb.New(outcome.Time)}, nil
 }
 

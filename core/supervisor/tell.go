@@ -36,12 +36,13 @@ const untold = 64
 
 // tellLater is tell for what nobody shall wait for: executing a process takes little more than this. Those who call it have ended before endTelling is called.
 func (s *supervision) tellLater(action string, attributes map[string]string) {
-	s.untold <- s.event(action, attributes)
+	s.untold <- s.eventOf("", action, attributes)
 }
 
 // telling tells what tellLater has left, until endTelling.
 func (s *supervision) telling() {
 	for e := range s.untold {
+		e.Name = s.name() // which takes time, too
 		s.append(context.Background(), e)
 	}
 	close(s.allTold)

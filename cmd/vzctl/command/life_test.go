@@ -59,10 +59,10 @@ func TestRename(t *testing.T) {
 func TestUpdateReadsLimits(t *testing.T) {
 	f := &fake{}
 	d := newDesk(f)
-	code := d.run(t, "update", "--cpus", "2", "--cpu-shares", "512", "--cpuset-cpus", "0-1", "-m", "1g", "--memory-swap", "-1", "--pids-limit", "0", "a", "b")
+	code := d.run(t, "update", "--cpus", "2", "--cpu-shares", "512", "--cpuset-cpus", "0-1", "-m", "1g", "--memory-swap", "-1", "--pids-limit", "0", "--restart", "always", "a", "b")
 	d.wants(t, code, 0, "a\nb\n", "")
 	want := runtimespec.Limits{CPUs: 2, CPUShares: 512, CPUSet: "0-1", MemoryBytes: 1 << 30, MemorySwap: -1, PidsLimit: -1}
-	if f.updateRequest.Limits != want {
+	if f.updateRequest.Limits != want || f.updateRequest.Restart != "always" {
 		t.Errorf("limits %+v", f.updateRequest.Limits)
 	}
 	for _, args := range [][]string{{"a"}, {"--cpus", "half", "a"}, {"-m", "much", "a"}, {"--memory-swap", "-2", "a"}} {

@@ -90,7 +90,7 @@ func (p *program) runForeground(c *cli.Context, api engine.API, request engine.C
 		return err
 	}
 	timing.ended(started, exit)
-	if request.AutoRemove && exit.Reason != reasonCheckpointed {
+	if request.AutoRemove && exit.Reason != reasonCheckpointed && !exit.Kept {
 		// The engine does it too; when run returns, it has happened.
 		end := timeline.Begin(c.Context, "remove", "")
 		if err := remove(c.Context, api, container.ID); err != nil {

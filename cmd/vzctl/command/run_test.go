@@ -117,6 +117,19 @@ func TestRunWithRmReturnsWhenTheContainerIsGone(t *testing.T) {
 	}
 }
 
+func TestRunWithRmLeavesAContainerThatIsRestarted(t *testing.T) {
+	f := &fake{run: func(_ context.Context, _ engine.Streams, started func()) (engine.Exit, error) {
+		started()
+		return engine.Exit{Code: 143, Reason: "killed", Kept: true}, nil
+	}}
+	d := newDesk(f)
+	code := d.run(t, "run", "--rm", "i")
+	d.wants(t, code, 143, "", "")
+	if f.noted() != "create i, attachstart id1" {
+		t.Errorf("calls: %s", f.noted())
+	}
+}
+
 func TestCidfile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cid")
 	f := &fake{}

@@ -9,10 +9,10 @@ import (
 )
 
 func newUpdate(p *program) *cli.Command {
-	flags := []cli.Flag{cpusFlag(), cpuSharesFlag(), cpuSetFlag(), memoryFlag(), memorySwapFlag(), pidsLimitFlag()}
+	flags := []cli.Flag{cpusFlag(), cpuSharesFlag(), cpuSetFlag(), memoryFlag(), memorySwapFlag(), pidsLimitFlag(), restartFlag()}
 	return &cli.Command{
 		Name:      "update",
-		Usage:     "change the limits of containers, at once if they run",
+		Usage:     "change the limits and the restart policy of containers, at once if they run",
 		ArgsUsage: "CONTAINER...",
 		Description: "The VM of a container that runs stays as large as it is, so that such a container can be given as much as it was started with, and no more. " +
 			"The next VM of one that is stopped is as large as it must be.",
@@ -31,6 +31,7 @@ func newUpdate(p *program) *cli.Command {
 }
 
 func readUpdate(c *cli.Context) (request engine.UpdateRequest, err error) {
+	request.Restart = c.String("restart")
 	request.CPUShares, request.CPUSet, request.PidsLimit = c.Uint64("cpu-shares"), c.String("cpuset-cpus"), c.Int64("pids-limit")
 	if c.IsSet("pids-limit") && request.PidsLimit == 0 {
 		request.PidsLimit = -1 // as for run
