@@ -32,8 +32,12 @@ const (
 	protocolMax = 1
 )
 
-// featureFreeze is the ability of Freeze and Thaw.
-const featureFreeze = "freeze"
+// Names of abilities: of Freeze and Thaw, of ContainerStats, of ListProcesses.
+const (
+	featureFreeze    = "freeze"
+	featureStats     = "stats"
+	featureProcesses = "processes"
+)
 
 // Agent serves one host.
 type Agent struct {
@@ -89,6 +93,6 @@ func (a *Agent) Done() <-chan struct{} { return a.shutdown }
 
 // Hello exchanges versions. It comes before Adopt, so it must not use random numbers.
 func (a *Agent) Hello(context.Context, *guestv1.HelloRequest) (*guestv1.HelloResponse, error) {
-	return &guestv1.HelloResponse{Version: a.version, ProtocolMin: protocolMin, ProtocolMax: protocolMax, Features: []string{featureFreeze},
+	return &guestv1.HelloResponse{Version: a.version, ProtocolMin: protocolMin, ProtocolMax: protocolMax, Features: []string{featureFreeze, featureStats, featureProcesses},
 		UptimeNanoseconds: uint64(identity.Uptime()), InitUptimeNanoseconds: uint64(a.started)}, nil
 }
