@@ -35,6 +35,7 @@ const (
 	Kill       Event = "kill" // a signal; the container stays as it is until the process ends
 	Exec       Event = "exec"
 	Attach     Event = "attach"
+	Observe    Event = "observe" // what it uses, and its processes
 	Remove     Event = "remove"
 )
 
@@ -99,6 +100,7 @@ var events = []struct {
 	{event: Kill, verb: true, refusal: "kill"},
 	{event: Exec, verb: true, refusal: "execute in"},
 	{event: Attach, verb: true, refusal: "attach to"},
+	{event: Observe, verb: true, refusal: "observe"},
 	{event: Remove, verb: true, refusal: "remove"},
 	{event: Made, refusal: "finish the creation of", wait: "wait until it is created"},
 	{event: Started, refusal: "finish the start of", wait: "wait until it runs"},
@@ -135,6 +137,7 @@ var transitions = []struct {
 	{Running, Kill, Running},
 	{Running, Exec, Running},
 	{Running, Attach, Running},
+	{Running, Observe, Running},
 	{Running, Exited, Stopped},
 	{Running, Lose, Stopped},
 
@@ -142,6 +145,7 @@ var transitions = []struct {
 	{Paused, Stop, Stopping},
 	{Paused, Kill, Paused},
 	{Paused, Attach, Paused},
+	{Paused, Observe, Paused},
 	{Paused, Exited, Stopped},
 	{Paused, Lose, Stopped},
 

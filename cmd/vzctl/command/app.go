@@ -107,6 +107,8 @@ func (p *program) commands() []*cli.Command {
 		newRm(p),
 		newLs(p),
 		newLogs(p),
+		newStats(p),
+		newTop(p),
 		newInspect(p),
 		newExec(p),
 		newWait(p),
