@@ -147,6 +147,9 @@ func (p *program) prepare(commands []*cli.Command) {
 			if b, ok := f.(*cli.BoolFlag); ok {
 				b.DisableDefaultText = !b.Value // "(default: false)" says nothing
 			}
+			if s, ok := f.(*cli.StringSliceFlag); ok {
+				s.KeepSpace = true // it may be part of a value
+			}
 		}
 		if len(c.Subcommands) > 0 {
 			c.Action = group
