@@ -16,8 +16,8 @@ func TestE2EAPersonAtATerminal(t *testing.T) {
 	s.shows("here> ")
 
 	// Job control.
-	s.types("sleep 1000\r")
-	s.shows("sleep 1000\r\n")
+	s.types("sh -c 'trap \"echo goes on\" CONT; echo runs; while :; do sleep 0.1; done'\r")
+	s.shows("\r\nruns\r\n")
 	s.types("\x1a")
 	s.shows("Stopped")
 	s.shows("here> ")
@@ -25,7 +25,7 @@ func TestE2EAPersonAtATerminal(t *testing.T) {
 	s.shows("Stopped")
 	s.shows("here> ")
 	s.types("fg\r")
-	s.shows("sleep 1000\r\n")
+	s.shows("\r\ngoes on\r\n")
 	s.types("\x03")
 	s.shows("here> ")
 	s.types("echo code $?\r")
