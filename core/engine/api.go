@@ -8,6 +8,7 @@ package engine
 import (
 	"context"
 	"io"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -81,6 +82,10 @@ type API interface {
 	// Events tells what has happened, and what happens, until ctx ends or each fails.
 	Events(ctx context.Context, options EventsOptions, each func(Event) error) error
 	Logs(ctx context.Context, ref string, options LogOptions, stdout, stderr io.Writer) error
+	// Stats calls each with what a running container uses, at once and after each interval (at least 100 ms), until it has ended or each fails.
+	Stats(ctx context.Context, ref string, interval time.Duration, each func(Stats) error) error
+	// Top returns the processes of a running container.
+	Top(ctx context.Context, ref string) ([]Process, error)
 
 	PullImage(ctx context.Context, reference, platform string, plugin string, report progress.Func) (Image, error)
 	ListImages(ctx context.Context) ([]Image, error)

@@ -39,6 +39,7 @@ const (
 	Kill       Event = "kill" // a signal; the container stays as it is until the process ends. Who is paused hears none
 	Exec       Event = "exec"
 	Attach     Event = "attach"
+	Observe    Event = "observe" // what it uses, and its processes
 	Remove     Event = "remove"
 )
 
@@ -109,6 +110,7 @@ var events = []struct {
 	{event: Kill, verb: true, refusal: "kill"},
 	{event: Exec, verb: true, refusal: "execute in"},
 	{event: Attach, verb: true, refusal: "attach to"},
+	{event: Observe, verb: true, refusal: "observe"},
 	{event: Remove, verb: true, refusal: "remove"},
 	{event: Made, refusal: "finish the creation of", wait: "wait until it is created"},
 	{event: Started, refusal: "finish the start of", wait: "wait until it runs"},
@@ -152,6 +154,7 @@ var transitions = []struct {
 	{Running, Kill, Running},
 	{Running, Exec, Running},
 	{Running, Attach, Running},
+	{Running, Observe, Running},
 	{Running, Exited, Stopped},
 	{Running, Retry, Restarting},
 	{Running, Lose, Stopped},
@@ -160,6 +163,7 @@ var transitions = []struct {
 	{Paused, Rename, Paused},
 	{Paused, Stop, Stopping},
 	{Paused, Attach, Paused},
+	{Paused, Observe, Paused},
 	{Paused, Exited, Stopped},
 	{Paused, Retry, Restarting},
 	{Paused, Lose, Stopped},

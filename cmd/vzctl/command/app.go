@@ -113,6 +113,8 @@ func (p *program) commands() []*cli.Command {
 		newLs(p),
 		newLogs(p),
 		newEvents(p),
+		newStats(p),
+		newTop(p),
 		newInspect(p),
 		newExec(p),
 		newWait(p),
@@ -151,6 +153,9 @@ func (p *program) prepare(commands []*cli.Command) {
 		for _, f := range c.Flags {
 			if b, ok := f.(*cli.BoolFlag); ok {
 				b.DisableDefaultText = !b.Value // "(default: false)" says nothing
+			}
+			if s, ok := f.(*cli.StringSliceFlag); ok {
+				s.KeepSpace = true // it may be part of a value
 			}
 		}
 		if len(c.Subcommands) > 0 {

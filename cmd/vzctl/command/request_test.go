@@ -189,6 +189,16 @@ func TestExecWords(t *testing.T) {
 	}
 }
 
+func TestSpaceAroundAValueIsPartOfIt(t *testing.T) {
+	f := &fake{}
+	d := newDesk(f)
+	code := d.run(t, "run", "-e", "PS1=$ ", "-e", "A= b ", "--label", "l= m ", "i", " x ")
+	d.wants(t, code, 0, "", "")
+	if want := (engine.CreateRequest{Image: "i", Env: []string{"PS1=$ ", "A= b "}, Labels: map[string]string{"l": " m "}, Command: []string{" x "}, Pull: engine.PullMissing}); !reflect.DeepEqual(f.createRequest, want) {
+		t.Errorf("got %+v; want %+v", f.createRequest, want)
+	}
+}
+
 func TestStopWords(t *testing.T) {
 	ten, none := 10*time.Second, time.Duration(0)
 	for line, want := range map[string]engine.StopOptions{

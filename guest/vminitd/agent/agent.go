@@ -33,11 +33,13 @@ const (
 	protocolMax = 1
 )
 
-// Optional abilities: Freeze and Thaw, UpdateContainer, and sockets of containers.
+// Optional abilities: Freeze and Thaw, UpdateContainer, sockets of containers, ContainerStats, ListProcesses.
 const (
-	featureFreeze  = "freeze"
-	featureUpdate  = "update"
-	featureSockets = "sockets"
+	featureFreeze    = "freeze"
+	featureUpdate    = "update"
+	featureSockets   = "sockets"
+	featureStats     = "stats"
+	featureProcesses = "processes"
 )
 
 // Agent serves one host.
@@ -94,6 +96,7 @@ func (a *Agent) Done() <-chan struct{} { return a.shutdown }
 
 // Hello exchanges versions. It comes before Adopt, so it must not use random numbers.
 func (a *Agent) Hello(context.Context, *guestv1.HelloRequest) (*guestv1.HelloResponse, error) {
-	return &guestv1.HelloResponse{Version: a.version, ProtocolMin: protocolMin, ProtocolMax: protocolMax, Features: []string{featureFreeze, featureUpdate, featureSockets},
+	return &guestv1.HelloResponse{Version: a.version, ProtocolMin: protocolMin, ProtocolMax: protocolMax,
+		Features:          []string{featureFreeze, featureUpdate, featureSockets, featureStats, featureProcesses},
 		UptimeNanoseconds: uint64(identity.Uptime()), InitUptimeNanoseconds: uint64(a.started), Time: timestamppb.Now()}, nil
 }

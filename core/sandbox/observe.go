@@ -1,0 +1,57 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
+)
+
+// observeTimeout bounds the guest's answer to who only looks.
+const observeTimeout = 30 * time.Second
+
+// maxProcesses is more than a guest's kernel has ids for by default. A guest that tells of more is lying.
+const maxProcesses = 1 << 16
+
+// Stats returns what the container has used, by the guest's word. While the sandbox is being saved it waits.
+func (s *Sandbox) Stats(ctx context.Context) (*guestv1.ContainerStatsResponse, error) {
+	s.saving.rest(ctx)
+	ctx, cancel := context.WithTimeoutCause(ctx, observeTimeout, errNoAnswer)
+	defer cancel()
+	answer, err := s.guest.ContainerStats(ctx, &guestv1.ContainerStatsRequest{ContainerId: s.spec.ContainerID})
+	if err != nil {
+		return nil, explained(ctx, err)
+	}
+	return answer, nil
+}
+
+var errNoAnswer = errors.New("the guest does not answer")
+
+// Processes calls each with the processes of the container, in parts.
+func (s *Sandbox) Processes(ctx context.Context, each func([]*guestv1.ContainerProcess) error) error {
+	s.saving.rest(ctx)
+	ctx, cancel := context.WithTimeoutCause(ctx, observeTimeout, errNoAnswer)
+	defer cancel()
+	stream, err := s.guest.ListProcesses(ctx, &guestv1.ListProcessesRequest{ContainerId: s.spec.ContainerID})
+	if err != nil {
+		return explained(ctx, err)
+	}
+	for sum := 0; ; {
+		part, err := stream.Recv()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return explained(ctx, err)
+		}
+		if sum += len(part.GetProcesses()); sum > maxProcesses {
+			return fmt.Errorf("the guest tells of more than %d processes", maxProcesses)
+		}
+		if err := each(part.GetProcesses()); err != nil {
+			return err
+		}
+	}
+}
