@@ -5,8 +5,8 @@ import (
 	"io"
 	"os"
 	"strings"
-	"unicode"
 	"syscall"
+	"unicode"
 )
 
 const (
