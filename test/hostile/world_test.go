@@ -259,7 +259,7 @@ func newWorld(t *testing.T, guest *liar) *world {
 	w := &world{t: t, guest: guest, dir: plugintest.RuntimeDir(t)}
 	w.logPath = filepath.Join(t.TempDir(), "log")
 	var err error
-	if w.log, err = containerlog.Create(t.Context(), w.logPath); err != nil {
+	if w.log, err = containerlog.Create(t.Context(), w.logPath, containerlog.Limits{MaxBytes: containerlog.Unlimited}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.log.Close() })
