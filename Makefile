@@ -4,6 +4,7 @@
 # make demo         from a fresh clone to a container in its own VM, saying what it does
 # make test         everything that is tested; the last line has the totals
 # make integration  only what boots virtual machines
+# make fuzz         each fuzz test for FUZZTIME, 1m by default
 # make lint         everything a machine can say about the source
 # make protos       what is generated from the protocols
 # make docs         docs/cli.md
@@ -32,7 +33,7 @@ SOURCES := ./cmd/... ./core/... ./guest/... ./kernel/... ./plugins/... ./sdk/...
 VM_PACKAGES   = $(sort $(dir $(shell grep -rlE --include='*_test.go' '^func Test(VM|E2E)' cmd core guest kernel plugins sdk test)))
 UNIT_PACKAGES = $(filter-out $(patsubst %/,github.com/vzctl/vzctl/%,$(VM_PACKAGES)),$(shell PATH="$(PATH)" go list $(SOURCES)))
 
-.PHONY: all deps cli plugins initrd kernel fetch-default-kernel demo test integration lint protos bench docs parity install clean help
+.PHONY: all deps cli plugins initrd kernel fetch-default-kernel demo test integration fuzz lint protos bench docs parity install clean help
 .DELETE_ON_ERROR:
 
 all: cli plugins initrd
@@ -75,6 +76,9 @@ test: all kernel
 
 integration: all kernel
 	go run ./test/count -- -count=1 -p 1 -timeout 40m -run '^Test(VM|E2E)' $(addprefix ./,$(VM_PACKAGES))
+
+fuzz:
+	.ci/fuzz $(FUZZ)
 
 lint:
 	.ci/lint

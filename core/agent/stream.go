@@ -66,8 +66,8 @@ func ReadHeader(r io.Reader, message proto.Message) error {
 	if _, err := io.ReadFull(r, body); err != nil {
 		return fmt.Errorf("read stream header: %w", err)
 	}
-	if err := proto.Unmarshal(body, message); err != nil {
-		return fmt.Errorf("read stream header: %w", err)
+	if proto.Unmarshal(body, message) != nil { // whose errors are not for people
+		return errors.New("read stream header: it is no message")
 	}
 	return nil
 }

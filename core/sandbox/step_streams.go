@@ -53,7 +53,9 @@ func openStreams(ctx context.Context, guest Guest, container, process string, te
 			*conn = opened
 			if err != nil {
 				*conn = nil
-				errs = append(errs, err)
+				if len(errs) == 0 { // what is wrong with one is wrong with all
+					errs = append(errs, err)
+				}
 			}
 		})
 	}

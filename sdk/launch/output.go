@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/hashicorp/go-hclog"
 )
@@ -70,7 +71,7 @@ func (o *output) firstLine() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	line, _, _ := bytes.Cut(o.first, []byte("\n"))
-	return strings.TrimSpace(string(line[:min(len(line), maxFirstLine)]))
+	return shown(string(line[:min(len(line), maxFirstLine)]))
 }
 
 // tail keeps the last lines written to it, and the line a crash began with.
@@ -106,10 +107,9 @@ func (t *tail) Write(b []byte) (int, error) {
 const maxLogLine = 64 << 10
 
 func (t *tail) add(line string) {
-	if line = strings.TrimSpace(line); line == "" {
+	if line = shown(line); line == "" {
 		return
 	}
-	line = line[:min(len(line), maxTailLine)]
 	if t.crash == "" && (strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ")) {
 		t.crash = line
 	}
@@ -117,6 +117,17 @@ func (t *tail) add(line string) {
 		t.lines = t.lines[1:]
 	}
 	t.lines = append(t.lines, line)
+}
+
+// shown makes a line fit to be part of an error: it is as long as it may be, and steers no terminal.
+func shown(line string) string {
+	line = strings.TrimSpace(line)
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(line[:min(len(line), maxTailLine)], "")))
 }
 
 // readable makes a line of hclog's JSON one for people. Lines below warnings say nothing about an end.
@@ -143,7 +154,7 @@ func (t *tail) String() string {
 		return t.crash
 	}
 	lines := t.lines
-	if rest := strings.TrimSpace(readable(t.line)); rest != "" {
+	if rest := shown(readable(t.line)); rest != "" {
 		lines = append(lines[:len(lines):len(lines)], rest)
 	}
 	return strings.Join(lines, " / ")

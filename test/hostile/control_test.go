@@ -44,7 +44,7 @@ func (b bloated) Marshal(any) (mem.BufferSlice, error) {
 func TestAnswersThatLie(t *testing.T) {
 	text := strings.ToValidUTF8(nasty, "?") // protobuf takes no other
 	detailed := func(d *pluginv1.ErrorDetail) error {
-		s, err := status.New(codes.Internal, nasty).WithDetails(d)
+		s, err := status.New(codes.Internal, text).WithDetails(d)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -60,6 +60,9 @@ type liar struct {
 	// dial is called once the guest is there, with the way to the host's ports.
 	dial func(ctx context.Context, guest *serialmux.Guest)
 
+	// opened is given the guest's end of the serial port.
+	opened func(pipe net.Conn)
+
 	exits chan *guestv1.Exit // how the init process ends
 }
 
@@ -138,6 +141,9 @@ func (l *liar) serve(ctx context.Context, pipe net.Conn) {
 			l.raw(pipe)
 		}
 		return
+	}
+	if l.opened != nil {
+		l.opened(pipe)
 	}
 	once := make(chan struct{}, 1)
 	once <- struct{}{}
@@ -240,9 +246,9 @@ type world struct {
 	guest   *liar
 	dir     string
 	log     *containerlog.Writer
+	logPath string
 	spec    sandbox.Spec
 	memory  func() uint64 // bytes taken since the beginning
-	ooms    int           // of which the host's user is told
 	logged  strings.Builder
 	logging sync.Mutex
 }
@@ -251,8 +257,9 @@ func newWorld(t *testing.T, guest *liar) *world {
 	t.Helper()
 	guest.exits = make(chan *guestv1.Exit, 1)
 	w := &world{t: t, guest: guest, dir: plugintest.RuntimeDir(t)}
+	w.logPath = filepath.Join(t.TempDir(), "log")
 	var err error
-	if w.log, err = containerlog.Create(t.Context(), filepath.Join(t.TempDir(), "log")); err != nil {
+	if w.log, err = containerlog.Create(t.Context(), w.logPath, containerlog.Limits{MaxBytes: containerlog.Unlimited}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.log.Close() })
@@ -293,7 +300,7 @@ func (w *world) environment() sandbox.Environment {
 			return err
 		},
 		Released:    func(context.Context) error { return nil },
-		OutOfMemory: func() { w.ooms++ },
+		OutOfMemory: func() {},
 		Logger:      hclog.New(&hclog.LoggerOptions{Output: w, Level: hclog.Info}),
 	}
 }

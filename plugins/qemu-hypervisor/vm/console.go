@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"unicode"
 )
 
 const (
@@ -89,13 +90,13 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// lines returns the last lines, at most n, without control characters, that could paint on a terminal.
+// lines returns the last lines, at most n, without what could steer a terminal.
 func (t *tail) lines(n int) []string {
 	text := strings.Map(func(r rune) rune {
 		if r == '\n' {
 			return r
 		}
-		if r < ' ' || r == 0x7f {
+		if !unicode.IsPrint(r) {
 			return -1
 		}
 		return r
