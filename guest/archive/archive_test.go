@@ -139,19 +139,26 @@ func describe(t testing.TB, dir string) (lines []string) {
 	return lines
 }
 
-func TestATreeIsTheSameAfterwards(t *testing.T) {
-	from := tree(t)
-	tarball, warnings := pack(t, from, nil, true)
-	to := t.TempDir()
-	must(t, archive.Extract(t.Context(), open(t, to), bytes.NewReader(tarball), whole))
-	want, got := describe(t, from), describe(t, filepath.Join(to, "top"))
+func same(t *testing.T, got, want []string) {
+	t.Helper()
 	for i := range min(len(want), len(got)) {
 		if want[i] != got[i] {
 			t.Errorf("is   %s\nwant %s", got[i], want[i])
 		}
 	}
-	if len(want) != len(got) || len(warnings) > 0 {
-		t.Errorf("%d files, want %d; warnings %q", len(got), len(want), warnings)
+	if len(want) != len(got) {
+		t.Errorf("%d files, want %d", len(got), len(want))
+	}
+}
+
+func TestATreeIsTheSameAfterwards(t *testing.T) {
+	from := tree(t)
+	tarball, warnings := pack(t, from, nil, true)
+	to := t.TempDir()
+	must(t, archive.Extract(t.Context(), open(t, to), bytes.NewReader(tarball), whole))
+	same(t, describe(t, filepath.Join(to, "top")), describe(t, from))
+	if len(warnings) > 0 {
+		t.Errorf("warnings %q", warnings)
 	}
 	if len(tarball) > 2<<20 {
 		t.Errorf("the tar has %d bytes: holes went into it", len(tarball))
@@ -169,15 +176,12 @@ func TestOtherTarsAreUnderstoodAndUnderstandOurs(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
 		t.Fatalf("%v: %s", err, out)
 	}
-	want := describe(t, from)
-	if got := describe(t, filepath.Join(to, "top")); !slices.Equal(got, want) {
-		t.Errorf("tar makes of it\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
-	}
+	same(t, describe(t, filepath.Join(to, "top")), describe(t, from))
 	for _, format := range []string{"gnu", "pax", "ustar"} {
 		t.Run(format, func(t *testing.T) {
 			from := t.TempDir()
 			must(t, os.Mkdir(filepath.Join(from, "d"), 0o750), os.WriteFile(filepath.Join(from, "d/f"), []byte("f"), 0o600), os.Symlink("f", filepath.Join(from, "d/l")))
-			out, err := exec.Command("tar", "--format="+format, "-C", from, "-cSf", "-", "d").Output()
+			out, err := exec.Command("tar", "--format="+format, "-C", from, "-cf", "-", "d").Output()
 			must(t, err)
 			to := t.TempDir()
 			must(t, archive.Extract(t.Context(), open(t, to), bytes.NewReader(out), whole))

@@ -75,7 +75,7 @@ func (w *Writer) Next(h Header) error {
 		if w.OwnHoles {
 			records[ownSize], records[ownMap] = size, strings.Join(numbers(h.Data), " ")
 		} else {
-			sparse = sparseMap(h.Data)
+			sparse = sparseMap(h.Data, h.Size)
 			records["GNU.sparse.major"], records["GNU.sparse.minor"] = "1", "0"
 			records["GNU.sparse.name"], records["GNU.sparse.realsize"] = h.Name, size
 		}
@@ -177,8 +177,11 @@ func record(key, value string) string {
 }
 
 // sparseMap lists the segments before the data, in whole blocks.
-func sparseMap(data []Segment) string {
-	text := strconv.Itoa(max(len(data), 1)) + "\n" + strings.Join(numbers(data), "\n") + "\n"
+func sparseMap(data []Segment, size int64) string {
+	if n := len(data); n == 0 || data[n-1].Offset+data[n-1].Length < size {
+		data = append(slices.Clone(data), Segment{size, 0}) // so GNU tar knows of a hole at the end
+	}
+	text := strconv.Itoa(len(data)) + "\n" + strings.Join(numbers(data), "\n") + "\n"
 	return text + zeros(padding(int64(len(text))))
 }
 
