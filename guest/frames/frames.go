@@ -114,6 +114,9 @@ func lost(err error) error {
 	return err
 }
 
+// Ended reports whether the end was read.
+func (r *Reader) Ended() bool { return r.err == io.EOF }
+
 // Drain reads to the end, and returns nil if there was one.
 func (r *Reader) Drain() error {
 	_, err := io.Copy(io.Discard, r)

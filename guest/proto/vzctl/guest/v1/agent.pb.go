@@ -2858,10 +2858,12 @@ type ReadFilesRequest struct {
 	Path  string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
 	// What the file, or the top directory, is called in the tar; "." is for a directory.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	// Links are read as what they lead to: the last of the path, or all.
+	// A link at the end of the path is read as what it leads to. Links below are links.
 	Follow bool `protobuf:"varint,3,opt,name=follow,proto3" json:"follow,omitempty"`
 	// The root file system alone, without mounts.
-	RootOnly      bool `protobuf:"varint,4,opt,name=root_only,json=rootOnly,proto3" json:"root_only,omitempty"`
+	RootOnly bool `protobuf:"varint,4,opt,name=root_only,json=rootOnly,proto3" json:"root_only,omitempty"`
+	// Holes are as guest/archive alone reads them, who can skip them; otherwise as GNU tar writes them.
+	OwnHoles      bool `protobuf:"varint,5,opt,name=own_holes,json=ownHoles,proto3" json:"own_holes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2920,6 +2922,13 @@ func (x *ReadFilesRequest) GetFollow() bool {
 func (x *ReadFilesRequest) GetRootOnly() bool {
 	if x != nil {
 		return x.RootOnly
+	}
+	return false
+}
+
+func (x *ReadFilesRequest) GetOwnHoles() bool {
+	if x != nil {
+		return x.OwnHoles
 	}
 	return false
 }
@@ -3252,12 +3261,13 @@ const file_vzctl_guest_v1_agent_proto_rawDesc = "" +
 	"\bFileStat\x12\x16\n" +
 	"\x06exists\x18\x01 \x01(\bR\x06exists\x12\x12\n" +
 	"\x04mode\x18\x02 \x01(\rR\x04mode\x12\x12\n" +
-	"\x04size\x18\x03 \x01(\x03R\x04size\"o\n" +
+	"\x04size\x18\x03 \x01(\x03R\x04size\"\x8c\x01\n" +
 	"\x10ReadFilesRequest\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
 	"\x06follow\x18\x03 \x01(\bR\x06follow\x12\x1b\n" +
-	"\troot_only\x18\x04 \x01(\bR\brootOnly\"7\n" +
+	"\troot_only\x18\x04 \x01(\bR\brootOnly\x12\x1b\n" +
+	"\town_holes\x18\x05 \x01(\bR\bownHoles\"7\n" +
 	"\x11WriteFilesRequest\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x0e\n" +
 	"\x02as\x18\x02 \x01(\bR\x02as\"*\n" +
