@@ -54,7 +54,11 @@ func UseFiles(ctx context.Context, conn net.Conn, request *guestv1.FilesRequest,
 	result, err := receiveFrames(conn, receive)
 	_ = conn.Close()
 	if err == nil {
-		return result, filesLost(ctx, <-sent)
+		// The guest may not want to hear the end of what it has not asked for.
+		if own, ok := errors.AsType[*ownError](<-sent); ok {
+			return result, own.error
+		}
+		return result, nil
 	}
 	select {
 	case sendErr := <-sent:
@@ -116,7 +120,7 @@ func receiveFrames(conn net.Conn, receive func(io.Reader) error) (FilesResult, e
 	r := frames.NewReader(conn)
 	var own error
 	if receive != nil {
-		if own = receive(r); own != nil && !r.Ended() {
+		if own = receive(r); own != nil && r.Err() == nil {
 			return FilesResult{}, &ownError{own}
 		}
 	}

@@ -114,8 +114,8 @@ func lost(err error) error {
 	return err
 }
 
-// Ended reports whether the end was read.
-func (r *Reader) Ended() bool { return r.err == io.EOF }
+// Err is why nothing more is read: io.EOF at the end, nil if there is more.
+func (r *Reader) Err() error { return r.err }
 
 // Drain reads to the end, and returns nil if there was one.
 func (r *Reader) Drain() error {

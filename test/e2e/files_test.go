@@ -92,13 +92,16 @@ func TestE2ECopy(t *testing.T) {
 		t.Run("a tree goes there and back, "+state, func(t *testing.T) {
 			p := p.with(t)
 			target := "/tree-" + state
-			p.must("cp", tree, name+":"+target)      // where nothing is: under this name
-			p.must("cp", tree, name+":"+target)      // where a directory is: into it
-			p.must("cp", tree+"/.", name+":"+target) // what is in it
+			p.must("cp", tree, name+":"+target) // where nothing is: under this name
 			back := filepath.Join(out, state)
 			p.must("cp", name+":"+target, back)
 			sameTree(t, back, tree)
-			sameTree(t, filepath.Join(back, "tree"), tree)
+			p.must("cp", tree, name+":"+target)                  // where a directory is: into it
+			p.must("cp", tree+"/.", name+":"+target+"/tree/sub") // what is in it
+			p.must("cp", name+":"+target+"/tree/.", back)
+			if content, err := os.ReadFile(filepath.Join(back, "sub/sub/link")); err != nil || string(content) != "of the host\n" {
+				t.Errorf("%q, %v", content, err)
+			}
 		})
 		t.Run("tars, "+state, func(t *testing.T) {
 			p := p.with(t)
@@ -202,11 +205,11 @@ func TestE2EExportDiffCommit(t *testing.T) {
 	name := p.name()
 	p.must("run", "-d", "--name", name, p.desk.busybox, "sh", "-c", `
 		echo new > /new; echo more >> /etc/passwd; rm /etc/group; mkdir /dir; echo a > /dir/a; mv /dir /renamed
-		mv /var /moved; rm -r /home; mkdir /home; echo h > /home/h; chmod 700 /bin/busybox; ln /new /hard; ln -s /new /soft
+		mkdir /home/app/deep; echo d > /home/app/deep/f; mv /home /moved; mkdir /home; echo h > /home/h; chmod 700 /bin/busybox; ln /new /hard; ln -s /new /soft
 		touch /tmp/ready; exec sleep 1000`)
 	p.await("exec", name, "test", "-e", "/tmp/ready")
 	diff := p.must("diff", name)
-	for _, want := range []string{"A /new", "C /etc/passwd", "D /etc/group", "A /renamed", "A /renamed/a", "D /var", "A /moved", "C /bin/busybox", "A /hard", "A /home/h"} {
+	for _, want := range []string{"A /new", "C /etc/passwd", "D /etc/group", "A /renamed", "A /renamed/a", "A /moved", "A /moved/app", "A /moved/app/deep/f", "D /home/app", "C /bin/busybox", "A /hard", "A /home/h"} {
 		if !strings.Contains(diff, want+"\n") {
 			t.Errorf("diff has no %q:\n%s", want, diff)
 		}
@@ -227,7 +230,7 @@ func TestE2EExportDiffCommit(t *testing.T) {
 	tarball, err := os.ReadFile(file)
 	must(t, err)
 	names := tarNames(t, string(tarball))
-	for _, want := range []string{"new", "renamed/a", "bin/busybox", "home/h", "moved/"} {
+	for _, want := range []string{"new", "renamed/a", "bin/busybox", "home/h", "moved/app/"} {
 		if !slices.Contains(names, want) {
 			t.Errorf("the export has no %q", want)
 		}
@@ -242,8 +245,8 @@ func TestE2EExportDiffCommit(t *testing.T) {
 	if got := p.must("run", "--rm", "--name", second, "committed:"+name); got != "new\n" {
 		t.Errorf("the image's command printed %q", got)
 	}
-	look := `echo $COMMITTED; cat /etc/passwd | tail -n 1; ls /etc/group /var 2>/dev/null; ls /renamed /home; stat -c %a /bin/busybox; stat -c %h /new; readlink /soft; ls -d /moved; cat /hard`
-	if got := p.must("run", "--rm", "--name", second, "committed:"+name, "sh", "-c", look); got != "yes\nmore\n/home:\nh\n\n/renamed:\na\n700\n2\n/new\n/moved\nnew\n" {
+	look := `echo $COMMITTED; cat /etc/passwd | tail -n 1; ls /etc/group 2>/dev/null; ls /renamed /home; stat -c %a /bin/busybox; stat -c %h /new; readlink /soft; cat /moved/app/deep/f; cat /hard`
+	if got := p.must("run", "--rm", "--name", second, "committed:"+name, "sh", "-c", look); got != "yes\nmore\n/home:\nh\n\n/renamed:\na\n700\n2\n/new\nd\nnew\n" {
 		t.Errorf("the committed image shows %q", got)
 	}
 	var image []struct {
