@@ -292,7 +292,7 @@ func TestE2EAFrozenFileSystemLetsTheContainerEnd(t *testing.T) {
 		t.Errorf("it is %+v", c)
 	}
 	p.must("start", name)
-	p.must("exec", name, "test", "-s", "/now")
+	p.must("exec", name, "test", "-e", "/now")
 }
 
 // TestE2EWritesOutliveACrash kills QEMU in the middle of writes: what was synced is there, the journal is replayed, and nothing is wrong with the file system. A stop loses
