@@ -49,6 +49,18 @@ type API interface {
 	Exec(ctx context.Context, ref string, request ExecRequest, streams Streams) (Exit, error)
 	// CheckHealth has the health check of a running container executed now; the result counts as others do.
 	CheckHealth(ctx context.Context, ref string) (Probe, error)
+	// CopyFrom and CopyTo copy files and trees between a container, running or not, and the host, by the rules of docker cp; ReadTar and WriteTar do it with tars. Files are there whole or
+	// not at all. What was left out is returned, for people, also beside an error.
+	CopyFrom(ctx context.Context, ref, source, destination string, options CopyOptions, report progress.Func) (warnings []string, err error)
+	CopyTo(ctx context.Context, ref, source, destination string, options CopyOptions, report progress.Func) (warnings []string, err error)
+	ReadTar(ctx context.Context, ref, source string, options CopyOptions, to io.Writer, report progress.Func) (warnings []string, err error)
+	WriteTar(ctx context.Context, ref, destination string, from io.Reader, report progress.Func) (warnings []string, err error)
+	// Export writes a tar of a container's root file system, Changes lists what differs from its image, and Commit makes an image of that.
+	Export(ctx context.Context, ref string, to io.Writer, report progress.Func) (warnings []string, err error)
+	Changes(ctx context.Context, ref string) ([]FileChange, error)
+	Commit(ctx context.Context, ref string, request CommitRequest, report progress.Func) (image Image, warnings []string, err error)
+	// HoldFiles freezes, thaws or trims the file system of a running container.
+	HoldFiles(ctx context.Context, ref string, action HoldAction) error
 	// Checkpoint saves a running container, with what its processes have in memory, and stops it unless it is to go on. After an error it goes on. A container has one
 	// checkpoint at most.
 	Checkpoint(ctx context.Context, ref string, options CheckpointOptions) (Container, error)

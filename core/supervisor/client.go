@@ -290,13 +290,17 @@ const (
 
 // OpenStream connects to a stream of a process, "" being the first. The caller closes the connection.
 func (c *Client) OpenStream(ctx context.Context, process string, kind Stream, closeStdin bool) (net.Conn, error) {
+	return c.openStream(ctx, &supervisorv1.StreamRequest{ProcessId: process, Kind: kind, CloseStdin: closeStdin}, lifecycleAttach)
+}
+
+func (c *Client) openStream(ctx context.Context, request *supervisorv1.StreamRequest, op string) (net.Conn, error) {
 	conn, err := c.dial(ctx, streamSocket)
 	if err != nil {
-		return nil, &fault.Error{Reason: fault.FailedPrecondition, Op: lifecycleAttach, Cause: err}
+		return nil, &fault.Error{Reason: fault.FailedPrecondition, Op: op, Cause: err}
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	var answer supervisorv1.StreamResponse
-	err = agent.WriteHeader(conn, &supervisorv1.StreamRequest{ProcessId: process, Kind: kind, CloseStdin: closeStdin})
+	err = agent.WriteHeader(conn, request)
 	if err == nil {
 		err = agent.ReadHeader(conn, &answer)
 	}
@@ -307,7 +311,7 @@ func (c *Client) OpenStream(ctx context.Context, process string, kind Stream, cl
 		err = ctx.Err()
 	}
 	if err != nil {
-		return nil, errors.Join(&fault.Error{Reason: fault.FailedPrecondition, Op: lifecycleAttach, Cause: err}, conn.Close())
+		return nil, errors.Join(&fault.Error{Reason: fault.FailedPrecondition, Op: op, Cause: err}, conn.Close())
 	}
 	return conn, nil
 }

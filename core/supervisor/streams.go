@@ -68,6 +68,8 @@ func (s *supervision) joinStream(ctx context.Context, request *supervisorv1.Stre
 		}, nil
 	}
 	switch request.Kind {
+	case supervisorv1.StreamKind_STREAM_KIND_FILES:
+		return s.joinFiles(ctx, conn, greet)
 	case supervisorv1.StreamKind_STREAM_KIND_STDIN:
 		return func() error {
 			// A client that sends nothing would keep this goroutine; the end of the sandbox closes its connection.

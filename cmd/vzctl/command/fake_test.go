@@ -32,6 +32,7 @@ type fake struct {
 	create        func(ctx context.Context, report progress.Func) error
 	run           func(ctx context.Context, streams engine.Streams, started func()) (engine.Exit, error)
 	kill          func(signal string) error
+	filesErr      error           // of what is about files
 	missing       map[string]bool // refs that are not found
 	containers    []engine.Container
 	images        []engine.Image

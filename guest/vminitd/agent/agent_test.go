@@ -35,7 +35,7 @@ func FuzzHeader(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		r := bytes.NewReader(append(text, "rest"...))
 		var request guestv1.StreamRequest
-		if readHeader(r, &request) != nil {
+		if readHeader(r, &request, maxHeader) != nil {
 			return
 		}
 		var again bytes.Buffer
@@ -46,7 +46,7 @@ func FuzzHeader(f *testing.F) {
 		if again.Len() > 4+maxHeader {
 			t.Errorf("a header of %d bytes", again.Len())
 		}
-		if err := readHeader(&again, &second); err != nil || !proto.Equal(&request, &second) {
+		if err := readHeader(&again, &second, maxHeader); err != nil || !proto.Equal(&request, &second) {
 			t.Skip("not canonical, and longer than a header may be when written anew")
 		}
 	})

@@ -46,7 +46,15 @@ func (a *Agent) ServeStreams(ctx context.Context, l net.Listener) error {
 func (a *Agent) serveStream(conn net.Conn) {
 	defer func() { _ = conn.Close() }()
 	_ = conn.SetDeadline(time.Now().Add(headerPatience)) // fails only on a connection that is gone
-	stream, err := a.openStream(conn)
+	var request guestv1.StreamRequest
+	if err := readHeader(conn, &request, maxHeader); err == nil && request.Kind == guestv1.StreamKind_STREAM_KIND_FILES {
+		a.serveFiles(conn, request.ContainerId)
+		return
+	} else if err != nil {
+		_ = writeHeader(conn, &guestv1.StreamResponse{Error: err.Error()}) // to who may be gone
+		return
+	}
+	stream, err := a.openStream(conn, &request)
 	response := &guestv1.StreamResponse{}
 	if err != nil {
 		response.Error = err.Error()
@@ -77,16 +85,12 @@ func (c *claimed) unclaim() {
 	c.Serve(c.conn) // ends at once, and gives the stream back
 }
 
-func (a *Agent) openStream(conn net.Conn) (*claimed, error) {
+func (a *Agent) openStream(conn net.Conn, request *guestv1.StreamRequest) (*claimed, error) {
 	half, ok := conn.(stdio.Conn)
 	if !ok {
 		return nil, errors.New("the transport has no half-close")
 	}
-	var request guestv1.StreamRequest
-	if err := readHeader(conn, &request); err != nil {
-		return nil, err
-	}
-	stream, err := a.find(&request)
+	stream, err := a.find(request)
 	if err != nil {
 		return nil, err
 	}
@@ -138,14 +142,14 @@ func streamKind(k guestv1.StreamKind) (container.Kind, error) {
 	return 0, fmt.Errorf("there is no stream of kind %d", k)
 }
 
-func readHeader(r io.Reader, message proto.Message) error {
+func readHeader(r io.Reader, message proto.Message, most uint32) error {
 	var size [4]byte
 	if _, err := io.ReadFull(r, size[:]); err != nil {
 		return err
 	}
 	n := binary.BigEndian.Uint32(size[:])
-	if n > maxHeader {
-		return fmt.Errorf("stream header of %d bytes, at most %d", n, maxHeader)
+	if n > most {
+		return fmt.Errorf("stream header of %d bytes, at most %d", n, most)
 	}
 	body := make([]byte, n)
 	if _, err := io.ReadFull(r, body); err != nil {
@@ -159,7 +163,10 @@ func writeHeader(w io.Writer, message proto.Message) error {
 	if err != nil {
 		return err
 	}
-	body = body[:min(len(body), maxHeader)]
-	_, err = w.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...))
+	return writeMessage(w, body[:min(len(body), maxHeader)])
+}
+
+func writeMessage(w io.Writer, body []byte) error {
+	_, err := w.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...))
 	return err
 }

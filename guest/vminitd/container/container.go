@@ -68,6 +68,7 @@ type Container struct {
 	memory    func()        // ends watchMemory; nil if that has not begun
 	deleting  chan struct{} // not nil while a deletion is under way; closed at its end
 	processes map[string]*Process
+	fileUses  fileUses
 }
 
 // build does the work of creation; the container is not visible yet. What it made is in c even if it fails.
@@ -220,6 +221,9 @@ func (c *Container) undo(ctx context.Context) error {
 
 // destroy kills and removes all there is of the container. It may be called again after an error.
 func (c *Container) destroy(ctx context.Context, processes []*Process) error {
+	if err := c.thawFiles(); err != nil {
+		return fmt.Errorf("thaw the container's file system: %w", err)
+	}
 	if c.group != nil {
 		if err := c.group.Kill(); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("kill the container's processes: %w", err)
@@ -238,6 +242,7 @@ func (c *Container) destroy(ctx context.Context, processes []*Process) error {
 		spare.Discard()
 	}
 	c.unwatchMemory()
+	c.endFileUses()
 	if c.root != nil {
 		if err := c.root.Unmount(); err != nil {
 			return err

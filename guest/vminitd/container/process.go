@@ -164,6 +164,11 @@ func (p *Process) Signal(signal unix.Signal) error {
 	if child == nil {
 		return p.wrongState("signal process", "it is not running")
 	}
+	if signal == unix.SIGKILL {
+		if err := p.container.thawFiles(); err != nil {
+			return err
+		}
+	}
 	if err := child.Signal(signal); errors.Is(err, reap.ErrEnded) || errors.Is(err, unix.ESRCH) {
 		return p.wrongState("signal process", "it has ended")
 	} else if err != nil {

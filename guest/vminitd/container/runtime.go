@@ -220,7 +220,7 @@ func (r *Runtime) SignalAll(container string, signal unix.Signal) error {
 		return err
 	}
 	if signal == unix.SIGKILL {
-		return c.group.Kill()
+		return errors.Join(c.thawFiles(), c.group.Kill())
 	}
 	pids, err := c.group.Processes()
 	if err != nil {

@@ -23,6 +23,7 @@ type Disk struct {
 // Root is a mounted root.
 type Root struct {
 	Path   string   // where the root is mounted
+	Lower  []string // where the read-only disks are, the uppermost first
 	mounts []string // in the order they were made
 }
 
@@ -54,6 +55,7 @@ func Mount(dir string, lower []Disk, upper *Disk) (root *Root, err error) {
 		layers = append(layers, at)
 	}
 	slices.Reverse(layers) // overlayfs wants the uppermost first
+	root.Lower = layers
 	top := filepath.Join(dir, "upper")
 	if upper != nil {
 		err = root.mountDisk(*upper, top, 0)

@@ -31,21 +31,25 @@ const (
 	StreamKind_STREAM_KIND_STDIN       StreamKind = 1
 	StreamKind_STREAM_KIND_STDOUT      StreamKind = 2
 	StreamKind_STREAM_KIND_STDERR      StreamKind = 3
+	// Both ways, of the container's files: what follows is between the caller and the guest's agent, see vzctl.guest.v1.FilesRequest. process_id is empty.
+	StreamKind_STREAM_KIND_FILES StreamKind = 180
 )
 
 // Enum value maps for StreamKind.
 var (
 	StreamKind_name = map[int32]string{
-		0: "STREAM_KIND_UNSPECIFIED",
-		1: "STREAM_KIND_STDIN",
-		2: "STREAM_KIND_STDOUT",
-		3: "STREAM_KIND_STDERR",
+		0:   "STREAM_KIND_UNSPECIFIED",
+		1:   "STREAM_KIND_STDIN",
+		2:   "STREAM_KIND_STDOUT",
+		3:   "STREAM_KIND_STDERR",
+		180: "STREAM_KIND_FILES",
 	}
 	StreamKind_value = map[string]int32{
 		"STREAM_KIND_UNSPECIFIED": 0,
 		"STREAM_KIND_STDIN":       1,
 		"STREAM_KIND_STDOUT":      2,
 		"STREAM_KIND_STDERR":      3,
+		"STREAM_KIND_FILES":       180,
 	}
 )
 
@@ -1919,13 +1923,14 @@ const file_vzctl_supervisor_v1_supervisor_proto_rawDesc = "" +
 	"\vclose_stdin\x18\x03 \x01(\bR\n" +
 	"closeStdin\"&\n" +
 	"\x0eStreamResponse\x12\x14\n" +
-	"\x05error\x18\x01 \x01(\tR\x05error*p\n" +
+	"\x05error\x18\x01 \x01(\tR\x05error*\x88\x01\n" +
 	"\n" +
 	"StreamKind\x12\x1b\n" +
 	"\x17STREAM_KIND_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11STREAM_KIND_STDIN\x10\x01\x12\x16\n" +
 	"\x12STREAM_KIND_STDOUT\x10\x02\x12\x16\n" +
-	"\x12STREAM_KIND_STDERR\x10\x032\xa9\n" +
+	"\x12STREAM_KIND_STDERR\x10\x03\x12\x16\n" +
+	"\x11STREAM_KIND_FILES\x10\xb4\x012\xa9\n" +
 	"\n" +
 	"\n" +
 	"Supervisor\x12N\n" +

@@ -37,6 +37,8 @@ const (
 	StreamKind_STREAM_KIND_TERMINAL StreamKind = 4
 	// Both ways, a new connection to a socket of the container at which the guest does not listen.
 	StreamKind_STREAM_KIND_SOCKET StreamKind = 200
+	// Both ways, of the files of a container; process_id is empty. What is wanted of them follows the StreamResponse, see FilesRequest.
+	StreamKind_STREAM_KIND_FILES StreamKind = 180
 )
 
 // Enum value maps for StreamKind.
@@ -48,6 +50,7 @@ var (
 		3:   "STREAM_KIND_STDERR",
 		4:   "STREAM_KIND_TERMINAL",
 		200: "STREAM_KIND_SOCKET",
+		180: "STREAM_KIND_FILES",
 	}
 	StreamKind_value = map[string]int32{
 		"STREAM_KIND_UNSPECIFIED": 0,
@@ -56,6 +59,7 @@ var (
 		"STREAM_KIND_STDERR":      3,
 		"STREAM_KIND_TERMINAL":    4,
 		"STREAM_KIND_SOCKET":      200,
+		"STREAM_KIND_FILES":       180,
 	}
 )
 
@@ -84,6 +88,61 @@ func (x StreamKind) Number() protoreflect.EnumNumber {
 // Deprecated: Use StreamKind.Descriptor instead.
 func (StreamKind) EnumDescriptor() ([]byte, []int) {
 	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{0}
+}
+
+type HoldAction int32
+
+const (
+	HoldAction_HOLD_ACTION_UNSPECIFIED HoldAction = 0
+	// Who writes waits until a thaw, and all that was written is on the disk. SIGKILL to the container's processes, and its end, thaw too.
+	HoldAction_HOLD_ACTION_FREEZE HoldAction = 1
+	// FAILED_PRECONDITION unless it is frozen.
+	HoldAction_HOLD_ACTION_THAW HoldAction = 2
+	// Give blocks that nothing uses back to the host.
+	HoldAction_HOLD_ACTION_TRIM HoldAction = 3
+)
+
+// Enum value maps for HoldAction.
+var (
+	HoldAction_name = map[int32]string{
+		0: "HOLD_ACTION_UNSPECIFIED",
+		1: "HOLD_ACTION_FREEZE",
+		2: "HOLD_ACTION_THAW",
+		3: "HOLD_ACTION_TRIM",
+	}
+	HoldAction_value = map[string]int32{
+		"HOLD_ACTION_UNSPECIFIED": 0,
+		"HOLD_ACTION_FREEZE":      1,
+		"HOLD_ACTION_THAW":        2,
+		"HOLD_ACTION_TRIM":        3,
+	}
+)
+
+func (x HoldAction) Enum() *HoldAction {
+	p := new(HoldAction)
+	*p = x
+	return p
+}
+
+func (x HoldAction) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (HoldAction) Descriptor() protoreflect.EnumDescriptor {
+	return file_vzctl_guest_v1_agent_proto_enumTypes[1].Descriptor()
+}
+
+func (HoldAction) Type() protoreflect.EnumType {
+	return &file_vzctl_guest_v1_agent_proto_enumTypes[1]
+}
+
+func (x HoldAction) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use HoldAction.Descriptor instead.
+func (HoldAction) EnumDescriptor() ([]byte, []int) {
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{1}
 }
 
 type HelloRequest struct {
@@ -3154,6 +3213,547 @@ func (x *SocketRequest) GetSocketId() string {
 	return ""
 }
 
+// FilesRequest is the first message of a stream of kind FILES, in the form of a StreamRequest, but of at most 65536 bytes. What follows goes in frames: a length in
+// four bytes, big endian, of at most 1 MiB, and as many bytes; length 0 ends a direction. The host's are a tar, if the request takes one. The guest's are what
+// was asked for; its end is followed by a FilesResult in the form of this message, also if nothing but an error came before it. A connection that is lost before is a
+// failure to both sides: what was written by then is whole files.
+//
+// Paths are the container's. Links and ".." lead nowhere but within its root, and links of /proc nowhere. While the first process runs its mounts are seen;
+// otherwise, and for all that says so, the root file system alone.
+type FilesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Of:
+	//
+	//	*FilesRequest_Stat
+	//	*FilesRequest_Read
+	//	*FilesRequest_Write
+	//	*FilesRequest_Changes
+	//	*FilesRequest_Hold
+	Of            isFilesRequest_Of `protobuf_oneof:"of"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FilesRequest) Reset() {
+	*x = FilesRequest{}
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FilesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FilesRequest) ProtoMessage() {}
+
+func (x *FilesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FilesRequest.ProtoReflect.Descriptor instead.
+func (*FilesRequest) Descriptor() ([]byte, []int) {
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *FilesRequest) GetOf() isFilesRequest_Of {
+	if x != nil {
+		return x.Of
+	}
+	return nil
+}
+
+func (x *FilesRequest) GetStat() *StatFileRequest {
+	if x != nil {
+		if x, ok := x.Of.(*FilesRequest_Stat); ok {
+			return x.Stat
+		}
+	}
+	return nil
+}
+
+func (x *FilesRequest) GetRead() *ReadFilesRequest {
+	if x != nil {
+		if x, ok := x.Of.(*FilesRequest_Read); ok {
+			return x.Read
+		}
+	}
+	return nil
+}
+
+func (x *FilesRequest) GetWrite() *WriteFilesRequest {
+	if x != nil {
+		if x, ok := x.Of.(*FilesRequest_Write); ok {
+			return x.Write
+		}
+	}
+	return nil
+}
+
+func (x *FilesRequest) GetChanges() *ReadChangesRequest {
+	if x != nil {
+		if x, ok := x.Of.(*FilesRequest_Changes); ok {
+			return x.Changes
+		}
+	}
+	return nil
+}
+
+func (x *FilesRequest) GetHold() *HoldFilesRequest {
+	if x != nil {
+		if x, ok := x.Of.(*FilesRequest_Hold); ok {
+			return x.Hold
+		}
+	}
+	return nil
+}
+
+type isFilesRequest_Of interface {
+	isFilesRequest_Of()
+}
+
+type FilesRequest_Stat struct {
+	Stat *StatFileRequest `protobuf:"bytes,1,opt,name=stat,proto3,oneof"`
+}
+
+type FilesRequest_Read struct {
+	Read *ReadFilesRequest `protobuf:"bytes,2,opt,name=read,proto3,oneof"`
+}
+
+type FilesRequest_Write struct {
+	Write *WriteFilesRequest `protobuf:"bytes,3,opt,name=write,proto3,oneof"`
+}
+
+type FilesRequest_Changes struct {
+	Changes *ReadChangesRequest `protobuf:"bytes,4,opt,name=changes,proto3,oneof"`
+}
+
+type FilesRequest_Hold struct {
+	Hold *HoldFilesRequest `protobuf:"bytes,5,opt,name=hold,proto3,oneof"`
+}
+
+func (*FilesRequest_Stat) isFilesRequest_Of() {}
+
+func (*FilesRequest_Read) isFilesRequest_Of() {}
+
+func (*FilesRequest_Write) isFilesRequest_Of() {}
+
+func (*FilesRequest_Changes) isFilesRequest_Of() {}
+
+func (*FilesRequest_Hold) isFilesRequest_Of() {}
+
+type FilesResult struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A google.rpc.Status, as that of a call; empty: done.
+	Error []byte `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
+	// What was left out, for people; a host takes 32 at most.
+	Warnings []string `protobuf:"bytes,2,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	// Answers StatFileRequest.
+	Stat          *FileStat `protobuf:"bytes,3,opt,name=stat,proto3" json:"stat,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FilesResult) Reset() {
+	*x = FilesResult{}
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FilesResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FilesResult) ProtoMessage() {}
+
+func (x *FilesResult) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FilesResult.ProtoReflect.Descriptor instead.
+func (*FilesResult) Descriptor() ([]byte, []int) {
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *FilesResult) GetError() []byte {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
+func (x *FilesResult) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
+}
+
+func (x *FilesResult) GetStat() *FileStat {
+	if x != nil {
+		return x.Stat
+	}
+	return nil
+}
+
+type StatFileRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Path  string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// Follow a link at the end of the path.
+	Follow        bool `protobuf:"varint,2,opt,name=follow,proto3" json:"follow,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StatFileRequest) Reset() {
+	*x = StatFileRequest{}
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatFileRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatFileRequest) ProtoMessage() {}
+
+func (x *StatFileRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatFileRequest.ProtoReflect.Descriptor instead.
+func (*StatFileRequest) Descriptor() ([]byte, []int) {
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *StatFileRequest) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *StatFileRequest) GetFollow() bool {
+	if x != nil {
+		return x.Follow
+	}
+	return false
+}
+
+// FileStat tells what is at a path; nothing is no error.
+type FileStat struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Exists bool                   `protobuf:"varint,1,opt,name=exists,proto3" json:"exists,omitempty"`
+	// As of struct stat.
+	Mode          uint32 `protobuf:"varint,2,opt,name=mode,proto3" json:"mode,omitempty"`
+	Size          int64  `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FileStat) Reset() {
+	*x = FileStat{}
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FileStat) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FileStat) ProtoMessage() {}
+
+func (x *FileStat) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FileStat.ProtoReflect.Descriptor instead.
+func (*FileStat) Descriptor() ([]byte, []int) {
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *FileStat) GetExists() bool {
+	if x != nil {
+		return x.Exists
+	}
+	return false
+}
+
+func (x *FileStat) GetMode() uint32 {
+	if x != nil {
+		return x.Mode
+	}
+	return 0
+}
+
+func (x *FileStat) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+// ReadFilesRequest answers with a tar of what is at the path, a directory with all that is below it.
+type ReadFilesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Path  string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// What the file, or the top directory, is called in the tar; "." is for a directory.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// A link at the end of the path is read as what it leads to. Links below are links.
+	Follow bool `protobuf:"varint,3,opt,name=follow,proto3" json:"follow,omitempty"`
+	// The root file system alone, without mounts.
+	RootOnly bool `protobuf:"varint,4,opt,name=root_only,json=rootOnly,proto3" json:"root_only,omitempty"`
+	// Holes are as guest/archive alone reads them, who can skip them; otherwise as GNU tar writes them.
+	OwnHoles      bool `protobuf:"varint,5,opt,name=own_holes,json=ownHoles,proto3" json:"own_holes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadFilesRequest) Reset() {
+	*x = ReadFilesRequest{}
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadFilesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadFilesRequest) ProtoMessage() {}
+
+func (x *ReadFilesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadFilesRequest.ProtoReflect.Descriptor instead.
+func (*ReadFilesRequest) Descriptor() ([]byte, []int) {
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *ReadFilesRequest) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *ReadFilesRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ReadFilesRequest) GetFollow() bool {
+	if x != nil {
+		return x.Follow
+	}
+	return false
+}
+
+func (x *ReadFilesRequest) GetRootOnly() bool {
+	if x != nil {
+		return x.RootOnly
+	}
+	return false
+}
+
+func (x *ReadFilesRequest) GetOwnHoles() bool {
+	if x != nil {
+		return x.OwnHoles
+	}
+	return false
+}
+
+// WriteFilesRequest takes a tar. Each file of it is there as a whole or not at all; a directory that is there already stays as it is, but for what goes into it.
+type WriteFilesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Path  string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// The one entry of the tar, with what is below it, becomes what is at path. Otherwise path is a directory, and all goes into it.
+	As            bool `protobuf:"varint,2,opt,name=as,proto3" json:"as,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WriteFilesRequest) Reset() {
+	*x = WriteFilesRequest{}
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WriteFilesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WriteFilesRequest) ProtoMessage() {}
+
+func (x *WriteFilesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WriteFilesRequest.ProtoReflect.Descriptor instead.
+func (*WriteFilesRequest) Descriptor() ([]byte, []int) {
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *WriteFilesRequest) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *WriteFilesRequest) GetAs() bool {
+	if x != nil {
+		return x.As
+	}
+	return false
+}
+
+// ReadChangesRequest answers with what the container has changed of its image: for each path "A" (added), "C" (changed) or "D" (removed), the path, and a zero byte.
+type ReadChangesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A tar of it instead, as a layer of an OCI image.
+	Layer         bool `protobuf:"varint,1,opt,name=layer,proto3" json:"layer,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadChangesRequest) Reset() {
+	*x = ReadChangesRequest{}
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadChangesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadChangesRequest) ProtoMessage() {}
+
+func (x *ReadChangesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadChangesRequest.ProtoReflect.Descriptor instead.
+func (*ReadChangesRequest) Descriptor() ([]byte, []int) {
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *ReadChangesRequest) GetLayer() bool {
+	if x != nil {
+		return x.Layer
+	}
+	return false
+}
+
+// HoldFilesRequest is about the file system that takes what the container writes.
+type HoldFilesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Action        HoldAction             `protobuf:"varint,1,opt,name=action,proto3,enum=vzctl.guest.v1.HoldAction" json:"action,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HoldFilesRequest) Reset() {
+	*x = HoldFilesRequest{}
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HoldFilesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HoldFilesRequest) ProtoMessage() {}
+
+func (x *HoldFilesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HoldFilesRequest.ProtoReflect.Descriptor instead.
+func (*HoldFilesRequest) Descriptor() ([]byte, []int) {
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *HoldFilesRequest) GetAction() HoldAction {
+	if x != nil {
+		return x.Action
+	}
+	return HoldAction_HOLD_ACTION_UNSPECIFIED
+}
+
 var File_vzctl_guest_v1_agent_proto protoreflect.FileDescriptor
 
 const file_vzctl_guest_v1_agent_proto_rawDesc = "" +
@@ -3374,7 +3974,38 @@ const file_vzctl_guest_v1_agent_proto_rawDesc = "" +
 	"\x05error\x18\x01 \x01(\tR\x05error\"O\n" +
 	"\rSocketRequest\x12!\n" +
 	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\x12\x1b\n" +
-	"\tsocket_id\x18\x02 \x01(\tR\bsocketId*\xa3\x01\n" +
+	"\tsocket_id\x18\x02 \x01(\tR\bsocketId\"\xb6\x02\n" +
+	"\fFilesRequest\x125\n" +
+	"\x04stat\x18\x01 \x01(\v2\x1f.vzctl.guest.v1.StatFileRequestH\x00R\x04stat\x126\n" +
+	"\x04read\x18\x02 \x01(\v2 .vzctl.guest.v1.ReadFilesRequestH\x00R\x04read\x129\n" +
+	"\x05write\x18\x03 \x01(\v2!.vzctl.guest.v1.WriteFilesRequestH\x00R\x05write\x12>\n" +
+	"\achanges\x18\x04 \x01(\v2\".vzctl.guest.v1.ReadChangesRequestH\x00R\achanges\x126\n" +
+	"\x04hold\x18\x05 \x01(\v2 .vzctl.guest.v1.HoldFilesRequestH\x00R\x04holdB\x04\n" +
+	"\x02of\"m\n" +
+	"\vFilesResult\x12\x14\n" +
+	"\x05error\x18\x01 \x01(\fR\x05error\x12\x1a\n" +
+	"\bwarnings\x18\x02 \x03(\tR\bwarnings\x12,\n" +
+	"\x04stat\x18\x03 \x01(\v2\x18.vzctl.guest.v1.FileStatR\x04stat\"=\n" +
+	"\x0fStatFileRequest\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
+	"\x06follow\x18\x02 \x01(\bR\x06follow\"J\n" +
+	"\bFileStat\x12\x16\n" +
+	"\x06exists\x18\x01 \x01(\bR\x06exists\x12\x12\n" +
+	"\x04mode\x18\x02 \x01(\rR\x04mode\x12\x12\n" +
+	"\x04size\x18\x03 \x01(\x03R\x04size\"\x8c\x01\n" +
+	"\x10ReadFilesRequest\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
+	"\x06follow\x18\x03 \x01(\bR\x06follow\x12\x1b\n" +
+	"\troot_only\x18\x04 \x01(\bR\brootOnly\x12\x1b\n" +
+	"\town_holes\x18\x05 \x01(\bR\bownHoles\"7\n" +
+	"\x11WriteFilesRequest\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x0e\n" +
+	"\x02as\x18\x02 \x01(\bR\x02as\"*\n" +
+	"\x12ReadChangesRequest\x12\x14\n" +
+	"\x05layer\x18\x01 \x01(\bR\x05layer\"F\n" +
+	"\x10HoldFilesRequest\x122\n" +
+	"\x06action\x18\x01 \x01(\x0e2\x1a.vzctl.guest.v1.HoldActionR\x06action*\xbb\x01\n" +
 	"\n" +
 	"StreamKind\x12\x1b\n" +
 	"\x17STREAM_KIND_UNSPECIFIED\x10\x00\x12\x15\n" +
@@ -3382,7 +4013,14 @@ const file_vzctl_guest_v1_agent_proto_rawDesc = "" +
 	"\x12STREAM_KIND_STDOUT\x10\x02\x12\x16\n" +
 	"\x12STREAM_KIND_STDERR\x10\x03\x12\x18\n" +
 	"\x14STREAM_KIND_TERMINAL\x10\x04\x12\x17\n" +
-	"\x12STREAM_KIND_SOCKET\x10\xc8\x012\xb2\f\n" +
+	"\x12STREAM_KIND_SOCKET\x10\xc8\x01\x12\x16\n" +
+	"\x11STREAM_KIND_FILES\x10\xb4\x01*m\n" +
+	"\n" +
+	"HoldAction\x12\x1b\n" +
+	"\x17HOLD_ACTION_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12HOLD_ACTION_FREEZE\x10\x01\x12\x14\n" +
+	"\x10HOLD_ACTION_THAW\x10\x02\x12\x14\n" +
+	"\x10HOLD_ACTION_TRIM\x10\x032\xb2\f\n" +
 	"\x05Agent\x12D\n" +
 	"\x05Hello\x12\x1c.vzctl.guest.v1.HelloRequest\x1a\x1d.vzctl.guest.v1.HelloResponse\x12D\n" +
 	"\x05Adopt\x12\x1c.vzctl.guest.v1.AdoptRequest\x1a\x1d.vzctl.guest.v1.AdoptResponse\x12b\n" +
@@ -3415,128 +4053,144 @@ func file_vzctl_guest_v1_agent_proto_rawDescGZIP() []byte {
 	return file_vzctl_guest_v1_agent_proto_rawDescData
 }
 
-var file_vzctl_guest_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_vzctl_guest_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
+var file_vzctl_guest_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_vzctl_guest_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
 var file_vzctl_guest_v1_agent_proto_goTypes = []any{
 	(StreamKind)(0),                 // 0: vzctl.guest.v1.StreamKind
-	(*HelloRequest)(nil),            // 1: vzctl.guest.v1.HelloRequest
-	(*HelloResponse)(nil),           // 2: vzctl.guest.v1.HelloResponse
-	(*AdoptRequest)(nil),            // 3: vzctl.guest.v1.AdoptRequest
-	(*AdoptResponse)(nil),           // 4: vzctl.guest.v1.AdoptResponse
-	(*Phase)(nil),                   // 5: vzctl.guest.v1.Phase
-	(*Interface)(nil),               // 6: vzctl.guest.v1.Interface
-	(*Route)(nil),                   // 7: vzctl.guest.v1.Route
-	(*Dns)(nil),                     // 8: vzctl.guest.v1.Dns
-	(*Disk)(nil),                    // 9: vzctl.guest.v1.Disk
-	(*CreateContainerRequest)(nil),  // 10: vzctl.guest.v1.CreateContainerRequest
-	(*Socket)(nil),                  // 11: vzctl.guest.v1.Socket
-	(*SeccompFilter)(nil),           // 12: vzctl.guest.v1.SeccompFilter
-	(*Host)(nil),                    // 13: vzctl.guest.v1.Host
-	(*CreateContainerResponse)(nil), // 14: vzctl.guest.v1.CreateContainerResponse
-	(*CreateProcessRequest)(nil),    // 15: vzctl.guest.v1.CreateProcessRequest
-	(*CreateProcessResponse)(nil),   // 16: vzctl.guest.v1.CreateProcessResponse
-	(*StartProcessRequest)(nil),     // 17: vzctl.guest.v1.StartProcessRequest
-	(*StartProcessResponse)(nil),    // 18: vzctl.guest.v1.StartProcessResponse
-	(*WaitProcessRequest)(nil),      // 19: vzctl.guest.v1.WaitProcessRequest
-	(*WaitProcessResponse)(nil),     // 20: vzctl.guest.v1.WaitProcessResponse
-	(*Exit)(nil),                    // 21: vzctl.guest.v1.Exit
-	(*SignalProcessRequest)(nil),    // 22: vzctl.guest.v1.SignalProcessRequest
-	(*SignalProcessResponse)(nil),   // 23: vzctl.guest.v1.SignalProcessResponse
-	(*ResizeTerminalRequest)(nil),   // 24: vzctl.guest.v1.ResizeTerminalRequest
-	(*ResizeTerminalResponse)(nil),  // 25: vzctl.guest.v1.ResizeTerminalResponse
-	(*DeleteProcessRequest)(nil),    // 26: vzctl.guest.v1.DeleteProcessRequest
-	(*DeleteProcessResponse)(nil),   // 27: vzctl.guest.v1.DeleteProcessResponse
-	(*UpdateContainerRequest)(nil),  // 28: vzctl.guest.v1.UpdateContainerRequest
-	(*UpdateContainerResponse)(nil), // 29: vzctl.guest.v1.UpdateContainerResponse
-	(*DeleteContainerRequest)(nil),  // 30: vzctl.guest.v1.DeleteContainerRequest
-	(*DeleteContainerResponse)(nil), // 31: vzctl.guest.v1.DeleteContainerResponse
-	(*ListContainersRequest)(nil),   // 32: vzctl.guest.v1.ListContainersRequest
-	(*ListContainersResponse)(nil),  // 33: vzctl.guest.v1.ListContainersResponse
-	(*Container)(nil),               // 34: vzctl.guest.v1.Container
-	(*Process)(nil),                 // 35: vzctl.guest.v1.Process
-	(*ContainerStatsRequest)(nil),   // 36: vzctl.guest.v1.ContainerStatsRequest
-	(*ContainerStatsResponse)(nil),  // 37: vzctl.guest.v1.ContainerStatsResponse
-	(*ListProcessesRequest)(nil),    // 38: vzctl.guest.v1.ListProcessesRequest
-	(*ListProcessesResponse)(nil),   // 39: vzctl.guest.v1.ListProcessesResponse
-	(*ContainerProcess)(nil),        // 40: vzctl.guest.v1.ContainerProcess
-	(*FreezeRequest)(nil),           // 41: vzctl.guest.v1.FreezeRequest
-	(*FreezeResponse)(nil),          // 42: vzctl.guest.v1.FreezeResponse
-	(*ThawRequest)(nil),             // 43: vzctl.guest.v1.ThawRequest
-	(*ThawResponse)(nil),            // 44: vzctl.guest.v1.ThawResponse
-	(*WatchRequest)(nil),            // 45: vzctl.guest.v1.WatchRequest
-	(*WatchResponse)(nil),           // 46: vzctl.guest.v1.WatchResponse
-	(*OutOfMemory)(nil),             // 47: vzctl.guest.v1.OutOfMemory
-	(*ShutdownRequest)(nil),         // 48: vzctl.guest.v1.ShutdownRequest
-	(*ShutdownResponse)(nil),        // 49: vzctl.guest.v1.ShutdownResponse
-	(*StreamRequest)(nil),           // 50: vzctl.guest.v1.StreamRequest
-	(*StreamResponse)(nil),          // 51: vzctl.guest.v1.StreamResponse
-	(*SocketRequest)(nil),           // 52: vzctl.guest.v1.SocketRequest
-	(*timestamppb.Timestamp)(nil),   // 53: google.protobuf.Timestamp
+	(HoldAction)(0),                 // 1: vzctl.guest.v1.HoldAction
+	(*HelloRequest)(nil),            // 2: vzctl.guest.v1.HelloRequest
+	(*HelloResponse)(nil),           // 3: vzctl.guest.v1.HelloResponse
+	(*AdoptRequest)(nil),            // 4: vzctl.guest.v1.AdoptRequest
+	(*AdoptResponse)(nil),           // 5: vzctl.guest.v1.AdoptResponse
+	(*Phase)(nil),                   // 6: vzctl.guest.v1.Phase
+	(*Interface)(nil),               // 7: vzctl.guest.v1.Interface
+	(*Route)(nil),                   // 8: vzctl.guest.v1.Route
+	(*Dns)(nil),                     // 9: vzctl.guest.v1.Dns
+	(*Disk)(nil),                    // 10: vzctl.guest.v1.Disk
+	(*CreateContainerRequest)(nil),  // 11: vzctl.guest.v1.CreateContainerRequest
+	(*Socket)(nil),                  // 12: vzctl.guest.v1.Socket
+	(*SeccompFilter)(nil),           // 13: vzctl.guest.v1.SeccompFilter
+	(*Host)(nil),                    // 14: vzctl.guest.v1.Host
+	(*CreateContainerResponse)(nil), // 15: vzctl.guest.v1.CreateContainerResponse
+	(*CreateProcessRequest)(nil),    // 16: vzctl.guest.v1.CreateProcessRequest
+	(*CreateProcessResponse)(nil),   // 17: vzctl.guest.v1.CreateProcessResponse
+	(*StartProcessRequest)(nil),     // 18: vzctl.guest.v1.StartProcessRequest
+	(*StartProcessResponse)(nil),    // 19: vzctl.guest.v1.StartProcessResponse
+	(*WaitProcessRequest)(nil),      // 20: vzctl.guest.v1.WaitProcessRequest
+	(*WaitProcessResponse)(nil),     // 21: vzctl.guest.v1.WaitProcessResponse
+	(*Exit)(nil),                    // 22: vzctl.guest.v1.Exit
+	(*SignalProcessRequest)(nil),    // 23: vzctl.guest.v1.SignalProcessRequest
+	(*SignalProcessResponse)(nil),   // 24: vzctl.guest.v1.SignalProcessResponse
+	(*ResizeTerminalRequest)(nil),   // 25: vzctl.guest.v1.ResizeTerminalRequest
+	(*ResizeTerminalResponse)(nil),  // 26: vzctl.guest.v1.ResizeTerminalResponse
+	(*DeleteProcessRequest)(nil),    // 27: vzctl.guest.v1.DeleteProcessRequest
+	(*DeleteProcessResponse)(nil),   // 28: vzctl.guest.v1.DeleteProcessResponse
+	(*UpdateContainerRequest)(nil),  // 29: vzctl.guest.v1.UpdateContainerRequest
+	(*UpdateContainerResponse)(nil), // 30: vzctl.guest.v1.UpdateContainerResponse
+	(*DeleteContainerRequest)(nil),  // 31: vzctl.guest.v1.DeleteContainerRequest
+	(*DeleteContainerResponse)(nil), // 32: vzctl.guest.v1.DeleteContainerResponse
+	(*ListContainersRequest)(nil),   // 33: vzctl.guest.v1.ListContainersRequest
+	(*ListContainersResponse)(nil),  // 34: vzctl.guest.v1.ListContainersResponse
+	(*Container)(nil),               // 35: vzctl.guest.v1.Container
+	(*Process)(nil),                 // 36: vzctl.guest.v1.Process
+	(*ContainerStatsRequest)(nil),   // 37: vzctl.guest.v1.ContainerStatsRequest
+	(*ContainerStatsResponse)(nil),  // 38: vzctl.guest.v1.ContainerStatsResponse
+	(*ListProcessesRequest)(nil),    // 39: vzctl.guest.v1.ListProcessesRequest
+	(*ListProcessesResponse)(nil),   // 40: vzctl.guest.v1.ListProcessesResponse
+	(*ContainerProcess)(nil),        // 41: vzctl.guest.v1.ContainerProcess
+	(*FreezeRequest)(nil),           // 42: vzctl.guest.v1.FreezeRequest
+	(*FreezeResponse)(nil),          // 43: vzctl.guest.v1.FreezeResponse
+	(*ThawRequest)(nil),             // 44: vzctl.guest.v1.ThawRequest
+	(*ThawResponse)(nil),            // 45: vzctl.guest.v1.ThawResponse
+	(*WatchRequest)(nil),            // 46: vzctl.guest.v1.WatchRequest
+	(*WatchResponse)(nil),           // 47: vzctl.guest.v1.WatchResponse
+	(*OutOfMemory)(nil),             // 48: vzctl.guest.v1.OutOfMemory
+	(*ShutdownRequest)(nil),         // 49: vzctl.guest.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),        // 50: vzctl.guest.v1.ShutdownResponse
+	(*StreamRequest)(nil),           // 51: vzctl.guest.v1.StreamRequest
+	(*StreamResponse)(nil),          // 52: vzctl.guest.v1.StreamResponse
+	(*SocketRequest)(nil),           // 53: vzctl.guest.v1.SocketRequest
+	(*FilesRequest)(nil),            // 54: vzctl.guest.v1.FilesRequest
+	(*FilesResult)(nil),             // 55: vzctl.guest.v1.FilesResult
+	(*StatFileRequest)(nil),         // 56: vzctl.guest.v1.StatFileRequest
+	(*FileStat)(nil),                // 57: vzctl.guest.v1.FileStat
+	(*ReadFilesRequest)(nil),        // 58: vzctl.guest.v1.ReadFilesRequest
+	(*WriteFilesRequest)(nil),       // 59: vzctl.guest.v1.WriteFilesRequest
+	(*ReadChangesRequest)(nil),      // 60: vzctl.guest.v1.ReadChangesRequest
+	(*HoldFilesRequest)(nil),        // 61: vzctl.guest.v1.HoldFilesRequest
+	(*timestamppb.Timestamp)(nil),   // 62: google.protobuf.Timestamp
 }
 var file_vzctl_guest_v1_agent_proto_depIdxs = []int32{
-	53, // 0: vzctl.guest.v1.HelloResponse.time:type_name -> google.protobuf.Timestamp
-	53, // 1: vzctl.guest.v1.AdoptRequest.time:type_name -> google.protobuf.Timestamp
-	6,  // 2: vzctl.guest.v1.AdoptRequest.interfaces:type_name -> vzctl.guest.v1.Interface
-	8,  // 3: vzctl.guest.v1.AdoptRequest.dns:type_name -> vzctl.guest.v1.Dns
-	5,  // 4: vzctl.guest.v1.AdoptResponse.phases:type_name -> vzctl.guest.v1.Phase
-	7,  // 5: vzctl.guest.v1.Interface.routes:type_name -> vzctl.guest.v1.Route
-	9,  // 6: vzctl.guest.v1.CreateContainerRequest.lower:type_name -> vzctl.guest.v1.Disk
-	9,  // 7: vzctl.guest.v1.CreateContainerRequest.upper:type_name -> vzctl.guest.v1.Disk
-	12, // 8: vzctl.guest.v1.CreateContainerRequest.seccomp:type_name -> vzctl.guest.v1.SeccompFilter
-	13, // 9: vzctl.guest.v1.CreateContainerRequest.extra_hosts:type_name -> vzctl.guest.v1.Host
-	11, // 10: vzctl.guest.v1.CreateContainerRequest.sockets:type_name -> vzctl.guest.v1.Socket
-	5,  // 11: vzctl.guest.v1.CreateContainerResponse.phases:type_name -> vzctl.guest.v1.Phase
-	5,  // 12: vzctl.guest.v1.StartProcessResponse.phases:type_name -> vzctl.guest.v1.Phase
-	21, // 13: vzctl.guest.v1.WaitProcessResponse.exit:type_name -> vzctl.guest.v1.Exit
-	53, // 14: vzctl.guest.v1.Exit.time:type_name -> google.protobuf.Timestamp
-	34, // 15: vzctl.guest.v1.ListContainersResponse.containers:type_name -> vzctl.guest.v1.Container
-	35, // 16: vzctl.guest.v1.Container.processes:type_name -> vzctl.guest.v1.Process
-	21, // 17: vzctl.guest.v1.Process.exit:type_name -> vzctl.guest.v1.Exit
-	40, // 18: vzctl.guest.v1.ListProcessesResponse.processes:type_name -> vzctl.guest.v1.ContainerProcess
-	21, // 19: vzctl.guest.v1.WatchResponse.exit:type_name -> vzctl.guest.v1.Exit
-	47, // 20: vzctl.guest.v1.WatchResponse.out_of_memory:type_name -> vzctl.guest.v1.OutOfMemory
+	62, // 0: vzctl.guest.v1.HelloResponse.time:type_name -> google.protobuf.Timestamp
+	62, // 1: vzctl.guest.v1.AdoptRequest.time:type_name -> google.protobuf.Timestamp
+	7,  // 2: vzctl.guest.v1.AdoptRequest.interfaces:type_name -> vzctl.guest.v1.Interface
+	9,  // 3: vzctl.guest.v1.AdoptRequest.dns:type_name -> vzctl.guest.v1.Dns
+	6,  // 4: vzctl.guest.v1.AdoptResponse.phases:type_name -> vzctl.guest.v1.Phase
+	8,  // 5: vzctl.guest.v1.Interface.routes:type_name -> vzctl.guest.v1.Route
+	10, // 6: vzctl.guest.v1.CreateContainerRequest.lower:type_name -> vzctl.guest.v1.Disk
+	10, // 7: vzctl.guest.v1.CreateContainerRequest.upper:type_name -> vzctl.guest.v1.Disk
+	13, // 8: vzctl.guest.v1.CreateContainerRequest.seccomp:type_name -> vzctl.guest.v1.SeccompFilter
+	14, // 9: vzctl.guest.v1.CreateContainerRequest.extra_hosts:type_name -> vzctl.guest.v1.Host
+	12, // 10: vzctl.guest.v1.CreateContainerRequest.sockets:type_name -> vzctl.guest.v1.Socket
+	6,  // 11: vzctl.guest.v1.CreateContainerResponse.phases:type_name -> vzctl.guest.v1.Phase
+	6,  // 12: vzctl.guest.v1.StartProcessResponse.phases:type_name -> vzctl.guest.v1.Phase
+	22, // 13: vzctl.guest.v1.WaitProcessResponse.exit:type_name -> vzctl.guest.v1.Exit
+	62, // 14: vzctl.guest.v1.Exit.time:type_name -> google.protobuf.Timestamp
+	35, // 15: vzctl.guest.v1.ListContainersResponse.containers:type_name -> vzctl.guest.v1.Container
+	36, // 16: vzctl.guest.v1.Container.processes:type_name -> vzctl.guest.v1.Process
+	22, // 17: vzctl.guest.v1.Process.exit:type_name -> vzctl.guest.v1.Exit
+	41, // 18: vzctl.guest.v1.ListProcessesResponse.processes:type_name -> vzctl.guest.v1.ContainerProcess
+	22, // 19: vzctl.guest.v1.WatchResponse.exit:type_name -> vzctl.guest.v1.Exit
+	48, // 20: vzctl.guest.v1.WatchResponse.out_of_memory:type_name -> vzctl.guest.v1.OutOfMemory
 	0,  // 21: vzctl.guest.v1.StreamRequest.kind:type_name -> vzctl.guest.v1.StreamKind
-	1,  // 22: vzctl.guest.v1.Agent.Hello:input_type -> vzctl.guest.v1.HelloRequest
-	3,  // 23: vzctl.guest.v1.Agent.Adopt:input_type -> vzctl.guest.v1.AdoptRequest
-	10, // 24: vzctl.guest.v1.Agent.CreateContainer:input_type -> vzctl.guest.v1.CreateContainerRequest
-	15, // 25: vzctl.guest.v1.Agent.CreateProcess:input_type -> vzctl.guest.v1.CreateProcessRequest
-	17, // 26: vzctl.guest.v1.Agent.StartProcess:input_type -> vzctl.guest.v1.StartProcessRequest
-	19, // 27: vzctl.guest.v1.Agent.WaitProcess:input_type -> vzctl.guest.v1.WaitProcessRequest
-	22, // 28: vzctl.guest.v1.Agent.SignalProcess:input_type -> vzctl.guest.v1.SignalProcessRequest
-	24, // 29: vzctl.guest.v1.Agent.ResizeTerminal:input_type -> vzctl.guest.v1.ResizeTerminalRequest
-	26, // 30: vzctl.guest.v1.Agent.DeleteProcess:input_type -> vzctl.guest.v1.DeleteProcessRequest
-	28, // 31: vzctl.guest.v1.Agent.UpdateContainer:input_type -> vzctl.guest.v1.UpdateContainerRequest
-	30, // 32: vzctl.guest.v1.Agent.DeleteContainer:input_type -> vzctl.guest.v1.DeleteContainerRequest
-	32, // 33: vzctl.guest.v1.Agent.ListContainers:input_type -> vzctl.guest.v1.ListContainersRequest
-	36, // 34: vzctl.guest.v1.Agent.ContainerStats:input_type -> vzctl.guest.v1.ContainerStatsRequest
-	38, // 35: vzctl.guest.v1.Agent.ListProcesses:input_type -> vzctl.guest.v1.ListProcessesRequest
-	41, // 36: vzctl.guest.v1.Agent.Freeze:input_type -> vzctl.guest.v1.FreezeRequest
-	43, // 37: vzctl.guest.v1.Agent.Thaw:input_type -> vzctl.guest.v1.ThawRequest
-	45, // 38: vzctl.guest.v1.Agent.Watch:input_type -> vzctl.guest.v1.WatchRequest
-	48, // 39: vzctl.guest.v1.Agent.Shutdown:input_type -> vzctl.guest.v1.ShutdownRequest
-	2,  // 40: vzctl.guest.v1.Agent.Hello:output_type -> vzctl.guest.v1.HelloResponse
-	4,  // 41: vzctl.guest.v1.Agent.Adopt:output_type -> vzctl.guest.v1.AdoptResponse
-	14, // 42: vzctl.guest.v1.Agent.CreateContainer:output_type -> vzctl.guest.v1.CreateContainerResponse
-	16, // 43: vzctl.guest.v1.Agent.CreateProcess:output_type -> vzctl.guest.v1.CreateProcessResponse
-	18, // 44: vzctl.guest.v1.Agent.StartProcess:output_type -> vzctl.guest.v1.StartProcessResponse
-	20, // 45: vzctl.guest.v1.Agent.WaitProcess:output_type -> vzctl.guest.v1.WaitProcessResponse
-	23, // 46: vzctl.guest.v1.Agent.SignalProcess:output_type -> vzctl.guest.v1.SignalProcessResponse
-	25, // 47: vzctl.guest.v1.Agent.ResizeTerminal:output_type -> vzctl.guest.v1.ResizeTerminalResponse
-	27, // 48: vzctl.guest.v1.Agent.DeleteProcess:output_type -> vzctl.guest.v1.DeleteProcessResponse
-	29, // 49: vzctl.guest.v1.Agent.UpdateContainer:output_type -> vzctl.guest.v1.UpdateContainerResponse
-	31, // 50: vzctl.guest.v1.Agent.DeleteContainer:output_type -> vzctl.guest.v1.DeleteContainerResponse
-	33, // 51: vzctl.guest.v1.Agent.ListContainers:output_type -> vzctl.guest.v1.ListContainersResponse
-	37, // 52: vzctl.guest.v1.Agent.ContainerStats:output_type -> vzctl.guest.v1.ContainerStatsResponse
-	39, // 53: vzctl.guest.v1.Agent.ListProcesses:output_type -> vzctl.guest.v1.ListProcessesResponse
-	42, // 54: vzctl.guest.v1.Agent.Freeze:output_type -> vzctl.guest.v1.FreezeResponse
-	44, // 55: vzctl.guest.v1.Agent.Thaw:output_type -> vzctl.guest.v1.ThawResponse
-	46, // 56: vzctl.guest.v1.Agent.Watch:output_type -> vzctl.guest.v1.WatchResponse
-	49, // 57: vzctl.guest.v1.Agent.Shutdown:output_type -> vzctl.guest.v1.ShutdownResponse
-	40, // [40:58] is the sub-list for method output_type
-	22, // [22:40] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	56, // 22: vzctl.guest.v1.FilesRequest.stat:type_name -> vzctl.guest.v1.StatFileRequest
+	58, // 23: vzctl.guest.v1.FilesRequest.read:type_name -> vzctl.guest.v1.ReadFilesRequest
+	59, // 24: vzctl.guest.v1.FilesRequest.write:type_name -> vzctl.guest.v1.WriteFilesRequest
+	60, // 25: vzctl.guest.v1.FilesRequest.changes:type_name -> vzctl.guest.v1.ReadChangesRequest
+	61, // 26: vzctl.guest.v1.FilesRequest.hold:type_name -> vzctl.guest.v1.HoldFilesRequest
+	57, // 27: vzctl.guest.v1.FilesResult.stat:type_name -> vzctl.guest.v1.FileStat
+	1,  // 28: vzctl.guest.v1.HoldFilesRequest.action:type_name -> vzctl.guest.v1.HoldAction
+	2,  // 29: vzctl.guest.v1.Agent.Hello:input_type -> vzctl.guest.v1.HelloRequest
+	4,  // 30: vzctl.guest.v1.Agent.Adopt:input_type -> vzctl.guest.v1.AdoptRequest
+	11, // 31: vzctl.guest.v1.Agent.CreateContainer:input_type -> vzctl.guest.v1.CreateContainerRequest
+	16, // 32: vzctl.guest.v1.Agent.CreateProcess:input_type -> vzctl.guest.v1.CreateProcessRequest
+	18, // 33: vzctl.guest.v1.Agent.StartProcess:input_type -> vzctl.guest.v1.StartProcessRequest
+	20, // 34: vzctl.guest.v1.Agent.WaitProcess:input_type -> vzctl.guest.v1.WaitProcessRequest
+	23, // 35: vzctl.guest.v1.Agent.SignalProcess:input_type -> vzctl.guest.v1.SignalProcessRequest
+	25, // 36: vzctl.guest.v1.Agent.ResizeTerminal:input_type -> vzctl.guest.v1.ResizeTerminalRequest
+	27, // 37: vzctl.guest.v1.Agent.DeleteProcess:input_type -> vzctl.guest.v1.DeleteProcessRequest
+	29, // 38: vzctl.guest.v1.Agent.UpdateContainer:input_type -> vzctl.guest.v1.UpdateContainerRequest
+	31, // 39: vzctl.guest.v1.Agent.DeleteContainer:input_type -> vzctl.guest.v1.DeleteContainerRequest
+	33, // 40: vzctl.guest.v1.Agent.ListContainers:input_type -> vzctl.guest.v1.ListContainersRequest
+	37, // 41: vzctl.guest.v1.Agent.ContainerStats:input_type -> vzctl.guest.v1.ContainerStatsRequest
+	39, // 42: vzctl.guest.v1.Agent.ListProcesses:input_type -> vzctl.guest.v1.ListProcessesRequest
+	42, // 43: vzctl.guest.v1.Agent.Freeze:input_type -> vzctl.guest.v1.FreezeRequest
+	44, // 44: vzctl.guest.v1.Agent.Thaw:input_type -> vzctl.guest.v1.ThawRequest
+	46, // 45: vzctl.guest.v1.Agent.Watch:input_type -> vzctl.guest.v1.WatchRequest
+	49, // 46: vzctl.guest.v1.Agent.Shutdown:input_type -> vzctl.guest.v1.ShutdownRequest
+	3,  // 47: vzctl.guest.v1.Agent.Hello:output_type -> vzctl.guest.v1.HelloResponse
+	5,  // 48: vzctl.guest.v1.Agent.Adopt:output_type -> vzctl.guest.v1.AdoptResponse
+	15, // 49: vzctl.guest.v1.Agent.CreateContainer:output_type -> vzctl.guest.v1.CreateContainerResponse
+	17, // 50: vzctl.guest.v1.Agent.CreateProcess:output_type -> vzctl.guest.v1.CreateProcessResponse
+	19, // 51: vzctl.guest.v1.Agent.StartProcess:output_type -> vzctl.guest.v1.StartProcessResponse
+	21, // 52: vzctl.guest.v1.Agent.WaitProcess:output_type -> vzctl.guest.v1.WaitProcessResponse
+	24, // 53: vzctl.guest.v1.Agent.SignalProcess:output_type -> vzctl.guest.v1.SignalProcessResponse
+	26, // 54: vzctl.guest.v1.Agent.ResizeTerminal:output_type -> vzctl.guest.v1.ResizeTerminalResponse
+	28, // 55: vzctl.guest.v1.Agent.DeleteProcess:output_type -> vzctl.guest.v1.DeleteProcessResponse
+	30, // 56: vzctl.guest.v1.Agent.UpdateContainer:output_type -> vzctl.guest.v1.UpdateContainerResponse
+	32, // 57: vzctl.guest.v1.Agent.DeleteContainer:output_type -> vzctl.guest.v1.DeleteContainerResponse
+	34, // 58: vzctl.guest.v1.Agent.ListContainers:output_type -> vzctl.guest.v1.ListContainersResponse
+	38, // 59: vzctl.guest.v1.Agent.ContainerStats:output_type -> vzctl.guest.v1.ContainerStatsResponse
+	40, // 60: vzctl.guest.v1.Agent.ListProcesses:output_type -> vzctl.guest.v1.ListProcessesResponse
+	43, // 61: vzctl.guest.v1.Agent.Freeze:output_type -> vzctl.guest.v1.FreezeResponse
+	45, // 62: vzctl.guest.v1.Agent.Thaw:output_type -> vzctl.guest.v1.ThawResponse
+	47, // 63: vzctl.guest.v1.Agent.Watch:output_type -> vzctl.guest.v1.WatchResponse
+	50, // 64: vzctl.guest.v1.Agent.Shutdown:output_type -> vzctl.guest.v1.ShutdownResponse
+	47, // [47:65] is the sub-list for method output_type
+	29, // [29:47] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_vzctl_guest_v1_agent_proto_init() }
@@ -3549,13 +4203,20 @@ func file_vzctl_guest_v1_agent_proto_init() {
 		(*WatchResponse_Exit)(nil),
 		(*WatchResponse_OutOfMemory)(nil),
 	}
+	file_vzctl_guest_v1_agent_proto_msgTypes[52].OneofWrappers = []any{
+		(*FilesRequest_Stat)(nil),
+		(*FilesRequest_Read)(nil),
+		(*FilesRequest_Write)(nil),
+		(*FilesRequest_Changes)(nil),
+		(*FilesRequest_Hold)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vzctl_guest_v1_agent_proto_rawDesc), len(file_vzctl_guest_v1_agent_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   52,
+			NumEnums:      2,
+			NumMessages:   60,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

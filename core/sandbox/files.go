@@ -1,0 +1,53 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"net"
+	"time"
+
+	"github.com/vzctl/vzctl/core/steps"
+	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
+)
+
+// OpenFiles connects to the guest's agent for one use of the container's files, see agent.UseFiles. The caller closes the connection.
+func (s *Sandbox) OpenFiles(ctx context.Context) (net.Conn, error) {
+	return s.guest.OpenStream(ctx, &guestv1.StreamRequest{ContainerId: s.spec.ContainerID, Kind: guestv1.StreamKind_STREAM_KIND_FILES})
+}
+
+// Maintenance is a VM that has the disks of a container, and no process of it.
+type Maintenance struct {
+	box  *Sandbox
+	done *steps.Done
+}
+
+// Maintain boots a VM in which the container is created but does not run, and never will. It has no network. The caller ends it.
+func Maintain(ctx context.Context, spec Spec, env Environment) (*Maintenance, error) {
+	s := New(spec, env)
+	done, err := steps.Run(ctx, []steps.Step{
+		s.hypervisorStep(),
+		s.createVMStep("hypervisor"),
+		s.startVMStep("create vm"),
+		s.agentStep("start vm"),
+		answered(s.adoptStep(agentStepName)),
+		answered(s.containerStep(adoptStepName)),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Maintenance{s, done}, nil
+}
+
+// OpenFiles is that of a Sandbox.
+func (m *Maintenance) OpenFiles(ctx context.Context) (net.Conn, error) { return m.box.OpenFiles(ctx) }
+
+// Close unmounts the disks and takes the VM down. Without an error all that was written is on them.
+func (m *Maintenance) Close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), teardownTimeout+time.Minute)
+	defer cancel()
+	err := m.done.Undo(ctx)
+	if !m.box.shutDown {
+		err = errors.Join(errors.New("the VM did not unmount the container's disks: what was written may be lost"), err)
+	}
+	return err
+}
