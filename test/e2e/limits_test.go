@@ -28,6 +28,13 @@ func TestE2ELimitsOfMemoryCPUAndProcesses(t *testing.T) {
 			t.Errorf("the VM has %s KiB", text)
 		}
 	})
+	t.Run("what the kernel says is in the boot log", func(t *testing.T) {
+		p := me(t)
+		p.must("exec", name, "sh", "-c", "echo '<2>said by the kernel' >/dev/kmsg")
+		if got := p.must("logs", "--boot", name); !strings.Contains(got, "said by the kernel") {
+			t.Errorf("the boot log is %q", got)
+		}
+	})
 	t.Run("a process that takes too much is killed, and no other", func(t *testing.T) {
 		p := me(t)
 		// As engines in a container do: its processes go into a cgroup of their own, beside those with limits.

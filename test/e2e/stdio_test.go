@@ -51,24 +51,8 @@ func TestE2EStreams(t *testing.T) {
 	on := func(name string, f func(t *testing.T, p *person)) {
 		t.Run(name, func(t *testing.T) { f(t, me(t)) })
 	}
-	for stream, redirect := range map[string]string{"stdout": "", "stderr": " >&2"} {
-		on("250 MiB on "+stream, func(t *testing.T, p *person) {
-			want, out, other := newDigest(), newDigest(), newDigest()
-			for range 10 {
-				_, _ = want.Write(noise[:25<<20])
-			}
-			to, silent := out, other
-			if redirect != "" {
-				to, silent = other, out
-			}
-			if err := p.stream(nil, out, other, "exec", name, "sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10; do cat /noise /rest; done"+redirect); err != nil {
-				t.Fatal(err)
-			}
-			if to.bytes != 250<<20 || silent.bytes != 0 || to.hex() != want.hex() {
-				t.Errorf("%d bytes with sum %s, and %d on the other stream; want %d with sum %s", to.bytes, to.hex(), silent.bytes, want.bytes, want.hex())
-			}
-		})
-	}
+	on("250 MiB on stdout", func(t *testing.T, p *person) { muchOutput(t, p, name, noise[:25<<20], "") })
+	on("250 MiB on stderr", func(t *testing.T, p *person) { muchOutput(t, p, name, noise[:25<<20], " >&2") })
 	on("all byte values both ways", func(t *testing.T, p *person) {
 		var all []byte
 		for i := range 1 << 16 {
@@ -146,6 +130,24 @@ func TestE2EStreams(t *testing.T) {
 		all.Wait()
 	})
 	on("a slow reader holds up the writer, and takes no memory", func(t *testing.T, p *person) { slowReader(t, p, name) })
+}
+
+// muchOutput has a container's noise written ten times, to stdout or stderr.
+func muchOutput(t *testing.T, p *person, name string, noise []byte, redirect string) {
+	want, out, silent := newDigest(), newDigest(), newDigest()
+	for range 10 {
+		_, _ = want.Write(noise)
+	}
+	stdout, stderr := out, silent
+	if redirect != "" {
+		stdout, stderr = silent, out
+	}
+	if err := p.stream(nil, stdout, stderr, "exec", name, "sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10; do cat /noise /rest; done"+redirect); err != nil {
+		t.Fatal(err)
+	}
+	if out.bytes != want.bytes || silent.bytes != 0 || out.hex() != want.hex() {
+		t.Errorf("%d bytes with sum %s, and %d on the other stream; want %d with sum %s", out.bytes, out.hex(), silent.bytes, want.bytes, want.hex())
+	}
 }
 
 // slowReader reads nothing of much output until its writer stands still, and then all of it. What is not read has to be somewhere: nearly all of it with the writer.

@@ -284,6 +284,21 @@ func TestVMExec(t *testing.T) {
 			t.Errorf("%+v, %v", result, err)
 		}
 	})
+	t.Run("is removed once, and again without an error", func(t *testing.T) {
+		text := `{"args":["true"],"cwd":"/","env":["PATH=/bin"],"user":{"uid":0,"gid":0}}`
+		if _, err := g.CreateProcess(t.Context(), &guestv1.CreateProcessRequest{ContainerId: "c", ProcessId: "gone", OciProcess: []byte(text)}); err != nil {
+			t.Fatal(err)
+		}
+		if err := g.Start("c", "gone"); err != nil {
+			t.Fatal(err)
+		}
+		g.Wait("c", "gone")
+		for range 2 {
+			if _, err := g.DeleteProcess(t.Context(), &guestv1.DeleteProcessRequest{ContainerId: "c", ProcessId: "gone"}); err != nil {
+				t.Error(err)
+			}
+		}
+	})
 	t.Run("after the end of the container", func(t *testing.T) {
 		if _, err := g.SignalProcess(t.Context(), &guestv1.SignalProcessRequest{ContainerId: "c", ProcessId: "init", Signal: 9}); err != nil {
 			t.Fatal(err)

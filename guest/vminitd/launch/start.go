@@ -209,7 +209,7 @@ func readReply(socket *os.File, child *reap.Child) (terminal *os.File, err error
 			<-child.Done()
 			return terminal, &failure.Error{Reason: failure.Internal, Op: "start process",
 				Cause: fmt.Errorf("the launch helper ended early with code %d", child.Exit().Code),
-				Hint:  "the boot log may say more, and a small memory limit may be the cause"}
+				Hint:  "the boot log may say more; a small limit of memory or processes may be the cause"}
 		case err != nil:
 			return terminal, err
 		case kind == helper.MessageTerminal && fd >= 0 && terminal == nil:
