@@ -30,7 +30,7 @@ func newProber(check *health.Check) *prober {
 	return &prober{check: check, turn: make(chan struct{}, 1), state: health.State{Status: health.Starting}}
 }
 
-var errHeld = &fault.Error{Reason: fault.FailedPrecondition, Op: "check health", Cause: errors.New("the container is being checkpointed")}
+var errHeld = &fault.Error{Reason: fault.FailedPrecondition, Op: "check health", Cause: errors.New("the container stands still, for a pause or a checkpoint")}
 
 // hold ends the probe that runs, which then counts for nothing, and lets none begin before release.
 func (p *prober) hold(ctx context.Context) (release func(), err error) {
@@ -56,6 +56,12 @@ func (p *prober) hold(ctx context.Context) (release func(), err error) {
 
 // begin waits for its turn, and returns a context that hold ends.
 func (p *prober) begin(ctx context.Context) (context.Context, func(), error) {
+	p.mu.Lock()
+	held := p.held > 0
+	p.mu.Unlock()
+	if held { // for who knows how long
+		return nil, nil, errHeld
+	}
 	select {
 	case p.turn <- struct{}{}:
 	case <-ctx.Done():
@@ -78,15 +84,10 @@ func (p *prober) begin(ctx context.Context) (context.Context, func(), error) {
 	}, nil
 }
 
-// watchHealth probes the container until ctx ends.
+// watchHealth probes a container that has a check until ctx ends.
 func (s *supervision) watchHealth(ctx context.Context) {
-	if s.prober.check == nil {
-		return
-	}
-	begun := time.Now()
-	s.writeHealth(s.prober.state)
-	pause := s.prober.check.Pause(s.prober.state, 0)
-	timer := time.NewTimer(pause)
+	begun, last := time.Now(), health.State{Status: health.Starting}
+	timer := time.NewTimer(s.prober.check.Pause(last, 0))
 	defer timer.Stop()
 	for {
 		select {
@@ -95,13 +96,13 @@ func (s *supervision) watchHealth(ctx context.Context) {
 			return
 		}
 		_, state, err := s.probe(ctx)
-		if err != nil && ctx.Err() == nil {
+		switch {
+		case err == nil:
+			last = state
+		case ctx.Err() == nil:
 			s.log.Debug("the container's health is not known", "error", err)
 		}
-		if state.Status == "" { // there was none
-			state.Status = health.Starting
-		}
-		timer.Reset(s.prober.check.Pause(state, time.Since(begun)))
+		timer.Reset(s.prober.check.Pause(last, time.Since(begun)))
 	}
 }
 
@@ -110,20 +111,23 @@ var errTimeout = errors.New("the probe's time is up")
 // probe asks once, and returns what was answered, and how the container is after that. An error says that nothing was found out.
 func (s *supervision) probe(ctx context.Context) (health.Result, health.State, error) {
 	p := s.prober
+	if err := s.mayProbe(); err != nil { // which says more than who holds it
+		return health.Result{}, health.State{}, err
+	}
 	ctx, end, err := p.begin(ctx)
 	if err != nil {
 		return health.Result{}, health.State{}, err
 	}
 	defer end()
 	if err := s.mayProbe(); err != nil {
-		return health.Result{}, p.state, err
+		return health.Result{}, health.State{}, err
 	}
 	result, err := s.ask(ctx)
 	if err == nil && result.ExitCode != 0 {
 		err = s.mayProbe() // it may have been paused, or be about to end, meanwhile
 	}
 	if err != nil {
-		return health.Result{}, p.state, err
+		return health.Result{}, health.State{}, err
 	}
 	before := p.state.Status
 	p.state.Add(*p.check, result, result.Start.Sub(s.ran))

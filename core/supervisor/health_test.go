@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/vzctl/vzctl/core/health"
-	"github.com/vzctl/vzctl/core/lifecycle"
 	"github.com/vzctl/vzctl/core/store"
 	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
 	"github.com/vzctl/vzctl/sdk/fault"
@@ -116,22 +115,49 @@ func TestACommandThatIsNotThereIsAFailureThatSaysSo(t *testing.T) {
 }
 
 func TestAPausedContainerIsNotProbed(t *testing.T) {
-	r := checked(t, rarely, codes(0))
-	change := func(event lifecycle.Event) {
-		t.Helper()
-		if _, err := r.store.Update(r.context(), r.id, func(c *store.Container) error { return c.Advance(event) }); err != nil {
-			t.Fatal(err)
+	probing := make(chan struct{}, 1)
+	var answers atomic.Bool
+	r := checked(t, rarely, func(ctx context.Context) (*guestv1.Exit, error) {
+		if answers.Load() {
+			return &guestv1.Exit{}, nil
 		}
+		probing <- struct{}{}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	})
+	asked := make(chan error, 1)
+	go func() {
+		_, _, _, err := r.client.CheckHealth(r.context())
+		asked <- err
+	}()
+	<-probing
+	if err := r.client.Pause(r.context()); err != nil {
+		t.Fatal(err)
 	}
-	change(lifecycle.Pause)
+	if err := <-asked; err == nil {
+		t.Error("a probe that a pause has overtaken counts")
+	}
 	if _, _, _, err := r.client.CheckHealth(r.context()); !errors.Is(err, fault.FailedPrecondition) || !strings.Contains(err.Error(), "paused") {
 		t.Errorf("error %v", err)
 	}
-	change(lifecycle.Resume)
+	answers.Store(true)
+	if err := r.client.Unpause(r.context()); err != nil {
+		t.Fatal(err)
+	}
 	if _, _, status, err := r.client.CheckHealth(r.context()); status != "healthy" || err != nil {
 		t.Errorf("afterwards: %s, %v", status, err)
 	}
-	r.finish()
+	r.health("asked once", func(s health.State) bool { return len(s.Log) == 1 })
+	// One that is stopped while it is paused ends as others do.
+	if err := r.client.Pause(r.context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.client.Stop(r.context(), 15, time.Minute); err != nil {
+		t.Error(err)
+	}
+	if err := r.ended(); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestAProbeDoesNotHoldUpACheckpointAndCountsForNothing(t *testing.T) {
@@ -150,7 +176,7 @@ func TestAProbeDoesNotHoldUpACheckpointAndCountsForNothing(t *testing.T) {
 	if err := r.client.Checkpoint(r.context(), true, false); err != nil {
 		t.Error(err)
 	}
-	if err := <-asked; err == nil || !strings.Contains(err.Error(), "checkpointed") {
+	if err := <-asked; err == nil || !strings.Contains(err.Error(), "stands still") {
 		t.Errorf("who asked got %v", err)
 	}
 	r.health("starting", func(s health.State) bool { return s.Status == health.Starting && len(s.Log) == 0 })

@@ -13,6 +13,7 @@ import (
 
 	"github.com/vzctl/vzctl/core/containerlog"
 	"github.com/vzctl/vzctl/core/events"
+	"github.com/vzctl/vzctl/core/health"
 	"github.com/vzctl/vzctl/core/lifecycle"
 	"github.com/vzctl/vzctl/core/sandbox"
 	"github.com/vzctl/vzctl/core/store"
@@ -125,6 +126,9 @@ func (s *supervision) start() error {
 func (s *supervision) recordRunning(ctx context.Context) error {
 	vm := s.box.VM()
 	s.ran = time.Now()
+	if s.container.Health != nil {
+		s.writeHealth(health.State{Status: health.Starting}) // before anybody can ask
+	}
 	_, err := s.store.Update(ctx, s.container.ID, func(c *store.Container) error {
 		if err := c.Advance(lifecycle.Started); err != nil {
 			return err
