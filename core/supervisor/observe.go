@@ -20,7 +20,7 @@ import (
 const minInterval = 100 * time.Millisecond
 
 // endingTimeout is how long the container's end may come after the failure of what was asked of its guest.
-const endingTimeout = 5 * time.Second
+const endingTimeout = 2 * time.Second
 
 // Stats sends what the container uses until it ends.
 func (s *server) Stats(request *supervisorv1.StatsRequest, stream grpc.ServerStreamingServer[supervisorv1.StatsResponse]) error {
