@@ -7,14 +7,20 @@ import (
 	"io"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
 )
 
 // observeTimeout bounds the guest's answer to who only looks.
 const observeTimeout = 30 * time.Second
 
-// maxProcesses is more than a guest's kernel has ids for by default. A guest that tells of more is lying.
-const maxProcesses = 1 << 16
+// maxProcesses is more than a guest's kernel has ids for by default, and maxProcessBytes more than is to be told of them all. A guest that tells of more is lying, and whoever
+// asks keeps it all.
+const (
+	maxProcesses    = 1 << 16
+	maxProcessBytes = 32 << 20
+)
 
 // Stats returns what the container has used, by the guest's word. While the sandbox is being saved it waits.
 func (s *Sandbox) Stats(ctx context.Context) (*guestv1.ContainerStatsResponse, error) {
@@ -39,7 +45,7 @@ func (s *Sandbox) Processes(ctx context.Context, each func([]*guestv1.ContainerP
 	if err != nil {
 		return explained(ctx, err)
 	}
-	for sum := 0; ; {
+	for sum, size := 0, 0; ; {
 		part, err := stream.Recv()
 		if err == io.EOF {
 			return nil
@@ -47,8 +53,11 @@ func (s *Sandbox) Processes(ctx context.Context, each func([]*guestv1.ContainerP
 		if err != nil {
 			return explained(ctx, err)
 		}
-		if sum += len(part.GetProcesses()); sum > maxProcesses {
+		if sum += max(1, len(part.GetProcesses())); sum > maxProcesses { // parts without any have no end otherwise
 			return fmt.Errorf("the guest tells of more than %d processes", maxProcesses)
+		}
+		if size += proto.Size(part); size > maxProcessBytes {
+			return fmt.Errorf("the guest tells of more than %d bytes of its processes", maxProcessBytes)
 		}
 		if err := each(part.GetProcesses()); err != nil {
 			return err

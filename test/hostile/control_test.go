@@ -246,3 +246,46 @@ func TestHeadersOfAnAnswerAreBounded(t *testing.T) {
 	}
 	w.holds(err.Error())
 }
+
+// TestAListOfProcessesWithoutEnd is what a user sees who asks for the processes, and keeps them all.
+func TestAListOfProcessesWithoutEnd(t *testing.T) {
+	megabyte := strings.Repeat("x", 1000_000)
+	for name, part := range map[string]*guestv1.ListProcessesResponse{
+		"with long commands": {Processes: []*guestv1.ContainerProcess{{Pid: 1, Command: megabyte}}},
+		"with long users":    {Processes: []*guestv1.ContainerProcess{{Pid: 1, User: megabyte}}},
+		"of many":            {Processes: make([]*guestv1.ContainerProcess, 10_000)},
+		"of none":            {},
+	} {
+		for i := range part.Processes {
+			if part.Processes[i] == nil {
+				part.Processes[i] = &guestv1.ContainerProcess{Pid: 7}
+			}
+		}
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, &liar{list: func(stream grpc.ServerStreamingServer[guestv1.ListProcessesResponse]) error {
+				for {
+					if err := stream.Send(part); err != nil {
+						return err
+					}
+				}
+			}})
+			s, err := w.begin()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var all []*guestv1.ContainerProcess
+			err = s.Processes(t.Context(), func(part []*guestv1.ContainerProcess) error {
+				all = append(all, part...)
+				if w.memory() > memoryBound {
+					return errors.New("the user's memory is full")
+				}
+				return nil
+			})
+			if err == nil || !strings.Contains(err.Error(), "the guest tells of more") {
+				t.Errorf("after %d processes: %v", len(all), err)
+			}
+			w.stop(s)
+			w.holds(err.Error())
+		})
+	}
+}

@@ -49,6 +49,7 @@ type liar struct {
 	create  func() (*guestv1.CreateContainerResponse, error)
 	start   func() error
 	wait    func(ctx context.Context, process string) (*guestv1.WaitProcessResponse, error)
+	list    func(grpc.ServerStreamingServer[guestv1.ListProcessesResponse]) error
 	watch   func(grpc.ServerStreamingServer[guestv1.WatchResponse]) error
 	streams func(conn net.Conn, request *guestv1.StreamRequest) // what becomes of a stream that was asked for; it owns the connection
 	// options of its gRPC server.
@@ -120,6 +121,10 @@ func (l *liar) SignalProcess(_ context.Context, r *guestv1.SignalProcessRequest)
 	default:
 	}
 	return &guestv1.SignalProcessResponse{}, nil
+}
+
+func (l *liar) ListProcesses(_ *guestv1.ListProcessesRequest, stream grpc.ServerStreamingServer[guestv1.ListProcessesResponse]) error {
+	return l.list(stream)
 }
 
 func (l *liar) Watch(_ *guestv1.WatchRequest, stream grpc.ServerStreamingServer[guestv1.WatchResponse]) error {
