@@ -263,7 +263,8 @@ func (g *guest) Adopt(_ context.Context, r *guestv1.AdoptRequest, _ ...grpc.Call
 		g.set <- r.Time.AsTime()
 		return &guestv1.AdoptResponse{}, g.do("set clock")
 	}
-	if len(r.Entropy) < 32 || r.Time == nil || len(r.Interfaces) != 1 || r.Interfaces[0].Addresses[0] != "10.0.0.2/24" {
+	connected := len(r.Interfaces) == 1 && r.Interfaces[0].Addresses[0] == "10.0.0.2/24" || !slices.Contains(g.calls, "attach") && len(r.Interfaces) == 0
+	if len(r.Entropy) < 32 || r.Time == nil || !connected {
 		return nil, errors.New("the identity is not complete")
 	}
 	return &guestv1.AdoptResponse{Phases: g.phases}, g.do("adopt")

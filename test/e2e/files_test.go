@@ -86,16 +86,21 @@ func TestE2ECopy(t *testing.T) {
 	out := t.TempDir()
 	p.must("run", "-d", "--name", name, p.desk.busybox, "sh", "-c",
 		"mkdir /d; echo mine > /d/mine; ln -s /etc/passwd /outward; ln -s / /d/up; mkfifo /d/fifo; echo of memory > /dev/shm/f; exec sleep 1000")
+	p.await("exec", name, "test", "-e", "/dev/shm/f")
 
-	there := func(state string) {
+	thereAndBack := func(t *testing.T, target string) {
 		t.Helper()
-		t.Run("a tree goes there and back, "+state, func(t *testing.T) {
+		p := p.with(t)
+		p.must("cp", tree, name+":"+target) // where nothing is: under this name
+		back := filepath.Join(out, target)
+		p.must("cp", name+":"+target, back)
+		sameTree(t, back, tree)
+	}
+	t.Run("of one that runs", func(t *testing.T) {
+		t.Run("a tree goes there and back", func(t *testing.T) {
+			thereAndBack(t, "/tree-running")
 			p := p.with(t)
-			target := "/tree-" + state
-			p.must("cp", tree, name+":"+target) // where nothing is: under this name
-			back := filepath.Join(out, state)
-			p.must("cp", name+":"+target, back)
-			sameTree(t, back, tree)
+			target, back := "/tree-running", filepath.Join(out, "tree-running")
 			p.must("cp", tree, name+":"+target)                  // where a directory is: into it
 			p.must("cp", tree+"/.", name+":"+target+"/tree/sub") // what is in it
 			p.must("cp", name+":"+target+"/tree/.", back)
@@ -103,7 +108,7 @@ func TestE2ECopy(t *testing.T) {
 				t.Errorf("%q, %v", content, err)
 			}
 		})
-		t.Run("tars, "+state, func(t *testing.T) {
+		t.Run("tars", func(t *testing.T) {
 			p := p.with(t)
 			tarball := p.must("cp", name+":/d", "-")
 			if got := tarNames(t, tarball); !slices.Equal(got, []string{"d/", "d/fifo", "d/mine", "d/up"}) {
@@ -117,7 +122,7 @@ func TestE2ECopy(t *testing.T) {
 				t.Errorf("%q, %v", content, err)
 			}
 		})
-		t.Run("refusals, "+state, func(t *testing.T) {
+		t.Run("refusals", func(t *testing.T) {
 			p := p.with(t)
 			for _, test := range []struct {
 				args []string
@@ -136,9 +141,7 @@ func TestE2ECopy(t *testing.T) {
 				}
 			}
 		})
-	}
-	there("running")
-
+	})
 	t.Run("a running container's mounts are seen, and its links stay within", func(t *testing.T) {
 		p := p.with(t)
 		if got := p.must("cp", name+":/dev/shm/f", "-"); !strings.Contains(got, "of memory") {
@@ -180,7 +183,10 @@ func TestE2ECopy(t *testing.T) {
 
 	p.must("stop", "-t", "0", name)
 	before, _ := p.find(name)
-	there("stopped")
+	t.Run("of one that is stopped", func(t *testing.T) { thereAndBack(t, "/tree-stopped") })
+	if r := p.vzctl("cp", name+":/dev/shm/f", "-"); r.code == 0 || !strings.Contains(r.stderr, "no such file") {
+		t.Errorf("what was in memory: %+v", r)
+	}
 	after, _ := p.find(name)
 	if after.State != "stopped" || after.Reason != before.Reason || *after.ExitCode != *before.ExitCode {
 		t.Errorf("after copies of files it is %+v, before %+v", after, before)
