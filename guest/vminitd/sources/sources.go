@@ -59,8 +59,8 @@ type Set struct {
 }
 
 // Mount mounts the sources below dir. root is the container's, in which nothing runs yet; find returns the device of a disk. What a failed Mount made is gone.
-func Mount(ctx context.Context, dir, root string, list []Source, find func(ctx context.Context, serial string) (string, error)) (set *Set, err error) {
-	set = &Set{dir: dir}
+func Mount(ctx context.Context, dir, root string, list []Source, find func(ctx context.Context, serial string) (string, error)) (_ *Set, err error) {
+	set := &Set{dir: dir}
 	if len(list) == 0 {
 		return set, nil
 	}
@@ -180,7 +180,7 @@ func fill(v Volume, disk, content, root string) error {
 			return fmt.Errorf("copy %s of the image to it: %w", v.CopyFrom, err)
 		}
 	}
-	if err := os.Rename(draft, content); err != nil { // over an empty directory, if there is one
+	if err := unix.Rename(draft, content); err != nil { // over an empty directory, if there is one
 		return err
 	}
 	file, err := os.Open(disk)
