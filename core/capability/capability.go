@@ -22,6 +22,7 @@ type Need struct {
 	MemoryBytes uint64
 	Disks       []string // the kind of each: hypervisor.DiskFile, ...
 	Shares      []string // the type of each: hypervisor.ShareVirtioFS, ...
+	Ownerships  []string // of shares, other than hypervisor.OwnershipHost
 	NICs        int
 	Features    []string // of the hypervisor: hypervisor.FeaturePause, ...
 	Options     []string // names of options for the hypervisor
@@ -62,6 +63,9 @@ func Match(need Need, offer Offer) (Choice, error) {
 	}
 	for _, kind := range need.Shares {
 		m.value(hv, hypervisor.CapabilityShare, kind, "shares directories by "+kind, "mount no host directories")
+	}
+	for _, ownership := range need.Ownerships {
+		m.value(hv, hypervisor.CapabilityOwnership, ownership, "keeps owners of shared files "+ownership, "leave the ownership out")
 	}
 	devices := len(need.Disks) + len(need.Shares) + need.NICs
 	m.atMost(hv, hypervisor.CapabilityMaxDevices, uint64(devices), "disks, shares and network cards", "mount fewer volumes")

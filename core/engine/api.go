@@ -82,6 +82,8 @@ type API interface {
 	// Update changes the limits of a container, at once if it runs, and for all later starts.
 	Update(ctx context.Context, ref string, request UpdateRequest) error
 	Remove(ctx context.Context, ref string, force bool) error
+	// RemoveWithVolumes removes the volumes, too, that were made for the container and have no name of their own.
+	RemoveWithVolumes(ctx context.Context, ref string, force bool) error
 	// Autostart starts the containers that are to run after the host's boot; Autostop stops all, for its end. Each is called for every one of them.
 	Autostart(ctx context.Context, each func(name string, err error)) error
 	Autostop(ctx context.Context, each func(name string, err error)) error
@@ -105,6 +107,14 @@ type API interface {
 	RemoveImage(ctx context.Context, ref string) (freedBytes int64, err error)
 	// BuildRootfs writes the root file system of an image (pulled if missing) to a file that does not exist yet.
 	BuildRootfs(ctx context.Context, reference, platform, output string, report progress.Func) error
+
+	// CreateVolume makes a volume, unless there is the same.
+	CreateVolume(ctx context.Context, request VolumeRequest) (VolumeView, error)
+	ListVolumes(ctx context.Context) ([]VolumeView, error)
+	InspectVolume(ctx context.Context, name string) (VolumeView, error)
+	RemoveVolume(ctx context.Context, name string) error
+	// PruneVolumes removes the volumes that no container has: those without a name of their own, or all.
+	PruneVolumes(ctx context.Context, all bool) (removed []VolumeView, err error)
 
 	ListNetworks(ctx context.Context) ([]NetworkView, error)
 	ListTemplates(ctx context.Context) ([]hypervisor.Template, error)

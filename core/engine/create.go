@@ -62,7 +62,9 @@ func (e *Engine) Create(ctx context.Context, request CreateRequest, report progr
 	defer held.Close()
 	if err := e.make(ctx, request, &c, &b, spec, report); err != nil {
 		undo := context.WithoutCancel(ctx)
-		return Container{}, errors.Join(err, e.store.RemoveSandbox(undo, b.ID), e.store.Remove(undo, c.ID))
+		err = errors.Join(err, e.store.RemoveSandbox(undo, b.ID), e.store.Remove(undo, c.ID))
+		e.discardAnonymous(undo, c.Mounts)
+		return Container{}, err
 	}
 	e.tell(ctx, aboutContainer("create", c))
 	return e.view(c), nil
@@ -115,6 +117,9 @@ func (e *Engine) check(r *CreateRequest) error {
 	}
 	// What is wrong with it is wrong with any image.
 	if _, err := runtimespec.Build(runtimespec.Input{ContainerID: "any", Args: []string{"any"}, MemoryBytes: r.MemoryBytes, Isolation: r.Isolation}); err != nil {
+		return err
+	}
+	if err := r.checkMounts(); err != nil {
 		return err
 	}
 	if r.Hostname != "" && !validHostname.MatchString(r.Hostname) {
@@ -173,11 +178,15 @@ func (e *Engine) plan(r CreateRequest, image images.Image) (store.Container, sto
 	if err != nil {
 		return store.Container{}, store.Sandbox{}, nil, err
 	}
+	mounts, err := r.resolveMounts(config)
+	if err != nil {
+		return store.Container{}, store.Sandbox{}, nil, err
+	}
 	id := store.NewID()
 	hostname := firstNonEmpty(r.Hostname, store.ShortID(id))
 	spec, err := runtimespec.Build(runtimespec.Input{ContainerID: id, Image: config, Args: args, Env: r.environment(), WorkingDir: r.WorkingDir,
 		Hostname: hostname, Terminal: r.Terminal, ReadOnly: r.ReadOnly, CPUs: r.CPUs, MemoryBytes: r.MemoryBytes,
-		Isolation: r.Isolation})
+		Isolation: r.Isolation, Mounts: specMounts(mounts)})
 	if err != nil {
 		return store.Container{}, store.Sandbox{}, nil, err
 	}
@@ -200,6 +209,7 @@ func (e *Engine) plan(r CreateRequest, image images.Image) (store.Container, sto
 		Restart:   store.Restart{Policy: r.Restart},
 		Health:    check,
 		Resources: store.Resources{CPUs: r.CPUs, MemoryBytes: r.MemoryBytes},
+		Mounts:    mounts,
 		Labels:    runtimespec.Labels(config.Labels, r.Labels),
 		Plugins:   map[sdk.Kind]string{},
 		Sandbox:   store.NewID(), Desired: store.DesiredStopped,
@@ -269,6 +279,9 @@ func (e *Engine) make(ctx context.Context, r CreateRequest, c *store.Container, 
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
+	if err := e.chooseTransport(ctx, c, b.Hypervisor); err != nil {
+		return err
+	}
 	if err := e.matchCapabilities(ctx, c, b, guestImage, len(disks)+1); err != nil {
 		return err
 	}
@@ -308,10 +321,10 @@ func (e *Engine) rootfs(ctx context.Context, r CreateRequest, c *store.Container
 	for _, warning := range built.Warnings {
 		e.log.Warn("the root file system differs from the image", "image", c.Image, "warning", warning)
 	}
-	size := int64(e.config.Defaults.Disk)
-	if size == 0 {
-		size = DefaultDiskBytes
+	if err := e.ensureVolumes(ctx, c, &b); err != nil {
+		return nil, rootfs.Disk{}, err
 	}
+	size := e.volumeBytes(r.StorageBytes)
 	layer, err := b.layer(ctx, rootfs.WritableRequest{RequestID: "layer " + c.ID, Path: paths.SandboxLayer(c.Sandbox), SizeBytes: size, Purpose: rootfs.Layer})
 	return built.Disks, layer, err
 }

@@ -54,6 +54,17 @@ func (e *Engine) matchCapabilities(ctx context.Context, c *store.Container, b *s
 	for range disks {
 		need.Disks = append(need.Disks, hypervisor.DiskFile)
 	}
+	for _, m := range store.Devices(c.Mounts) {
+		switch m.Type {
+		case store.MountBind:
+			need.Shares = append(need.Shares, m.Transport)
+			if m.Ownership == hypervisor.OwnershipMapped {
+				need.Ownerships = append(need.Ownerships, m.Ownership)
+			}
+		case store.MountVolume:
+			need.Disks = append(need.Disks, hypervisor.DiskFile)
+		}
+	}
 	for option := range b.HypervisorOptions {
 		need.Options = append(need.Options, option)
 	}

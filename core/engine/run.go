@@ -247,12 +247,21 @@ func (e *Engine) Kill(ctx context.Context, ref, signal string) error {
 
 // Remove removes a container and all that is its own. With force it is stopped first, and a container that removes itself meanwhile is as good.
 func (e *Engine) Remove(ctx context.Context, ref string, force bool) error {
+	return e.remove(ctx, ref, force, false)
+}
+
+// RemoveWithVolumes is Remove, and removes the volumes that were made for the container alone.
+func (e *Engine) RemoveWithVolumes(ctx context.Context, ref string, force bool) error {
+	return e.remove(ctx, ref, force, true)
+}
+
+func (e *Engine) remove(ctx context.Context, ref string, force, withVolumes bool) error {
 	id, err := e.store.Resolve(ref)
 	if err != nil {
 		return err
 	}
 	for {
-		removed, err := e.tryRemove(ctx, id, force)
+		removed, err := e.tryRemove(ctx, id, force, withVolumes)
 		if force && errors.Is(err, fault.NotFound) {
 			return nil
 		}
@@ -263,7 +272,7 @@ func (e *Engine) Remove(ctx context.Context, ref string, force bool) error {
 }
 
 // tryRemove is one attempt: it reports false if another verb has started the container meanwhile.
-func (e *Engine) tryRemove(ctx context.Context, id string, force bool) (removed bool, err error) {
+func (e *Engine) tryRemove(ctx context.Context, id string, force, withVolumes bool) (removed bool, err error) {
 	if c, err := e.store.Get(id); err == nil && c.State.Active() && force {
 		if err := e.stop(ctx, id, sigkill, 0); err != nil {
 			return false, err
@@ -277,17 +286,20 @@ func (e *Engine) tryRemove(ctx context.Context, id string, force bool) (removed 
 	if c, err := e.store.Get(id); err == nil && c.State.Active() && force {
 		return false, nil
 	}
-	return true, e.discard(ctx, id, force)
+	return true, e.discard(ctx, id, force, withVolumes)
 }
 
 const sigkill = 9
 
 // discard removes a container whose lock is held; with force even one whose record is damaged.
-func (e *Engine) discard(ctx context.Context, id string, force bool) error {
+func (e *Engine) discard(ctx context.Context, id string, force, withVolumes bool) error {
 	c, err := e.store.Get(id)
 	if err == nil {
 		if err := supervisor.Discard(ctx, e.store, id); err != nil {
 			return err
+		}
+		if withVolumes || c.AutoRemove {
+			e.discardAnonymous(ctx, c.Mounts)
 		}
 	} else if !force {
 		return err

@@ -28,12 +28,20 @@ func (r CreateRequest) checkText() error {
 		checkText("look up user", r.User),
 		checkText("set health check", r.Health.Test...),
 		checkText("find kernel", r.Kernel),
+		checkText("mount", r.mountTexts()...),
 		checkText("set label", slices.Concat(slices.Collect(maps.Keys(r.Labels)), slices.Collect(maps.Values(r.Labels)))...),
 		checkText("add group", r.Isolation.Groups...),
 		checkText("mount tmpfs", r.Isolation.Tmpfs...),
 		checkText("set sysctl", slices.Concat(slices.Collect(maps.Keys(r.Isolation.Sysctls)), slices.Collect(maps.Values(r.Isolation.Sysctls)))...),
 		checkText("set option of the hypervisor", slices.Collect(maps.Values(r.HypervisorOptions))...),
 	)
+}
+
+func (r CreateRequest) mountTexts() (texts []string) {
+	for _, m := range r.Mounts {
+		texts = append(texts, m.Source, m.Destination)
+	}
+	return texts
 }
 
 func (r ExecRequest) checkText() error {

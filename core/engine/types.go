@@ -47,6 +47,9 @@ type CreateRequest struct {
 	Kernel      string // a kernel's name or path
 	ReadOnly    bool
 	AutoRemove  bool
+	Mounts      []Mount
+	// StorageBytes is the size of the layer that takes what the container writes; 0: the configuration's, or DefaultDiskBytes.
+	StorageBytes uint64
 	// StopSignal asks the process to end, by name or number; empty: the image's, or SIGTERM. StopSeconds is how long it may take then; nil: 10 s.
 	StopSignal  string
 	StopSeconds *int
@@ -111,6 +114,8 @@ type Container struct {
 	RestartCount  int    `json:"restartCount"`
 	// Health is nil if the container has no health check.
 	Health *Health `json:"health,omitempty"`
+
+	Mounts []MountView `json:"mounts,omitempty"`
 
 	CPUs        uint32            `json:"cpus,omitempty"`
 	MemoryBytes uint64            `json:"memoryBytes,omitempty"`

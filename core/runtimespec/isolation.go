@@ -80,9 +80,7 @@ func (i Isolation) apply(spec *specs.Spec) (err error) {
 		spec.Mounts = append(slices.DeleteFunc(spec.Mounts, func(other specs.Mount) bool { return other.Destination == m.Destination }), m)
 	}
 	// In whatever order they were written: what is mounted later must not hide what lies deeper.
-	slices.SortStableFunc(spec.Mounts, func(a, b specs.Mount) int {
-		return strings.Count(a.Destination, "/") - strings.Count(b.Destination, "/")
-	})
+	sortMounts(spec.Mounts)
 	return i.limit(l.Resources)
 }
 

@@ -33,6 +33,8 @@ type Input struct {
 	// MemoryBytes limits the container, 0 does not.
 	MemoryBytes uint64
 	Isolation   Isolation
+	// Mounts of the user, in any order, besides those of Isolation.
+	Mounts []Mount
 }
 
 // Arguments is what a container runs: the entrypoint, then the command. A non-nil entrypoint replaces the image's, and its command with
@@ -107,7 +109,7 @@ func Build(in Input) (*specs.Spec, error) {
 		Process:  process,
 		Root:     &specs.Root{Path: "rootfs", Readonly: in.ReadOnly},
 		Hostname: in.Hostname,
-		Mounts:   mounts(),
+		Mounts:   usualMounts(),
 		Linux: &specs.Linux{
 			CgroupsPath: "/vzctl/" + in.ContainerID,
 			Namespaces: []specs.LinuxNamespace{
@@ -119,7 +121,10 @@ func Build(in Input) (*specs.Spec, error) {
 			ReadonlyPaths: slices.Clone(readonlyPaths),
 		},
 	}
-	return spec, in.Isolation.apply(spec)
+	if err := in.Isolation.apply(spec); err != nil {
+		return nil, err
+	}
+	return spec, addMounts(spec, in.Mounts)
 }
 
 // Process makes the process object, for the init and for exec. It has no limits: the guest gives a further process those of the container.
@@ -190,8 +195,8 @@ var (
 	readonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
 )
 
-// mounts are the default ones of the OCI runtime spec, "Default Filesystems", with what engines add.
-func mounts() []specs.Mount {
+// usualMounts are the default ones of the OCI runtime spec, "Default Filesystems", with what engines add.
+func usualMounts() []specs.Mount {
 	return []specs.Mount{
 		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
 		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "strictatime", "mode=755", "size=65536k"}},

@@ -40,6 +40,10 @@ type Spec struct {
 	// Discarded says that the layer is removed with the sandbox, so that its guest need not write it out in the end.
 	Discarded bool
 
+	// Shares and Volumes are what the runtime spec's bind mounts are made of: the source of one is "sources/" and the share's tag, or the volume's name.
+	Shares  []hypervisor.Share
+	Volumes []Volume
+
 	// Timed has the guest measure its part of the start, which takes time itself.
 	Timed bool
 

@@ -22,6 +22,7 @@ func (s *Sandbox) containerStep(needs ...string) steps.Step {
 				Hostname:    s.spec.Hostname,
 				Groups:      s.spec.Groups,
 				Init:        s.spec.Init,
+				Sources:     s.guestSources(),
 
 				ReportPhases: s.spec.Timed,
 			}

@@ -50,6 +50,7 @@ func (s *Sandbox) vmSpec() hypervisor.Spec {
 	if s.spec.Layer != nil {
 		spec.Disks = append(spec.Disks, vmDisk(layerSerial, *s.spec.Layer))
 	}
+	s.addSources(&spec)
 	if s.lease != nil {
 		e := s.lease.Endpoint()
 		spec.NICs = append(spec.NICs, hypervisor.NIC{ID: "nic0", MAC: e.MAC, MTU: e.MTU, Link: e.Link})

@@ -45,6 +45,7 @@ type Container struct {
 	Disks []rootfs.Disk `json:"disks,omitempty"`
 	// Layer is the writable disk; empty path: none.
 	Layer   rootfs.Disk `json:"layer,omitzero"`
+	Mounts  []Mount     `json:"mounts,omitempty"`
 	Sandbox string      `json:"sandbox,omitempty"` // id
 
 	// Health is how the container is asked whether it is healthy; nil: it is not.

@@ -20,6 +20,7 @@ import (
 //	<Root>/warm.lock                 held while a template is made ahead
 //	<Root>/containers/<id>/          container.json, log, ...
 //	<Root>/sandboxes/<id>/           sandbox.json, layer.img, console.log, checkpoint-<hex>/, ...
+//	<Root>/volumes/<name>/           volume.json, disk.img, use.lock
 //	<Root>/networks/<name>/          of netd
 //	<Root>/images/                   OCI layout
 //	<Root>/rootfs/                   of rootfs builders
@@ -83,6 +84,12 @@ func (p Paths) SandboxState(id string) string   { return filepath.Join(p.Sandbox
 func (p Paths) SupervisorLog(id string) string  { return filepath.Join(p.Sandbox(id), "supervisor.log") }
 func (p Paths) LastWords(id string) string      { return filepath.Join(p.Sandbox(id), "last-words.json") }
 func (p Paths) sandboxWriting(id string) string { return filepath.Join(p.Sandbox(id), recordLock) }
+func (p Paths) Volumes() string                 { return filepath.Join(p.Root, "volumes") }
+func (p Paths) VolumesLock() string             { return filepath.Join(p.Volumes(), ".lock") } // held while volumes come and go
+func (p Paths) Volume(name string) string       { return filepath.Join(p.Volumes(), name) }
+func (p Paths) VolumeRecord(name string) string { return filepath.Join(p.Volume(name), "volume.json") }
+func (p Paths) VolumeDisk(name string) string   { return filepath.Join(p.Volume(name), "disk.img") }
+func (p Paths) VolumeUse(name string) string    { return filepath.Join(p.Volume(name), "use.lock") } // held while a machine has the disk
 func (p Paths) Networks() string                { return filepath.Join(p.Root, "networks") }
 func (p Paths) Network(name string) string      { return filepath.Join(p.Networks(), name) }
 func (p Paths) NetworkRecord(name string) string {

@@ -83,6 +83,9 @@ func (s *supervision) save(ctx context.Context, leaveRunning, loseConnections bo
 		return err
 	}
 	defer end()
+	if err := s.savable(leaveRunning); err != nil {
+		return s.noCheckpoint(err)
+	}
 	// A probe is no process that anybody would miss.
 	release, err := s.prober.hold(ctx)
 	if err != nil {
@@ -181,6 +184,13 @@ func (s *supervision) commitDisks(ctx context.Context, saved *store.Checkpoint) 
 			paths = append(paths, layer)
 		}
 	}
+	volumes, written := s.volumeDisks()
+	for _, path := range written {
+		if err := disk.Sync(path); err != nil {
+			return err
+		}
+	}
+	paths = append(paths, volumes...)
 	for _, path := range paths {
 		state, err := store.StateOf(path)
 		if err != nil {

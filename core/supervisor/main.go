@@ -87,6 +87,7 @@ func (s *supervision) serve(env sandbox.Environment, control, streams net.Listen
 	if err != nil {
 		return errors.Join(err, s.recordFailed(context.Background(), err))
 	}
+	defer s.releaseVolumes()
 	s.box = sandbox.New(spec, env)
 
 	serving, stopServing := context.WithCancel(context.Background())
@@ -220,6 +221,9 @@ type hypervisorProcess struct {
 func (p hypervisorProcess) Info() sdk.Info { return p.Running.Info() }
 
 func (s *supervision) startHypervisor(ctx context.Context) (sandbox.Hypervisor, error) {
+	if s.unmountable != nil { // said by the first step, so that whoever asked for the start learns of it
+		return nil, s.unmountable
+	}
 	loaded, err := config.Load()
 	if err != nil {
 		return nil, err
@@ -280,6 +284,7 @@ func (s *supervision) spec() (sandbox.Spec, error) {
 	if s.container.Layer.Path != "" {
 		spec.Layer = &s.container.Layer
 	}
+	s.unmountable = s.addMounts(&spec)
 	if e := s.sandbox.Endpoint; e != nil {
 		spec.Wanted = netd.Wanted(*e)
 	}

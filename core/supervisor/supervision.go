@@ -15,6 +15,7 @@ import (
 	"github.com/vzctl/vzctl/core/events"
 	"github.com/vzctl/vzctl/core/health"
 	"github.com/vzctl/vzctl/core/lifecycle"
+	"github.com/vzctl/vzctl/core/lock"
 	"github.com/vzctl/vzctl/core/sandbox"
 	"github.com/vzctl/vzctl/core/store"
 )
@@ -31,10 +32,13 @@ type supervision struct {
 	box       *sandbox.Sandbox
 	events    events.Log
 	output    *containerlog.Writer
-	log       hclog.Logger
-	asked     time.Time
-	began     time.Time // when this process looked after nothing else yet
-	opened    time.Time // when its sandbox's start began
+	volumes   []*lock.Lock // of the volumes that the machine has
+	// unmountable is why the container cannot have what it mounts; nil: it can.
+	unmountable error
+	log         hclog.Logger
+	asked       time.Time
+	began       time.Time // when this process looked after nothing else yet
+	opened      time.Time // when its sandbox's start began
 
 	restarted bool // by its policy, not by its user
 
@@ -273,6 +277,7 @@ func (s *supervision) attend(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.releaseVolumes()
 	if outcome.Reason == sandbox.Saved {
 		outcome.Message = store.CheckpointedMessage(s.name())
 	}
@@ -322,6 +327,7 @@ func (s *supervision) remove(ctx context.Context) error {
 	if err := Discard(ctx, s.store, s.container.ID); err != nil {
 		return err
 	}
+	s.removeAnonymous(ctx)
 	s.append(ctx, s.eventOf(name, "destroy", nil))
 	return nil
 }

@@ -36,6 +36,7 @@ func hypervisorCases() []Case {
 		{Name: "create refuses what can never be", Run: hypervisorBadSpecs},
 		{Name: "create is idempotent by request id, and an id is taken once", Run: hypervisorCreateTwice},
 		{Name: "a created VM is listed, has a socket in the runtime directory, and is gone after delete", Run: hypervisorCreated},
+		{Name: "a share is a directory or a file that is there", Run: hypervisorShares},
 		{Name: "watch sends the present state at once and ends when the VM is deleted", Run: hypervisorWatch},
 		{Name: "watch ends when the caller leaves", Run: hypervisorWatchCancel},
 		{Name: "stop leaves a VM that never ran as it is", Run: hypervisorStopCreated},

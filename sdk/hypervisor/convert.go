@@ -82,11 +82,11 @@ func diskFromProto(d *hypervisorv1.Disk) Disk {
 }
 
 func shareToProto(s Share) *hypervisorv1.Share {
-	return &hypervisorv1.Share{Tag: s.Tag, Path: s.Path, ReadOnly: s.ReadOnly, Type: s.Type}
+	return &hypervisorv1.Share{Tag: s.Tag, Path: s.Path, ReadOnly: s.ReadOnly, Type: s.Type, Ownership: s.Ownership}
 }
 
 func shareFromProto(s *hypervisorv1.Share) Share {
-	return Share{Tag: s.GetTag(), Path: s.GetPath(), ReadOnly: s.GetReadOnly(), Type: s.GetType()}
+	return Share{Tag: s.GetTag(), Path: s.GetPath(), ReadOnly: s.GetReadOnly(), Type: s.GetType(), Ownership: s.GetOwnership()}
 }
 
 func nicToProto(n NIC) *hypervisorv1.Nic {

@@ -74,6 +74,7 @@ const (
 	CapabilityLink        = "link"        // values: network.LinkUnixDatagram, ...
 	CapabilityDisk        = "disk"        // values: DiskFile, ...
 	CapabilityShare       = "share"       // values: "virtiofs", "9p"
+	CapabilityOwnership   = "share-owner" // values: OwnershipHost, ...; none: OwnershipHost
 	CapabilityFeature     = "feature"     // values: FeaturePause, ...
 	CapabilityMaxDevices  = "max-devices" // one number: disks + shares + NICs
 	CapabilityMaxCPUs     = "max-cpus"
@@ -96,6 +97,10 @@ const (
 	DiskVhostUser     = "vhost-user"
 	ShareVirtioFS     = "virtiofs"
 	Share9P           = "9p"
+	OwnershipHost     = "host"
+	OwnershipMapped   = "mapped"
+	ShareFile         = "file" // what a shared file is called where the guest finds it
+	MaxTag            = 31
 	MaxSerial         = 20
 )
 
@@ -151,12 +156,13 @@ type NBDBackend struct {
 // VhostUserBackend is a disk served by another process.
 type VhostUserBackend struct{ SocketPath string }
 
-// Share is a host directory.
+// Share is a directory of the host, or a file, which the guest finds as ShareFile in a directory of its own. See vzctl.hypervisor.v1.Share.
 type Share struct {
-	Tag      string
-	Path     string
-	ReadOnly bool
-	Type     string
+	Tag       string
+	Path      string
+	ReadOnly  bool
+	Type      string
+	Ownership string // "" is OwnershipHost
 }
 
 // NIC is a network card.

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -121,6 +122,20 @@ func TestE2EAnOrdinaryUser(t *testing.T) {
 	p = &rootless
 	if got := p.must("run", "--rm", p.desk.busybox, "id", "-u"); got != "0\n" {
 		t.Errorf("run printed %q", got)
+	}
+	for _, dir := range []string{"plain", "mapped"} {
+		path := filepath.Join(home, dir)
+		if err := errors.Join(os.Mkdir(path, 0o700), os.Chown(path, user, user)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Files are the user's; in a mapped directory they can be given away all the same.
+	expect(t, p.must("run", "--rm", "--network", "none", "-v", home+"/plain:/plain", "-v", home+"/mapped:/mapped:ownership=mapped", p.desk.busybox, "sh", "-c", try+`
+		cd /plain; echo x >file; chmod 750 file; ln -s file link; echo "plain=$(stat -c %u:%a file) $(readlink link)"; try chown chown 999 file
+		cd /mapped; echo x >file; chmod 750 file; try give chown 999:999 file; echo "mapped=$(stat -c %u:%g:%a file)"; try fifo mkfifo fifo`),
+		map[string]string{"plain": "65534:750 file", "chown": "Operation not permitted", "give": "done", "mapped": "999:999:750", "fifo": "done"})
+	if info, err := os.Stat(filepath.Join(home, "plain", "file")); err != nil || info.Mode() != 0o750 {
+		t.Errorf("on the host the file is %v, %v", info, err)
 	}
 	p.must("run", "-d", "--name", "web", p.desk.busybox, "sleep", "1000")
 	if got := p.must("exec", "web", "ip", "-4", "-o", "addr", "show", "eth0"); !strings.Contains(got, "inet ") {

@@ -127,6 +127,7 @@ func (p *program) commands() []*cli.Command {
 		newAttach(p),
 		newImage(p),
 		newRootfs(p),
+		newVolume(p),
 		newNetwork(p),
 		newKernel(p),
 		newPlugin(p),

@@ -40,7 +40,7 @@ func createFlags() []cli.Flag {
 		hypervisorFlag(), hypervisorOptFlag(),
 		imageSourceFlag(),
 		pluginFlag(),
-	}, slices.Concat(isolationFlags(), healthFlags(), socketFlags())...)
+	}, slices.Concat(mountFlags(), isolationFlags(), healthFlags(), socketFlags())...)
 }
 
 // shapeFlags are those that decide what the VM of a container looks like.
@@ -152,6 +152,9 @@ func (p *program) createRequest(c *cli.Context) (engine.CreateRequest, error) {
 		return request, err
 	}
 	if err := readIsolation(c, &request); err != nil {
+		return request, err
+	}
+	if err := readMounts(c, &request); err != nil {
 		return request, err
 	}
 	return request, readShape(c, &request)

@@ -16,6 +16,7 @@ import (
 	"github.com/vzctl/vzctl/guest/vminitd/phase"
 	"github.com/vzctl/vzctl/guest/vminitd/power"
 	"github.com/vzctl/vzctl/guest/vminitd/sockets"
+	"github.com/vzctl/vzctl/guest/vminitd/sources"
 	"github.com/vzctl/vzctl/guest/vminitd/stdio"
 	"github.com/vzctl/vzctl/sdk/fault"
 )
@@ -38,6 +39,9 @@ func (a *Agent) CreateContainer(ctx context.Context, r *guestv1.CreateContainerR
 	if r.Upper != nil {
 		request.Upper = &container.Disk{Serial: r.Upper.Serial, FileSystem: r.Upper.FileSystem}
 	}
+	for _, s := range r.Sources {
+		request.Sources = append(request.Sources, convertSource(s))
+	}
 	hosts, resolvConf, err := a.files(r.Hostname, r.ExtraHosts)
 	if err != nil {
 		return nil, err
@@ -52,6 +56,18 @@ func (a *Agent) CreateContainer(ctx context.Context, r *guestv1.CreateContainerR
 		return nil, err
 	}
 	return &guestv1.CreateContainerResponse{Phases: convertPhases(watch)}, nil
+}
+
+func convertSource(s *guestv1.Source) sources.Source {
+	source := sources.Source{Name: s.GetName()}
+	if share := s.GetShare(); share != nil {
+		source.Share = &sources.Share{Tag: share.Tag, Type: share.Type, ReadOnly: share.ReadOnly}
+	}
+	if v := s.GetVolume(); v != nil {
+		source.Volume = &sources.Volume{Serial: v.GetDisk().GetSerial(), FileSystem: v.GetDisk().GetFileSystem(), ReadOnly: v.ReadOnly, Journal: v.Journal,
+			CopyFrom: v.CopyFrom}
+	}
+	return source
 }
 
 // CreateProcess prepares an exec.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -20,6 +21,7 @@ import (
 	"github.com/vzctl/vzctl/guest/vminitd/reap"
 	"github.com/vzctl/vzctl/guest/vminitd/rootfs"
 	"github.com/vzctl/vzctl/guest/vminitd/sockets"
+	"github.com/vzctl/vzctl/guest/vminitd/sources"
 	"github.com/vzctl/vzctl/sdk/fault"
 )
 
@@ -33,6 +35,8 @@ type Request struct {
 	Upper    *Disk // nil: the root is read-only
 	ReadOnly bool
 	Spec     []byte
+	// Sources are what relative sources of the spec's bind mounts are below.
+	Sources  []sources.Source
 	User     string
 	Hostname string
 	// Seccomp is in place of the spec's, if it is not nil.
@@ -54,6 +58,7 @@ type Container struct {
 	dir     string // of its files and mounts
 	spec    *specs.Spec
 	root    *rootfs.Root
+	sources *sources.Set
 	group   *cgroup.Group
 	init    *Process
 	filters []helper.Filter // of system calls
@@ -114,6 +119,15 @@ func (c *Container) build(ctx context.Context, r Request) error {
 		return &fault.Error{Reason: fault.Invalid, Op: "mount root file system of container", Subject: c.id, Cause: err}
 	}
 	phase.Done(ctx, "mount")
+	if c.sources, err = sources.Mount(ctx, c.dir, c.root.Path, r.Sources, c.runtime.disks.Find); err != nil {
+		return &fault.Error{Reason: fault.Invalid, Op: "mount for container", Subject: c.id, Cause: err}
+	}
+	if init.Mounts, err = c.locate(spec.Mounts); err != nil {
+		return err
+	}
+	if len(r.Sources) > 0 {
+		phase.Done(ctx, "sources")
+	}
 	init.Rootfs = c.root.Path
 	if init.Files, err = c.writeFiles(init.Hostname, r); err != nil {
 		return err
@@ -173,6 +187,22 @@ func (c *Container) mount(ctx context.Context, r Request) (*rootfs.Root, error) 
 	}
 	phase.Done(ctx, "find disks")
 	return rootfs.Mount(c.dir, lower, upper)
+}
+
+// locate gives bind mounts of the container's sources the paths where these are mounted.
+func (c *Container) locate(mounts []specs.Mount) ([]specs.Mount, error) {
+	located := slices.Clone(mounts)
+	for i, m := range located {
+		if filepath.IsAbs(m.Source) || m.Type != "bind" && !slices.Contains(m.Options, "bind") && !slices.Contains(m.Options, "rbind") {
+			continue
+		}
+		path, err := c.sources.Path(m.Source)
+		if err != nil {
+			return nil, &fault.Error{Reason: fault.Invalid, Op: "mount", Subject: m.Destination, Cause: err}
+		}
+		located[i].Source = path
+	}
+	return located, nil
 }
 
 // writeFiles makes the files that are put over the image's own.
@@ -243,6 +273,11 @@ func (c *Container) destroy(ctx context.Context, processes []*Process) error {
 	}
 	c.unwatchMemory()
 	c.endFileUses()
+	if c.sources != nil {
+		if err := c.sources.Unmount(); err != nil {
+			return err
+		}
+	}
 	if c.root != nil {
 		if err := c.root.Unmount(); err != nil {
 			return err

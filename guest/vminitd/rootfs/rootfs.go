@@ -36,11 +36,11 @@ const maxLower = 24
 
 // Mount mounts the root below dir, an existing empty directory. lower is lowest first. Without an upper disk writes go to memory; the caller makes such a
 // root read-only once it has its mount points. What a failed Mount made is gone.
-func Mount(dir string, lower []Disk, upper *Disk) (root *Root, err error) {
+func Mount(dir string, lower []Disk, upper *Disk) (_ *Root, err error) {
 	if len(lower) == 0 || len(lower) > maxLower {
 		return nil, fmt.Errorf("%d read-only disks; there must be 1 to %d", len(lower), maxLower)
 	}
-	root = &Root{Path: filepath.Join(dir, "rootfs")}
+	root := &Root{Path: filepath.Join(dir, "rootfs")}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, root.Unmount())

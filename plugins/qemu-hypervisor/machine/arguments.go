@@ -66,6 +66,9 @@ func Arguments(s hypervisor.Spec, host Host, wiring Wiring) []string {
 	for _, i := range nicOrder(len(s.NICs), p) {
 		args = append(args, nicArguments(i, s.NICs[i])...)
 	}
+	for i, share := range s.Shares {
+		args = append(args, shareArguments(i, share, host.Root)...)
+	}
 	return args
 }
 
@@ -105,7 +108,9 @@ func machineType(s hypervisor.Spec, p profile, host Host, wiring Wiring) string 
 }
 
 // needsACPI reports whether there are more devices than microvm has interrupts for without it: 8 slots, or 24.
-func needsACPI(s hypervisor.Spec) bool { return len(s.Disks)+len(s.NICs) > slotsWithoutACPI }
+func needsACPI(s hypervisor.Spec) bool { return devices(s) > slotsWithoutACPI }
+
+func devices(s hypervisor.Spec) int { return len(s.Disks) + len(s.NICs) + len(s.Shares) }
 
 // cpuModel avoids under emulation the instructions that QEMU interprets byte by byte, see kernel/README.md.
 func cpuModel(s hypervisor.Spec, host Host) string {

@@ -30,7 +30,7 @@ var (
 // right fault.Invalid.
 func Check(spec hypervisor.Spec) error {
 	for _, check := range []func(hypervisor.Spec) error{
-		checkShape, checkKernel, checkOptions, checkFeatures, checkDisks, checkNICs, checkPaths,
+		checkShape, checkKernel, checkOptions, checkFeatures, checkDisks, checkShares, checkNICs, checkPaths,
 	} {
 		if err := check(spec); err != nil {
 			return err
@@ -61,8 +61,8 @@ func checkShape(s hypervisor.Spec) error {
 		return invalid(fmt.Sprintf("ask for at least %d MiB", MinMemory>>20), "%d MiB of memory are too few", s.MemoryBytes>>20)
 	case s.MemoryBytes > maxMemory:
 		return unsupported(fmt.Sprintf("ask for at most %d GiB", maxMemory>>30), "%d GiB of memory", s.MemoryBytes>>30)
-	case len(s.Disks)+len(s.NICs) > MaxDevices:
-		return unsupported(fmt.Sprintf("use at most %d", MaxDevices), "%d disks and network cards", len(s.Disks)+len(s.NICs))
+	case devices(s) > MaxDevices:
+		return unsupported(fmt.Sprintf("use at most %d", MaxDevices), "%d disks, network cards and shares", devices(s))
 	}
 	return nil
 }
@@ -112,8 +112,6 @@ func checkFeatures(s hypervisor.Spec) error {
 		return unsupported("", "nested virtualization")
 	case s.Rosetta:
 		return unsupported("use vz-hypervisor on a Mac", "Rosetta")
-	case len(s.Shares) > 0:
-		return unsupported("", "shared directory %q: qemu-hypervisor shares none", s.Shares[0].Path)
 	}
 	return nil
 }
@@ -168,6 +166,12 @@ func checkPaths(s hypervisor.Spec) error {
 	}
 	for _, disk := range s.Disks {
 		paths["disk "+disk.Serial] = disk.File.Path
+	}
+	for _, share := range s.Shares {
+		paths["share "+share.Tag] = share.Path
+	}
+	if len(s.Shares) > 0 {
+		paths["state directory"] = s.StateDir
 	}
 	sockets := map[string]string{"runtime directory": VsockPath(s) + "_4294967295"}
 	for i, nic := range s.NICs {

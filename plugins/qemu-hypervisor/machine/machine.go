@@ -47,6 +47,8 @@ const (
 type Host struct {
 	// OS is the host's, as Go names it.
 	OS string
+	// Root says that QEMU may give files to whom it likes.
+	Root bool
 	// Accelerator is KVM, HVF or TCG: decided, not wished.
 	Accelerator string
 	// TSCKilohertz is the rate of the host's cycle counter; 0 if unknown or not steady, and the guest measures it.
@@ -104,6 +106,8 @@ func Capabilities(arches, accelerators []string) map[string][]string {
 		hypervisor.CapabilityAccelerator: accelerators,
 		hypervisor.CapabilityLink:        {network.LinkUnixDatagram},
 		hypervisor.CapabilityDisk:        {hypervisor.DiskFile},
+		hypervisor.CapabilityShare:       {hypervisor.Share9P},
+		hypervisor.CapabilityOwnership:   {hypervisor.OwnershipHost, hypervisor.OwnershipMapped},
 		hypervisor.CapabilityFeature: {hypervisor.FeaturePause, hypervisor.FeatureBalloon, hypervisor.FeatureConsole, hypervisor.FeatureTemplate,
 			hypervisor.FeatureSnapshot},
 		hypervisor.CapabilityMaxDevices: {strconv.Itoa(MaxDevices)},

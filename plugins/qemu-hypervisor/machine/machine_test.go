@@ -59,6 +59,8 @@ func TestCommandLines(t *testing.T) {
 		"arm64-hvf":            {changed(arm), Host{OS: "darwin", Accelerator: HVF}, -1},
 		"arm64-several-nics":   {changed(func(s *hypervisor.Spec) { arm(s); twoNICs(s) }), emulated, -1},
 		"several-nics":         {changed(twoNICs), emulated, -1},
+		"shares":               {changed(sharing(hypervisor.Share{Tag: "share0", Path: "/home/a, b"}, hypervisor.Share{Tag: "share1", Path: "/srv", ReadOnly: true, Ownership: "mapped"})), emulated, -1},
+		"shares-as-root":       {changed(sharing(hypervisor.Share{Tag: "share0", Path: "/srv"})), Host{OS: "linux", Accelerator: TCG, Root: true}, -1},
 		"hvf":                  {small(), Host{OS: "darwin", Accelerator: HVF}, -1},
 		"emulated-on-a-mac":    {small(), Host{OS: "darwin", Accelerator: TCG}, 5},
 	} {
@@ -88,6 +90,10 @@ func manyDisks(s *hypervisor.Spec) {
 	for i := range 8 {
 		s.Disks = append(s.Disks, hypervisor.Disk{Serial: fmt.Sprintf("data%d", i), File: &hypervisor.FileBackend{Path: fmt.Sprintf("/data/%d", i), Format: "raw"}})
 	}
+}
+
+func sharing(shares ...hypervisor.Share) func(*hypervisor.Spec) {
+	return func(s *hypervisor.Spec) { s.Shares, s.StateDir = shares, "/state" }
 }
 
 func twoNICs(s *hypervisor.Spec) {
@@ -138,7 +144,11 @@ func TestWhatIsNotOfferedIsRefused(t *testing.T) {
 		"CPU model with a space":    {func(s *hypervisor.Spec) { s.Options = map[string]string{"cpu": "max -S"} }, fault.Invalid, "CPU model"},
 		"nested virtualization":     {func(s *hypervisor.Spec) { s.NestedVirtualization = true }, fault.Unsupported, "nested"},
 		"Rosetta":                   {func(s *hypervisor.Spec) { s.Rosetta = true }, fault.Unsupported, "Rosetta"},
-		"share":                     {func(s *hypervisor.Spec) { s.Shares = []hypervisor.Share{{Tag: "a", Path: "/home"}} }, fault.Unsupported, "/home"},
+		"share by virtio-fs":        {sharing(hypervisor.Share{Tag: "a", Path: "/home", Type: "virtiofs"}), fault.Unsupported, "virtiofs"},
+		"ownership":                 {sharing(hypervisor.Share{Tag: "a", Path: "/home", Ownership: "mine"}), fault.Unsupported, "mine"},
+		"tag with a comma":          {sharing(hypervisor.Share{Tag: "a,b", Path: "/home"}), fault.Invalid, "a,b"},
+		"one tag twice":             {sharing(hypervisor.Share{Tag: "a", Path: "/home"}, hypervisor.Share{Tag: "a", Path: "/srv"}), fault.Invalid, "two shares"},
+		"relative share":            {sharing(hypervisor.Share{Tag: "a", Path: "home"}), fault.Invalid, "absolute"},
 		"block device": {func(s *hypervisor.Spec) {
 			s.Disks[0].File, s.Disks[0].Block = nil, &hypervisor.BlockBackend{Path: "/dev/sda"}
 		}, fault.Unsupported, "rootfs0"},

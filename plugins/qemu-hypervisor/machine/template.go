@@ -28,13 +28,21 @@ func Template(s hypervisor.Spec, dir string) hypervisor.Spec {
 		t.NICs = append(t.NICs, hypervisor.NIC{MTU: nic.MTU, Link: network.Link{UnixDatagram: &network.UnixDatagram{
 			VMPath: filepath.Join(s.RuntimeDir, fmt.Sprintf("t%d", i)), NetworkPath: filepath.Join(s.RuntimeDir, fmt.Sprintf("T%d", i))}}})
 	}
+	t.Shares = nil
+	for i, share := range s.Shares { // a guest reads the tag once, in the template; what is behind it, it asks for when it mounts
+		t.Shares = append(t.Shares, hypervisor.Share{Tag: share.Tag, Path: filepath.Join(dir, shareID(i))})
+	}
 	return t
 }
 
 // Description tells people which VMs a template is for.
 func Description(template hypervisor.Spec, host Host) string {
-	return fmt.Sprintf("%s by %s, %d CPUs, %d MiB, %d disks, %d network cards", template.Arch, host.Accelerator, template.CPUs, template.MemoryBytes>>20,
+	text := fmt.Sprintf("%s by %s, %d CPUs, %d MiB, %d disks, %d network cards", template.Arch, host.Accelerator, template.CPUs, template.MemoryBytes>>20,
 		len(template.Disks), len(template.NICs))
+	if n := len(template.Shares); n > 0 {
+		text += fmt.Sprintf(", %d shares", n)
+	}
+	return text
 }
 
 // Placeholders returns the sizes of a template's disks, in bytes, by path. They are empty.

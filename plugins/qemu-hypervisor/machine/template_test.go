@@ -19,6 +19,7 @@ func shaped() hypervisor.Spec {
 			{Serial: "secret1", File: &hypervisor.FileBackend{Path: "/secret/layer", Format: "raw"}}},
 		NICs: []hypervisor.NIC{{ID: "nic0", MAC: "02:00:00:00:00:01", MTU: 65000,
 			Link: network.Link{UnixDatagram: &network.UnixDatagram{VMPath: "/run/secret-run/vm", NetworkPath: "/run/secret-run/net"}}}},
+		Shares: []hypervisor.Share{{Tag: "share0", Path: "/secret/home"}},
 	}
 }
 
@@ -37,6 +38,11 @@ func TestShapeKnowsTheMachineAndNothingOfTheContainer(t *testing.T) {
 			s.Disks[0].Serial, s.Disks[0].File.Path, s.Disks[1].File.Path = "x", "/x", "/y"
 			s.NICs[0].MAC, s.NICs[0].Link.UnixDatagram.VMPath = "02:00:00:00:00:02", "/run/other/vm"
 		}, true},
+		"another directory that is shared": {func(s *hypervisor.Spec) {
+			s.Shares[0].Path, s.Shares[0].ReadOnly, s.Shares[0].Ownership = "/other", true, hypervisor.OwnershipMapped
+		}, true},
+		"no share":              {func(s *hypervisor.Spec) { s.Shares = nil }, false},
+		"another tag":           {func(s *hypervisor.Spec) { s.Shares[0].Tag = "b" }, false},
 		"more memory":           {func(s *hypervisor.Spec) { s.MemoryBytes++ }, false},
 		"more CPUs":             {func(s *hypervisor.Spec) { s.CPUs++ }, false},
 		"another kernel":        {func(s *hypervisor.Spec) { s.Kernel.Path = "/other" }, false},

@@ -31,14 +31,16 @@ func x86Words(s hypervisor.Spec, host Host) []string {
 	if host.Accelerator != TCG {
 		return words
 	}
-	if s.CPUs == 1 {
+	// With ACPI the timer's interrupt is not where the kernel looks for it, and the local APIC's is the only one there is.
+	lapic := s.CPUs > 1 || needsACPI(s)
+	if !lapic {
 		words = append(words, "nolapic_timer")
 	}
 	if host.TSCKilohertz == 0 {
 		return words
 	}
 	words = append(words, "tsc=reliable", fmt.Sprintf("tsc_early_khz=%d", host.TSCKilohertz))
-	if s.CPUs > 1 {
+	if lapic {
 		words = append(words, fmt.Sprintf("lpj=%d", host.TSCKilohertz*1000/kernelHZ))
 	}
 	return words

@@ -46,6 +46,11 @@ func checkFiles(s hypervisor.Spec) error {
 			return badFile("disk "+disk.Serial, disk.File.Path, err)
 		}
 	}
+	for _, share := range s.Shares {
+		if err := checkShare(share); err != nil {
+			return badFile("share", share.Path, err)
+		}
+	}
 	return nil
 }
 
@@ -53,7 +58,7 @@ func badFile(what, path string, err error) error {
 	reason := fault.Invalid
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		reason, err = fault.NotFound, errors.New("no such file")
+		reason, err = fault.NotFound, errors.New("no such file or directory")
 	case errors.Is(err, os.ErrPermission):
 		reason, err = fault.PermissionDenied, errors.New("permission denied")
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -86,7 +87,7 @@ func (m *Manager) Create(_ context.Context, requestID string, spec hypervisor.Sp
 	if err := checkMemory("/proc", spec.MemoryBytes); err != nil {
 		return hypervisor.VM{}, err
 	}
-	v, err := newVM(requestID, spec, binary, machine.Host{OS: m.host.OS, Accelerator: choice.Accelerator, TSCKilohertz: m.tsc}, m.log)
+	v, err := newVM(requestID, spec, binary, machine.Host{OS: m.host.OS, Root: os.Geteuid() == 0, Accelerator: choice.Accelerator, TSCKilohertz: m.tsc}, m.log)
 	if err != nil {
 		return hypervisor.VM{}, err
 	}

@@ -145,6 +145,10 @@ func spawn(spec hypervisor.Spec, binary string, host machine.Host, from birth) (
 			_ = file.Close()
 		}
 	}()
+	spec, binds, err := shared(spec)
+	if err != nil {
+		return nil, nil, err
+	}
 	monitor, theirs, err := socketPair()
 	if err != nil {
 		return nil, nil, err
@@ -185,7 +189,7 @@ func spawn(spec hypervisor.Spec, binary string, host machine.Host, from birth) (
 	p.cmd.Env = []string{"LC_ALL=C"}
 	p.cmd.Dir = "/"
 	p.cmd.Stderr = &p.stderr
-	if err := p.run(from.memory != nil && !from.shared); err != nil {
+	if err := p.run(from.memory != nil && !from.shared, binds); err != nil {
 		if log != nil {
 			_ = log.Close()
 		}
@@ -195,8 +199,8 @@ func spawn(spec hypervisor.Spec, binary string, host machine.Host, from birth) (
 }
 
 // run starts the command on a thread that lives as long as the process: Linux sends the death signal when the thread that started it ends. keepHoles has
-// QEMU punch no holes into any file.
-func (p *process) run(keepHoles bool) error {
+// QEMU punch no holes into any file; binds are what it alone sees.
+func (p *process) run(keepHoles bool, binds []bind) error {
 	tied, ended, err := tie(p.cmd)
 	if err != nil {
 		return err
@@ -205,6 +209,12 @@ func (p *process) run(keepHoles bool) error {
 	go func() {
 		runtime.LockOSThread() // and not unlocked: the thread ends with the goroutine, and with it what is restricted
 		defer ended()
+		if len(binds) > 0 {
+			if err := bindFiles(binds); err != nil {
+				started <- err
+				return
+			}
+		}
 		if keepHoles {
 			if err := forbidHoles(); err != nil {
 				started <- err

@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"syscall"
@@ -67,3 +68,6 @@ func socketDescriptors() ([2]int, error) {
 
 // forbidHoles is of Linux: elsewhere no memory is mapped from a file.
 func forbidHoles() error { return nil }
+
+// bindFiles is never called: macOS has no such mounts, and shared asks for none as nobody runs VMs as root there.
+func bindFiles([]bind) error { return errors.ErrUnsupported }

@@ -26,6 +26,22 @@ func socketDescriptors() ([2]int, error) {
 	return unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 }
 
+// bindFiles has this thread, and programs that it starts from now on, find files at other paths as well. Nobody else does.
+func bindFiles(binds []bind) error {
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return os.NewSyscallError("unshare", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
+		return os.NewSyscallError("mount", err)
+	}
+	for _, b := range binds {
+		if err := unix.Mount(b.from, b.to, "", unix.MS_BIND, ""); err != nil {
+			return &os.PathError{Op: "share file", Path: b.from, Err: err}
+		}
+	}
+	return nil
+}
+
 // forbidHoles has programs that this thread starts from now on punch no holes into files; they are told that they did. When a guest gives memory back, QEMU
 // punches a hole into the file that the memory was mapped from, even if the mapping is private: into the template of all clones. What QEMU does after that,
 // forgetting its own copy of the page, is what frees the memory, and that is left.

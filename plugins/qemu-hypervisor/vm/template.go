@@ -129,6 +129,11 @@ func (v *VM) make(ctx context.Context, draft *template.Draft) (err error) {
 			return err
 		}
 	}
+	for _, share := range spec.Shares {
+		if err := os.Mkdir(share.Path, 0o700); err != nil {
+			return err
+		}
+	}
 	p, monitor, err := spawn(spec, v.binary, v.host, birth{memory: draft.Memory, shared: true})
 	if err != nil {
 		return err

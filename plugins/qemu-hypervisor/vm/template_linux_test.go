@@ -366,7 +366,7 @@ func TestHolesAreNotPunchedByWhoIsForbidden(t *testing.T) {
 	}
 	p := &process{exited: make(chan struct{})}
 	p.cmd = exec.Command("fallocate", "--punch-hole", "--offset", "0", "--length", "65536", path)
-	if err := p.run(true); err != nil {
+	if err := p.run(true, nil); err != nil {
 		t.Fatal(err)
 	}
 	<-p.exited

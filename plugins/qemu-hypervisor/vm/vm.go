@@ -259,7 +259,7 @@ func (v *VM) delete(ctx context.Context) error {
 	if err := v.end(ctx); err != nil {
 		return err
 	}
-	err = v.server.Close()
+	err = errors.Join(v.server.Close(), unshare(v.spec))
 	for _, path := range ownSockets(v.spec) {
 		err = errors.Join(err, removeSocket(path))
 	}

@@ -765,6 +765,8 @@ type CreateContainerRequest struct {
 	Init bool `protobuf:"varint,13,opt,name=init,proto3" json:"init,omitempty"`
 	// Further lines of /etc/hosts, unless hosts is given.
 	ExtraHosts []*Host `protobuf:"bytes,14,rep,name=extra_hosts,json=extraHosts,proto3" json:"extra_hosts,omitempty"`
+	// What bind mounts of the spec are made of. A relative source of such a mount is "sources/<name>", or something below that.
+	Sources []*Source `protobuf:"bytes,160,rep,name=sources,proto3" json:"sources,omitempty"`
 	// Unix sockets that are joined to the host's, 64 at most. An optional ability, "sockets".
 	Sockets       []*Socket `protobuf:"bytes,200,rep,name=sockets,proto3" json:"sockets,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -899,6 +901,13 @@ func (x *CreateContainerRequest) GetExtraHosts() []*Host {
 	return nil
 }
 
+func (x *CreateContainerRequest) GetSources() []*Source {
+	if x != nil {
+		return x.Sources
+	}
+	return nil
+}
+
 func (x *CreateContainerRequest) GetSockets() []*Socket {
 	if x != nil {
 		return x.Sockets
@@ -996,6 +1005,232 @@ func (x *Socket) GetGid() uint32 {
 	return 0
 }
 
+// Source is what a container finds from elsewhere. It is mounted before anything of the container runs, and unmounted with the container.
+type Source struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1 to 31 of [a-zA-Z0-9_-], unique in the container.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Types that are valid to be assigned to Of:
+	//
+	//	*Source_Share
+	//	*Source_Volume
+	Of            isSource_Of `protobuf_oneof:"of"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Source) Reset() {
+	*x = Source{}
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Source) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Source) ProtoMessage() {}
+
+func (x *Source) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Source.ProtoReflect.Descriptor instead.
+func (*Source) Descriptor() ([]byte, []int) {
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Source) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Source) GetOf() isSource_Of {
+	if x != nil {
+		return x.Of
+	}
+	return nil
+}
+
+func (x *Source) GetShare() *Share {
+	if x != nil {
+		if x, ok := x.Of.(*Source_Share); ok {
+			return x.Share
+		}
+	}
+	return nil
+}
+
+func (x *Source) GetVolume() *Volume {
+	if x != nil {
+		if x, ok := x.Of.(*Source_Volume); ok {
+			return x.Volume
+		}
+	}
+	return nil
+}
+
+type isSource_Of interface {
+	isSource_Of()
+}
+
+type Source_Share struct {
+	Share *Share `protobuf:"bytes,2,opt,name=share,proto3,oneof"`
+}
+
+type Source_Volume struct {
+	Volume *Volume `protobuf:"bytes,3,opt,name=volume,proto3,oneof"`
+}
+
+func (*Source_Share) isSource_Of() {}
+
+func (*Source_Volume) isSource_Of() {}
+
+// Share is a directory of the host.
+type Share struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By which the host offers it.
+	Tag string `protobuf:"bytes,1,opt,name=tag,proto3" json:"tag,omitempty"`
+	// "9p" or "virtiofs".
+	Type          string `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	ReadOnly      bool   `protobuf:"varint,3,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Share) Reset() {
+	*x = Share{}
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Share) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Share) ProtoMessage() {}
+
+func (x *Share) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Share.ProtoReflect.Descriptor instead.
+func (*Share) Descriptor() ([]byte, []int) {
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Share) GetTag() string {
+	if x != nil {
+		return x.Tag
+	}
+	return ""
+}
+
+func (x *Share) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *Share) GetReadOnly() bool {
+	if x != nil {
+		return x.ReadOnly
+	}
+	return false
+}
+
+// Volume is a disk that outlives the container. The container finds a directory of it.
+type Volume struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Disk     *Disk                  `protobuf:"bytes,1,opt,name=disk,proto3" json:"disk,omitempty"`
+	ReadOnly bool                   `protobuf:"varint,2,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
+	// How file data is journalled: "ordered", "writeback" or "journal"; empty: as the kernel does.
+	Journal string `protobuf:"bytes,3,opt,name=journal,proto3" json:"journal,omitempty"`
+	// A path in the container's root. What is there is copied, with its owner and mode, to a volume in which nothing is. Empty: nothing.
+	CopyFrom      string `protobuf:"bytes,4,opt,name=copy_from,json=copyFrom,proto3" json:"copy_from,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Volume) Reset() {
+	*x = Volume{}
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Volume) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Volume) ProtoMessage() {}
+
+func (x *Volume) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Volume.ProtoReflect.Descriptor instead.
+func (*Volume) Descriptor() ([]byte, []int) {
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Volume) GetDisk() *Disk {
+	if x != nil {
+		return x.Disk
+	}
+	return nil
+}
+
+func (x *Volume) GetReadOnly() bool {
+	if x != nil {
+		return x.ReadOnly
+	}
+	return false
+}
+
+func (x *Volume) GetJournal() string {
+	if x != nil {
+		return x.Journal
+	}
+	return ""
+}
+
+func (x *Volume) GetCopyFrom() string {
+	if x != nil {
+		return x.CopyFrom
+	}
+	return ""
+}
+
 // SeccompFilter is a classic BPF program over struct seccomp_data.
 type SeccompFilter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1009,7 +1244,7 @@ type SeccompFilter struct {
 
 func (x *SeccompFilter) Reset() {
 	*x = SeccompFilter{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[11]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1021,7 +1256,7 @@ func (x *SeccompFilter) String() string {
 func (*SeccompFilter) ProtoMessage() {}
 
 func (x *SeccompFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[11]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1034,7 +1269,7 @@ func (x *SeccompFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeccompFilter.ProtoReflect.Descriptor instead.
 func (*SeccompFilter) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{11}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SeccompFilter) GetProgram() []byte {
@@ -1061,7 +1296,7 @@ type Host struct {
 
 func (x *Host) Reset() {
 	*x = Host{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[12]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1073,7 +1308,7 @@ func (x *Host) String() string {
 func (*Host) ProtoMessage() {}
 
 func (x *Host) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[12]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1086,7 +1321,7 @@ func (x *Host) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Host.ProtoReflect.Descriptor instead.
 func (*Host) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{12}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Host) GetAddress() string {
@@ -1112,7 +1347,7 @@ type CreateContainerResponse struct {
 
 func (x *CreateContainerResponse) Reset() {
 	*x = CreateContainerResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[13]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1124,7 +1359,7 @@ func (x *CreateContainerResponse) String() string {
 func (*CreateContainerResponse) ProtoMessage() {}
 
 func (x *CreateContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[13]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1137,7 +1372,7 @@ func (x *CreateContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateContainerResponse.ProtoReflect.Descriptor instead.
 func (*CreateContainerResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{13}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CreateContainerResponse) GetPhases() []*Phase {
@@ -1161,7 +1396,7 @@ type CreateProcessRequest struct {
 
 func (x *CreateProcessRequest) Reset() {
 	*x = CreateProcessRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[14]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1173,7 +1408,7 @@ func (x *CreateProcessRequest) String() string {
 func (*CreateProcessRequest) ProtoMessage() {}
 
 func (x *CreateProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[14]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1186,7 +1421,7 @@ func (x *CreateProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateProcessRequest.ProtoReflect.Descriptor instead.
 func (*CreateProcessRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{14}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CreateProcessRequest) GetContainerId() string {
@@ -1225,7 +1460,7 @@ type CreateProcessResponse struct {
 
 func (x *CreateProcessResponse) Reset() {
 	*x = CreateProcessResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[15]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1237,7 +1472,7 @@ func (x *CreateProcessResponse) String() string {
 func (*CreateProcessResponse) ProtoMessage() {}
 
 func (x *CreateProcessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[15]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1250,7 +1485,7 @@ func (x *CreateProcessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateProcessResponse.ProtoReflect.Descriptor instead.
 func (*CreateProcessResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{15}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{18}
 }
 
 type StartProcessRequest struct {
@@ -1264,7 +1499,7 @@ type StartProcessRequest struct {
 
 func (x *StartProcessRequest) Reset() {
 	*x = StartProcessRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[16]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1276,7 +1511,7 @@ func (x *StartProcessRequest) String() string {
 func (*StartProcessRequest) ProtoMessage() {}
 
 func (x *StartProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[16]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1289,7 +1524,7 @@ func (x *StartProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartProcessRequest.ProtoReflect.Descriptor instead.
 func (*StartProcessRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{16}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *StartProcessRequest) GetContainerId() string {
@@ -1324,7 +1559,7 @@ type StartProcessResponse struct {
 
 func (x *StartProcessResponse) Reset() {
 	*x = StartProcessResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[17]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1336,7 +1571,7 @@ func (x *StartProcessResponse) String() string {
 func (*StartProcessResponse) ProtoMessage() {}
 
 func (x *StartProcessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[17]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1349,7 +1584,7 @@ func (x *StartProcessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartProcessResponse.ProtoReflect.Descriptor instead.
 func (*StartProcessResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{17}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *StartProcessResponse) GetPid() int64 {
@@ -1376,7 +1611,7 @@ type WaitProcessRequest struct {
 
 func (x *WaitProcessRequest) Reset() {
 	*x = WaitProcessRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[18]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1388,7 +1623,7 @@ func (x *WaitProcessRequest) String() string {
 func (*WaitProcessRequest) ProtoMessage() {}
 
 func (x *WaitProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[18]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1401,7 +1636,7 @@ func (x *WaitProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitProcessRequest.ProtoReflect.Descriptor instead.
 func (*WaitProcessRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{18}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *WaitProcessRequest) GetContainerId() string {
@@ -1427,7 +1662,7 @@ type WaitProcessResponse struct {
 
 func (x *WaitProcessResponse) Reset() {
 	*x = WaitProcessResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[19]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1439,7 +1674,7 @@ func (x *WaitProcessResponse) String() string {
 func (*WaitProcessResponse) ProtoMessage() {}
 
 func (x *WaitProcessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[19]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1452,7 +1687,7 @@ func (x *WaitProcessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitProcessResponse.ProtoReflect.Descriptor instead.
 func (*WaitProcessResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{19}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *WaitProcessResponse) GetExit() *Exit {
@@ -1477,7 +1712,7 @@ type Exit struct {
 
 func (x *Exit) Reset() {
 	*x = Exit{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[20]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1489,7 +1724,7 @@ func (x *Exit) String() string {
 func (*Exit) ProtoMessage() {}
 
 func (x *Exit) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[20]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1502,7 +1737,7 @@ func (x *Exit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exit.ProtoReflect.Descriptor instead.
 func (*Exit) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{20}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Exit) GetCode() int32 {
@@ -1545,7 +1780,7 @@ type SignalProcessRequest struct {
 
 func (x *SignalProcessRequest) Reset() {
 	*x = SignalProcessRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[21]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1557,7 +1792,7 @@ func (x *SignalProcessRequest) String() string {
 func (*SignalProcessRequest) ProtoMessage() {}
 
 func (x *SignalProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[21]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1570,7 +1805,7 @@ func (x *SignalProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalProcessRequest.ProtoReflect.Descriptor instead.
 func (*SignalProcessRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{21}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SignalProcessRequest) GetContainerId() string {
@@ -1609,7 +1844,7 @@ type SignalProcessResponse struct {
 
 func (x *SignalProcessResponse) Reset() {
 	*x = SignalProcessResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[22]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1621,7 +1856,7 @@ func (x *SignalProcessResponse) String() string {
 func (*SignalProcessResponse) ProtoMessage() {}
 
 func (x *SignalProcessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[22]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1634,7 +1869,7 @@ func (x *SignalProcessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalProcessResponse.ProtoReflect.Descriptor instead.
 func (*SignalProcessResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{22}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{25}
 }
 
 type ResizeTerminalRequest struct {
@@ -1649,7 +1884,7 @@ type ResizeTerminalRequest struct {
 
 func (x *ResizeTerminalRequest) Reset() {
 	*x = ResizeTerminalRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[23]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1661,7 +1896,7 @@ func (x *ResizeTerminalRequest) String() string {
 func (*ResizeTerminalRequest) ProtoMessage() {}
 
 func (x *ResizeTerminalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[23]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1674,7 +1909,7 @@ func (x *ResizeTerminalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeTerminalRequest.ProtoReflect.Descriptor instead.
 func (*ResizeTerminalRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{23}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ResizeTerminalRequest) GetContainerId() string {
@@ -1713,7 +1948,7 @@ type ResizeTerminalResponse struct {
 
 func (x *ResizeTerminalResponse) Reset() {
 	*x = ResizeTerminalResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[24]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1725,7 +1960,7 @@ func (x *ResizeTerminalResponse) String() string {
 func (*ResizeTerminalResponse) ProtoMessage() {}
 
 func (x *ResizeTerminalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[24]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1738,7 +1973,7 @@ func (x *ResizeTerminalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeTerminalResponse.ProtoReflect.Descriptor instead.
 func (*ResizeTerminalResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{24}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{27}
 }
 
 type DeleteProcessRequest struct {
@@ -1751,7 +1986,7 @@ type DeleteProcessRequest struct {
 
 func (x *DeleteProcessRequest) Reset() {
 	*x = DeleteProcessRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[25]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1763,7 +1998,7 @@ func (x *DeleteProcessRequest) String() string {
 func (*DeleteProcessRequest) ProtoMessage() {}
 
 func (x *DeleteProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[25]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1776,7 +2011,7 @@ func (x *DeleteProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteProcessRequest.ProtoReflect.Descriptor instead.
 func (*DeleteProcessRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{25}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DeleteProcessRequest) GetContainerId() string {
@@ -1801,7 +2036,7 @@ type DeleteProcessResponse struct {
 
 func (x *DeleteProcessResponse) Reset() {
 	*x = DeleteProcessResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[26]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1813,7 +2048,7 @@ func (x *DeleteProcessResponse) String() string {
 func (*DeleteProcessResponse) ProtoMessage() {}
 
 func (x *DeleteProcessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[26]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1826,7 +2061,7 @@ func (x *DeleteProcessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteProcessResponse.ProtoReflect.Descriptor instead.
 func (*DeleteProcessResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{26}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{29}
 }
 
 type UpdateContainerRequest struct {
@@ -1840,7 +2075,7 @@ type UpdateContainerRequest struct {
 
 func (x *UpdateContainerRequest) Reset() {
 	*x = UpdateContainerRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[27]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1852,7 +2087,7 @@ func (x *UpdateContainerRequest) String() string {
 func (*UpdateContainerRequest) ProtoMessage() {}
 
 func (x *UpdateContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[27]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1865,7 +2100,7 @@ func (x *UpdateContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateContainerRequest.ProtoReflect.Descriptor instead.
 func (*UpdateContainerRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{27}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *UpdateContainerRequest) GetContainerId() string {
@@ -1890,7 +2125,7 @@ type UpdateContainerResponse struct {
 
 func (x *UpdateContainerResponse) Reset() {
 	*x = UpdateContainerResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[28]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1902,7 +2137,7 @@ func (x *UpdateContainerResponse) String() string {
 func (*UpdateContainerResponse) ProtoMessage() {}
 
 func (x *UpdateContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[28]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1915,7 +2150,7 @@ func (x *UpdateContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateContainerResponse.ProtoReflect.Descriptor instead.
 func (*UpdateContainerResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{28}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{31}
 }
 
 type DeleteContainerRequest struct {
@@ -1927,7 +2162,7 @@ type DeleteContainerRequest struct {
 
 func (x *DeleteContainerRequest) Reset() {
 	*x = DeleteContainerRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[29]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1939,7 +2174,7 @@ func (x *DeleteContainerRequest) String() string {
 func (*DeleteContainerRequest) ProtoMessage() {}
 
 func (x *DeleteContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[29]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1952,7 +2187,7 @@ func (x *DeleteContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteContainerRequest.ProtoReflect.Descriptor instead.
 func (*DeleteContainerRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{29}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *DeleteContainerRequest) GetContainerId() string {
@@ -1970,7 +2205,7 @@ type DeleteContainerResponse struct {
 
 func (x *DeleteContainerResponse) Reset() {
 	*x = DeleteContainerResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[30]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1982,7 +2217,7 @@ func (x *DeleteContainerResponse) String() string {
 func (*DeleteContainerResponse) ProtoMessage() {}
 
 func (x *DeleteContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[30]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1995,7 +2230,7 @@ func (x *DeleteContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteContainerResponse.ProtoReflect.Descriptor instead.
 func (*DeleteContainerResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{30}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{33}
 }
 
 type ListContainersRequest struct {
@@ -2006,7 +2241,7 @@ type ListContainersRequest struct {
 
 func (x *ListContainersRequest) Reset() {
 	*x = ListContainersRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[31]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2018,7 +2253,7 @@ func (x *ListContainersRequest) String() string {
 func (*ListContainersRequest) ProtoMessage() {}
 
 func (x *ListContainersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[31]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2031,7 +2266,7 @@ func (x *ListContainersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListContainersRequest.ProtoReflect.Descriptor instead.
 func (*ListContainersRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{31}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{34}
 }
 
 type ListContainersResponse struct {
@@ -2043,7 +2278,7 @@ type ListContainersResponse struct {
 
 func (x *ListContainersResponse) Reset() {
 	*x = ListContainersResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[32]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2055,7 +2290,7 @@ func (x *ListContainersResponse) String() string {
 func (*ListContainersResponse) ProtoMessage() {}
 
 func (x *ListContainersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[32]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2068,7 +2303,7 @@ func (x *ListContainersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListContainersResponse.ProtoReflect.Descriptor instead.
 func (*ListContainersResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{32}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListContainersResponse) GetContainers() []*Container {
@@ -2088,7 +2323,7 @@ type Container struct {
 
 func (x *Container) Reset() {
 	*x = Container{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[33]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2100,7 +2335,7 @@ func (x *Container) String() string {
 func (*Container) ProtoMessage() {}
 
 func (x *Container) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[33]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2113,7 +2348,7 @@ func (x *Container) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Container.ProtoReflect.Descriptor instead.
 func (*Container) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{33}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Container) GetId() string {
@@ -2143,7 +2378,7 @@ type Process struct {
 
 func (x *Process) Reset() {
 	*x = Process{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[34]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2155,7 +2390,7 @@ func (x *Process) String() string {
 func (*Process) ProtoMessage() {}
 
 func (x *Process) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[34]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2168,7 +2403,7 @@ func (x *Process) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Process.ProtoReflect.Descriptor instead.
 func (*Process) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{34}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Process) GetId() string {
@@ -2201,7 +2436,7 @@ type ContainerStatsRequest struct {
 
 func (x *ContainerStatsRequest) Reset() {
 	*x = ContainerStatsRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[35]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2213,7 +2448,7 @@ func (x *ContainerStatsRequest) String() string {
 func (*ContainerStatsRequest) ProtoMessage() {}
 
 func (x *ContainerStatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[35]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2226,7 +2461,7 @@ func (x *ContainerStatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerStatsRequest.ProtoReflect.Descriptor instead.
 func (*ContainerStatsRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{35}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ContainerStatsRequest) GetContainerId() string {
@@ -2266,7 +2501,7 @@ type ContainerStatsResponse struct {
 
 func (x *ContainerStatsResponse) Reset() {
 	*x = ContainerStatsResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[36]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2278,7 +2513,7 @@ func (x *ContainerStatsResponse) String() string {
 func (*ContainerStatsResponse) ProtoMessage() {}
 
 func (x *ContainerStatsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[36]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2291,7 +2526,7 @@ func (x *ContainerStatsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerStatsResponse.ProtoReflect.Descriptor instead.
 func (*ContainerStatsResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{36}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ContainerStatsResponse) GetUptimeNanoseconds() uint64 {
@@ -2401,7 +2636,7 @@ type ListProcessesRequest struct {
 
 func (x *ListProcessesRequest) Reset() {
 	*x = ListProcessesRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[37]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2413,7 +2648,7 @@ func (x *ListProcessesRequest) String() string {
 func (*ListProcessesRequest) ProtoMessage() {}
 
 func (x *ListProcessesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[37]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2426,7 +2661,7 @@ func (x *ListProcessesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProcessesRequest.ProtoReflect.Descriptor instead.
 func (*ListProcessesRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{37}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListProcessesRequest) GetContainerId() string {
@@ -2445,7 +2680,7 @@ type ListProcessesResponse struct {
 
 func (x *ListProcessesResponse) Reset() {
 	*x = ListProcessesResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[38]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2457,7 +2692,7 @@ func (x *ListProcessesResponse) String() string {
 func (*ListProcessesResponse) ProtoMessage() {}
 
 func (x *ListProcessesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[38]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2470,7 +2705,7 @@ func (x *ListProcessesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProcessesResponse.ProtoReflect.Descriptor instead.
 func (*ListProcessesResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{38}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListProcessesResponse) GetProcesses() []*ContainerProcess {
@@ -2506,7 +2741,7 @@ type ContainerProcess struct {
 
 func (x *ContainerProcess) Reset() {
 	*x = ContainerProcess{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[39]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2518,7 +2753,7 @@ func (x *ContainerProcess) String() string {
 func (*ContainerProcess) ProtoMessage() {}
 
 func (x *ContainerProcess) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[39]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2531,7 +2766,7 @@ func (x *ContainerProcess) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerProcess.ProtoReflect.Descriptor instead.
 func (*ContainerProcess) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{39}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ContainerProcess) GetPid() int64 {
@@ -2619,7 +2854,7 @@ type FreezeRequest struct {
 
 func (x *FreezeRequest) Reset() {
 	*x = FreezeRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[40]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2631,7 +2866,7 @@ func (x *FreezeRequest) String() string {
 func (*FreezeRequest) ProtoMessage() {}
 
 func (x *FreezeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[40]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2644,7 +2879,7 @@ func (x *FreezeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FreezeRequest.ProtoReflect.Descriptor instead.
 func (*FreezeRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{40}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *FreezeRequest) GetContainerId() string {
@@ -2683,7 +2918,7 @@ type FreezeResponse struct {
 
 func (x *FreezeResponse) Reset() {
 	*x = FreezeResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[41]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2695,7 +2930,7 @@ func (x *FreezeResponse) String() string {
 func (*FreezeResponse) ProtoMessage() {}
 
 func (x *FreezeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[41]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2708,7 +2943,7 @@ func (x *FreezeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FreezeResponse.ProtoReflect.Descriptor instead.
 func (*FreezeResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{41}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{44}
 }
 
 type ThawRequest struct {
@@ -2720,7 +2955,7 @@ type ThawRequest struct {
 
 func (x *ThawRequest) Reset() {
 	*x = ThawRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[42]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2732,7 +2967,7 @@ func (x *ThawRequest) String() string {
 func (*ThawRequest) ProtoMessage() {}
 
 func (x *ThawRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[42]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2745,7 +2980,7 @@ func (x *ThawRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThawRequest.ProtoReflect.Descriptor instead.
 func (*ThawRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{42}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ThawRequest) GetContainerId() string {
@@ -2763,7 +2998,7 @@ type ThawResponse struct {
 
 func (x *ThawResponse) Reset() {
 	*x = ThawResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[43]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2775,7 +3010,7 @@ func (x *ThawResponse) String() string {
 func (*ThawResponse) ProtoMessage() {}
 
 func (x *ThawResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[43]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2788,7 +3023,7 @@ func (x *ThawResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThawResponse.ProtoReflect.Descriptor instead.
 func (*ThawResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{43}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{46}
 }
 
 type WatchRequest struct {
@@ -2799,7 +3034,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[44]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2811,7 +3046,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[44]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2824,7 +3059,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{44}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{47}
 }
 
 type WatchResponse struct {
@@ -2842,7 +3077,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[45]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2854,7 +3089,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[45]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2867,7 +3102,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{45}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *WatchResponse) GetContainerId() string {
@@ -2933,7 +3168,7 @@ type OutOfMemory struct {
 
 func (x *OutOfMemory) Reset() {
 	*x = OutOfMemory{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[46]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2945,7 +3180,7 @@ func (x *OutOfMemory) String() string {
 func (*OutOfMemory) ProtoMessage() {}
 
 func (x *OutOfMemory) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[46]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2958,7 +3193,7 @@ func (x *OutOfMemory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutOfMemory.ProtoReflect.Descriptor instead.
 func (*OutOfMemory) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{46}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{49}
 }
 
 type ShutdownRequest struct {
@@ -2969,7 +3204,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[47]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2981,7 +3216,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[47]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2994,7 +3229,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{47}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{50}
 }
 
 type ShutdownResponse struct {
@@ -3005,7 +3240,7 @@ type ShutdownResponse struct {
 
 func (x *ShutdownResponse) Reset() {
 	*x = ShutdownResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[48]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3017,7 +3252,7 @@ func (x *ShutdownResponse) String() string {
 func (*ShutdownResponse) ProtoMessage() {}
 
 func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[48]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3030,7 +3265,7 @@ func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownResponse.ProtoReflect.Descriptor instead.
 func (*ShutdownResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{48}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{51}
 }
 
 // StreamRequest opens a stream. The host connects to port 1025, sends the length of this message as four bytes, big endian (at most 4096), and the
@@ -3051,7 +3286,7 @@ type StreamRequest struct {
 
 func (x *StreamRequest) Reset() {
 	*x = StreamRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[49]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3063,7 +3298,7 @@ func (x *StreamRequest) String() string {
 func (*StreamRequest) ProtoMessage() {}
 
 func (x *StreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[49]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3076,7 +3311,7 @@ func (x *StreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamRequest.ProtoReflect.Descriptor instead.
 func (*StreamRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{49}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *StreamRequest) GetContainerId() string {
@@ -3124,7 +3359,7 @@ type StreamResponse struct {
 
 func (x *StreamResponse) Reset() {
 	*x = StreamResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[50]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3136,7 +3371,7 @@ func (x *StreamResponse) String() string {
 func (*StreamResponse) ProtoMessage() {}
 
 func (x *StreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[50]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3149,7 +3384,7 @@ func (x *StreamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamResponse.ProtoReflect.Descriptor instead.
 func (*StreamResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{50}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *StreamResponse) GetError() string {
@@ -3171,7 +3406,7 @@ type SocketRequest struct {
 
 func (x *SocketRequest) Reset() {
 	*x = SocketRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[51]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3183,7 +3418,7 @@ func (x *SocketRequest) String() string {
 func (*SocketRequest) ProtoMessage() {}
 
 func (x *SocketRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[51]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3196,7 +3431,7 @@ func (x *SocketRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SocketRequest.ProtoReflect.Descriptor instead.
 func (*SocketRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{51}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *SocketRequest) GetContainerId() string {
@@ -3236,7 +3471,7 @@ type FilesRequest struct {
 
 func (x *FilesRequest) Reset() {
 	*x = FilesRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[52]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3248,7 +3483,7 @@ func (x *FilesRequest) String() string {
 func (*FilesRequest) ProtoMessage() {}
 
 func (x *FilesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[52]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3261,7 +3496,7 @@ func (x *FilesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FilesRequest.ProtoReflect.Descriptor instead.
 func (*FilesRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{52}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *FilesRequest) GetOf() isFilesRequest_Of {
@@ -3364,7 +3599,7 @@ type FilesResult struct {
 
 func (x *FilesResult) Reset() {
 	*x = FilesResult{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[53]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3376,7 +3611,7 @@ func (x *FilesResult) String() string {
 func (*FilesResult) ProtoMessage() {}
 
 func (x *FilesResult) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[53]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3389,7 +3624,7 @@ func (x *FilesResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FilesResult.ProtoReflect.Descriptor instead.
 func (*FilesResult) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{53}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *FilesResult) GetError() []byte {
@@ -3424,7 +3659,7 @@ type StatFileRequest struct {
 
 func (x *StatFileRequest) Reset() {
 	*x = StatFileRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[54]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3436,7 +3671,7 @@ func (x *StatFileRequest) String() string {
 func (*StatFileRequest) ProtoMessage() {}
 
 func (x *StatFileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[54]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3449,7 +3684,7 @@ func (x *StatFileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatFileRequest.ProtoReflect.Descriptor instead.
 func (*StatFileRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{54}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *StatFileRequest) GetPath() string {
@@ -3479,7 +3714,7 @@ type FileStat struct {
 
 func (x *FileStat) Reset() {
 	*x = FileStat{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[55]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3491,7 +3726,7 @@ func (x *FileStat) String() string {
 func (*FileStat) ProtoMessage() {}
 
 func (x *FileStat) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[55]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3504,7 +3739,7 @@ func (x *FileStat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileStat.ProtoReflect.Descriptor instead.
 func (*FileStat) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{55}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *FileStat) GetExists() bool {
@@ -3546,7 +3781,7 @@ type ReadFilesRequest struct {
 
 func (x *ReadFilesRequest) Reset() {
 	*x = ReadFilesRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[56]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3558,7 +3793,7 @@ func (x *ReadFilesRequest) String() string {
 func (*ReadFilesRequest) ProtoMessage() {}
 
 func (x *ReadFilesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[56]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3571,7 +3806,7 @@ func (x *ReadFilesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadFilesRequest.ProtoReflect.Descriptor instead.
 func (*ReadFilesRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{56}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ReadFilesRequest) GetPath() string {
@@ -3621,7 +3856,7 @@ type WriteFilesRequest struct {
 
 func (x *WriteFilesRequest) Reset() {
 	*x = WriteFilesRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[57]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3633,7 +3868,7 @@ func (x *WriteFilesRequest) String() string {
 func (*WriteFilesRequest) ProtoMessage() {}
 
 func (x *WriteFilesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[57]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3646,7 +3881,7 @@ func (x *WriteFilesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteFilesRequest.ProtoReflect.Descriptor instead.
 func (*WriteFilesRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{57}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *WriteFilesRequest) GetPath() string {
@@ -3674,7 +3909,7 @@ type ReadChangesRequest struct {
 
 func (x *ReadChangesRequest) Reset() {
 	*x = ReadChangesRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[58]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3686,7 +3921,7 @@ func (x *ReadChangesRequest) String() string {
 func (*ReadChangesRequest) ProtoMessage() {}
 
 func (x *ReadChangesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[58]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3699,7 +3934,7 @@ func (x *ReadChangesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadChangesRequest.ProtoReflect.Descriptor instead.
 func (*ReadChangesRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{58}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ReadChangesRequest) GetLayer() bool {
@@ -3719,7 +3954,7 @@ type HoldFilesRequest struct {
 
 func (x *HoldFilesRequest) Reset() {
 	*x = HoldFilesRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[59]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3731,7 +3966,7 @@ func (x *HoldFilesRequest) String() string {
 func (*HoldFilesRequest) ProtoMessage() {}
 
 func (x *HoldFilesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[59]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3744,7 +3979,7 @@ func (x *HoldFilesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldFilesRequest.ProtoReflect.Descriptor instead.
 func (*HoldFilesRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{59}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *HoldFilesRequest) GetAction() HoldAction {
@@ -3802,7 +4037,7 @@ const file_vzctl_guest_v1_agent_proto_rawDesc = "" +
 	"\x04Disk\x12\x16\n" +
 	"\x06serial\x18\x01 \x01(\tR\x06serial\x12\x1f\n" +
 	"\vfile_system\x18\x02 \x01(\tR\n" +
-	"fileSystem\"\xa6\x04\n" +
+	"fileSystem\"\xd9\x04\n" +
 	"\x16CreateContainerRequest\x12!\n" +
 	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\x12*\n" +
 	"\x05lower\x18\x02 \x03(\v2\x14.vzctl.guest.v1.DiskR\x05lower\x12*\n" +
@@ -3821,6 +4056,7 @@ const file_vzctl_guest_v1_agent_proto_rawDesc = "" +
 	"\x04init\x18\r \x01(\bR\x04init\x125\n" +
 	"\vextra_hosts\x18\x0e \x03(\v2\x14.vzctl.guest.v1.HostR\n" +
 	"extraHosts\x121\n" +
+	"\asources\x18\xa0\x01 \x03(\v2\x16.vzctl.guest.v1.SourceR\asources\x121\n" +
 	"\asockets\x18\xc8\x01 \x03(\v2\x16.vzctl.guest.v1.SocketR\asockets\"\x96\x01\n" +
 	"\x06Socket\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
@@ -3830,7 +4066,21 @@ const file_vzctl_guest_v1_agent_proto_rawDesc = "" +
 	"\x03uid\x18\x05 \x01(\rH\x00R\x03uid\x88\x01\x01\x12\x15\n" +
 	"\x03gid\x18\x06 \x01(\rH\x01R\x03gid\x88\x01\x01B\x06\n" +
 	"\x04_uidB\x06\n" +
-	"\x04_gid\"?\n" +
+	"\x04_gid\"\x83\x01\n" +
+	"\x06Source\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12-\n" +
+	"\x05share\x18\x02 \x01(\v2\x15.vzctl.guest.v1.ShareH\x00R\x05share\x120\n" +
+	"\x06volume\x18\x03 \x01(\v2\x16.vzctl.guest.v1.VolumeH\x00R\x06volumeB\x04\n" +
+	"\x02of\"J\n" +
+	"\x05Share\x12\x10\n" +
+	"\x03tag\x18\x01 \x01(\tR\x03tag\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\x12\x1b\n" +
+	"\tread_only\x18\x03 \x01(\bR\breadOnly\"\x86\x01\n" +
+	"\x06Volume\x12(\n" +
+	"\x04disk\x18\x01 \x01(\v2\x14.vzctl.guest.v1.DiskR\x04disk\x12\x1b\n" +
+	"\tread_only\x18\x02 \x01(\bR\breadOnly\x12\x18\n" +
+	"\ajournal\x18\x03 \x01(\tR\ajournal\x12\x1b\n" +
+	"\tcopy_from\x18\x04 \x01(\tR\bcopyFrom\"?\n" +
 	"\rSeccompFilter\x12\x18\n" +
 	"\aprogram\x18\x01 \x01(\fR\aprogram\x12\x14\n" +
 	"\x05flags\x18\x02 \x01(\rR\x05flags\"4\n" +
@@ -4054,7 +4304,7 @@ func file_vzctl_guest_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_vzctl_guest_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_vzctl_guest_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
+var file_vzctl_guest_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 63)
 var file_vzctl_guest_v1_agent_proto_goTypes = []any{
 	(StreamKind)(0),                 // 0: vzctl.guest.v1.StreamKind
 	(HoldAction)(0),                 // 1: vzctl.guest.v1.HoldAction
@@ -4069,128 +4319,135 @@ var file_vzctl_guest_v1_agent_proto_goTypes = []any{
 	(*Disk)(nil),                    // 10: vzctl.guest.v1.Disk
 	(*CreateContainerRequest)(nil),  // 11: vzctl.guest.v1.CreateContainerRequest
 	(*Socket)(nil),                  // 12: vzctl.guest.v1.Socket
-	(*SeccompFilter)(nil),           // 13: vzctl.guest.v1.SeccompFilter
-	(*Host)(nil),                    // 14: vzctl.guest.v1.Host
-	(*CreateContainerResponse)(nil), // 15: vzctl.guest.v1.CreateContainerResponse
-	(*CreateProcessRequest)(nil),    // 16: vzctl.guest.v1.CreateProcessRequest
-	(*CreateProcessResponse)(nil),   // 17: vzctl.guest.v1.CreateProcessResponse
-	(*StartProcessRequest)(nil),     // 18: vzctl.guest.v1.StartProcessRequest
-	(*StartProcessResponse)(nil),    // 19: vzctl.guest.v1.StartProcessResponse
-	(*WaitProcessRequest)(nil),      // 20: vzctl.guest.v1.WaitProcessRequest
-	(*WaitProcessResponse)(nil),     // 21: vzctl.guest.v1.WaitProcessResponse
-	(*Exit)(nil),                    // 22: vzctl.guest.v1.Exit
-	(*SignalProcessRequest)(nil),    // 23: vzctl.guest.v1.SignalProcessRequest
-	(*SignalProcessResponse)(nil),   // 24: vzctl.guest.v1.SignalProcessResponse
-	(*ResizeTerminalRequest)(nil),   // 25: vzctl.guest.v1.ResizeTerminalRequest
-	(*ResizeTerminalResponse)(nil),  // 26: vzctl.guest.v1.ResizeTerminalResponse
-	(*DeleteProcessRequest)(nil),    // 27: vzctl.guest.v1.DeleteProcessRequest
-	(*DeleteProcessResponse)(nil),   // 28: vzctl.guest.v1.DeleteProcessResponse
-	(*UpdateContainerRequest)(nil),  // 29: vzctl.guest.v1.UpdateContainerRequest
-	(*UpdateContainerResponse)(nil), // 30: vzctl.guest.v1.UpdateContainerResponse
-	(*DeleteContainerRequest)(nil),  // 31: vzctl.guest.v1.DeleteContainerRequest
-	(*DeleteContainerResponse)(nil), // 32: vzctl.guest.v1.DeleteContainerResponse
-	(*ListContainersRequest)(nil),   // 33: vzctl.guest.v1.ListContainersRequest
-	(*ListContainersResponse)(nil),  // 34: vzctl.guest.v1.ListContainersResponse
-	(*Container)(nil),               // 35: vzctl.guest.v1.Container
-	(*Process)(nil),                 // 36: vzctl.guest.v1.Process
-	(*ContainerStatsRequest)(nil),   // 37: vzctl.guest.v1.ContainerStatsRequest
-	(*ContainerStatsResponse)(nil),  // 38: vzctl.guest.v1.ContainerStatsResponse
-	(*ListProcessesRequest)(nil),    // 39: vzctl.guest.v1.ListProcessesRequest
-	(*ListProcessesResponse)(nil),   // 40: vzctl.guest.v1.ListProcessesResponse
-	(*ContainerProcess)(nil),        // 41: vzctl.guest.v1.ContainerProcess
-	(*FreezeRequest)(nil),           // 42: vzctl.guest.v1.FreezeRequest
-	(*FreezeResponse)(nil),          // 43: vzctl.guest.v1.FreezeResponse
-	(*ThawRequest)(nil),             // 44: vzctl.guest.v1.ThawRequest
-	(*ThawResponse)(nil),            // 45: vzctl.guest.v1.ThawResponse
-	(*WatchRequest)(nil),            // 46: vzctl.guest.v1.WatchRequest
-	(*WatchResponse)(nil),           // 47: vzctl.guest.v1.WatchResponse
-	(*OutOfMemory)(nil),             // 48: vzctl.guest.v1.OutOfMemory
-	(*ShutdownRequest)(nil),         // 49: vzctl.guest.v1.ShutdownRequest
-	(*ShutdownResponse)(nil),        // 50: vzctl.guest.v1.ShutdownResponse
-	(*StreamRequest)(nil),           // 51: vzctl.guest.v1.StreamRequest
-	(*StreamResponse)(nil),          // 52: vzctl.guest.v1.StreamResponse
-	(*SocketRequest)(nil),           // 53: vzctl.guest.v1.SocketRequest
-	(*FilesRequest)(nil),            // 54: vzctl.guest.v1.FilesRequest
-	(*FilesResult)(nil),             // 55: vzctl.guest.v1.FilesResult
-	(*StatFileRequest)(nil),         // 56: vzctl.guest.v1.StatFileRequest
-	(*FileStat)(nil),                // 57: vzctl.guest.v1.FileStat
-	(*ReadFilesRequest)(nil),        // 58: vzctl.guest.v1.ReadFilesRequest
-	(*WriteFilesRequest)(nil),       // 59: vzctl.guest.v1.WriteFilesRequest
-	(*ReadChangesRequest)(nil),      // 60: vzctl.guest.v1.ReadChangesRequest
-	(*HoldFilesRequest)(nil),        // 61: vzctl.guest.v1.HoldFilesRequest
-	(*timestamppb.Timestamp)(nil),   // 62: google.protobuf.Timestamp
+	(*Source)(nil),                  // 13: vzctl.guest.v1.Source
+	(*Share)(nil),                   // 14: vzctl.guest.v1.Share
+	(*Volume)(nil),                  // 15: vzctl.guest.v1.Volume
+	(*SeccompFilter)(nil),           // 16: vzctl.guest.v1.SeccompFilter
+	(*Host)(nil),                    // 17: vzctl.guest.v1.Host
+	(*CreateContainerResponse)(nil), // 18: vzctl.guest.v1.CreateContainerResponse
+	(*CreateProcessRequest)(nil),    // 19: vzctl.guest.v1.CreateProcessRequest
+	(*CreateProcessResponse)(nil),   // 20: vzctl.guest.v1.CreateProcessResponse
+	(*StartProcessRequest)(nil),     // 21: vzctl.guest.v1.StartProcessRequest
+	(*StartProcessResponse)(nil),    // 22: vzctl.guest.v1.StartProcessResponse
+	(*WaitProcessRequest)(nil),      // 23: vzctl.guest.v1.WaitProcessRequest
+	(*WaitProcessResponse)(nil),     // 24: vzctl.guest.v1.WaitProcessResponse
+	(*Exit)(nil),                    // 25: vzctl.guest.v1.Exit
+	(*SignalProcessRequest)(nil),    // 26: vzctl.guest.v1.SignalProcessRequest
+	(*SignalProcessResponse)(nil),   // 27: vzctl.guest.v1.SignalProcessResponse
+	(*ResizeTerminalRequest)(nil),   // 28: vzctl.guest.v1.ResizeTerminalRequest
+	(*ResizeTerminalResponse)(nil),  // 29: vzctl.guest.v1.ResizeTerminalResponse
+	(*DeleteProcessRequest)(nil),    // 30: vzctl.guest.v1.DeleteProcessRequest
+	(*DeleteProcessResponse)(nil),   // 31: vzctl.guest.v1.DeleteProcessResponse
+	(*UpdateContainerRequest)(nil),  // 32: vzctl.guest.v1.UpdateContainerRequest
+	(*UpdateContainerResponse)(nil), // 33: vzctl.guest.v1.UpdateContainerResponse
+	(*DeleteContainerRequest)(nil),  // 34: vzctl.guest.v1.DeleteContainerRequest
+	(*DeleteContainerResponse)(nil), // 35: vzctl.guest.v1.DeleteContainerResponse
+	(*ListContainersRequest)(nil),   // 36: vzctl.guest.v1.ListContainersRequest
+	(*ListContainersResponse)(nil),  // 37: vzctl.guest.v1.ListContainersResponse
+	(*Container)(nil),               // 38: vzctl.guest.v1.Container
+	(*Process)(nil),                 // 39: vzctl.guest.v1.Process
+	(*ContainerStatsRequest)(nil),   // 40: vzctl.guest.v1.ContainerStatsRequest
+	(*ContainerStatsResponse)(nil),  // 41: vzctl.guest.v1.ContainerStatsResponse
+	(*ListProcessesRequest)(nil),    // 42: vzctl.guest.v1.ListProcessesRequest
+	(*ListProcessesResponse)(nil),   // 43: vzctl.guest.v1.ListProcessesResponse
+	(*ContainerProcess)(nil),        // 44: vzctl.guest.v1.ContainerProcess
+	(*FreezeRequest)(nil),           // 45: vzctl.guest.v1.FreezeRequest
+	(*FreezeResponse)(nil),          // 46: vzctl.guest.v1.FreezeResponse
+	(*ThawRequest)(nil),             // 47: vzctl.guest.v1.ThawRequest
+	(*ThawResponse)(nil),            // 48: vzctl.guest.v1.ThawResponse
+	(*WatchRequest)(nil),            // 49: vzctl.guest.v1.WatchRequest
+	(*WatchResponse)(nil),           // 50: vzctl.guest.v1.WatchResponse
+	(*OutOfMemory)(nil),             // 51: vzctl.guest.v1.OutOfMemory
+	(*ShutdownRequest)(nil),         // 52: vzctl.guest.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),        // 53: vzctl.guest.v1.ShutdownResponse
+	(*StreamRequest)(nil),           // 54: vzctl.guest.v1.StreamRequest
+	(*StreamResponse)(nil),          // 55: vzctl.guest.v1.StreamResponse
+	(*SocketRequest)(nil),           // 56: vzctl.guest.v1.SocketRequest
+	(*FilesRequest)(nil),            // 57: vzctl.guest.v1.FilesRequest
+	(*FilesResult)(nil),             // 58: vzctl.guest.v1.FilesResult
+	(*StatFileRequest)(nil),         // 59: vzctl.guest.v1.StatFileRequest
+	(*FileStat)(nil),                // 60: vzctl.guest.v1.FileStat
+	(*ReadFilesRequest)(nil),        // 61: vzctl.guest.v1.ReadFilesRequest
+	(*WriteFilesRequest)(nil),       // 62: vzctl.guest.v1.WriteFilesRequest
+	(*ReadChangesRequest)(nil),      // 63: vzctl.guest.v1.ReadChangesRequest
+	(*HoldFilesRequest)(nil),        // 64: vzctl.guest.v1.HoldFilesRequest
+	(*timestamppb.Timestamp)(nil),   // 65: google.protobuf.Timestamp
 }
 var file_vzctl_guest_v1_agent_proto_depIdxs = []int32{
-	62, // 0: vzctl.guest.v1.HelloResponse.time:type_name -> google.protobuf.Timestamp
-	62, // 1: vzctl.guest.v1.AdoptRequest.time:type_name -> google.protobuf.Timestamp
+	65, // 0: vzctl.guest.v1.HelloResponse.time:type_name -> google.protobuf.Timestamp
+	65, // 1: vzctl.guest.v1.AdoptRequest.time:type_name -> google.protobuf.Timestamp
 	7,  // 2: vzctl.guest.v1.AdoptRequest.interfaces:type_name -> vzctl.guest.v1.Interface
 	9,  // 3: vzctl.guest.v1.AdoptRequest.dns:type_name -> vzctl.guest.v1.Dns
 	6,  // 4: vzctl.guest.v1.AdoptResponse.phases:type_name -> vzctl.guest.v1.Phase
 	8,  // 5: vzctl.guest.v1.Interface.routes:type_name -> vzctl.guest.v1.Route
 	10, // 6: vzctl.guest.v1.CreateContainerRequest.lower:type_name -> vzctl.guest.v1.Disk
 	10, // 7: vzctl.guest.v1.CreateContainerRequest.upper:type_name -> vzctl.guest.v1.Disk
-	13, // 8: vzctl.guest.v1.CreateContainerRequest.seccomp:type_name -> vzctl.guest.v1.SeccompFilter
-	14, // 9: vzctl.guest.v1.CreateContainerRequest.extra_hosts:type_name -> vzctl.guest.v1.Host
-	12, // 10: vzctl.guest.v1.CreateContainerRequest.sockets:type_name -> vzctl.guest.v1.Socket
-	6,  // 11: vzctl.guest.v1.CreateContainerResponse.phases:type_name -> vzctl.guest.v1.Phase
-	6,  // 12: vzctl.guest.v1.StartProcessResponse.phases:type_name -> vzctl.guest.v1.Phase
-	22, // 13: vzctl.guest.v1.WaitProcessResponse.exit:type_name -> vzctl.guest.v1.Exit
-	62, // 14: vzctl.guest.v1.Exit.time:type_name -> google.protobuf.Timestamp
-	35, // 15: vzctl.guest.v1.ListContainersResponse.containers:type_name -> vzctl.guest.v1.Container
-	36, // 16: vzctl.guest.v1.Container.processes:type_name -> vzctl.guest.v1.Process
-	22, // 17: vzctl.guest.v1.Process.exit:type_name -> vzctl.guest.v1.Exit
-	41, // 18: vzctl.guest.v1.ListProcessesResponse.processes:type_name -> vzctl.guest.v1.ContainerProcess
-	22, // 19: vzctl.guest.v1.WatchResponse.exit:type_name -> vzctl.guest.v1.Exit
-	48, // 20: vzctl.guest.v1.WatchResponse.out_of_memory:type_name -> vzctl.guest.v1.OutOfMemory
-	0,  // 21: vzctl.guest.v1.StreamRequest.kind:type_name -> vzctl.guest.v1.StreamKind
-	56, // 22: vzctl.guest.v1.FilesRequest.stat:type_name -> vzctl.guest.v1.StatFileRequest
-	58, // 23: vzctl.guest.v1.FilesRequest.read:type_name -> vzctl.guest.v1.ReadFilesRequest
-	59, // 24: vzctl.guest.v1.FilesRequest.write:type_name -> vzctl.guest.v1.WriteFilesRequest
-	60, // 25: vzctl.guest.v1.FilesRequest.changes:type_name -> vzctl.guest.v1.ReadChangesRequest
-	61, // 26: vzctl.guest.v1.FilesRequest.hold:type_name -> vzctl.guest.v1.HoldFilesRequest
-	57, // 27: vzctl.guest.v1.FilesResult.stat:type_name -> vzctl.guest.v1.FileStat
-	1,  // 28: vzctl.guest.v1.HoldFilesRequest.action:type_name -> vzctl.guest.v1.HoldAction
-	2,  // 29: vzctl.guest.v1.Agent.Hello:input_type -> vzctl.guest.v1.HelloRequest
-	4,  // 30: vzctl.guest.v1.Agent.Adopt:input_type -> vzctl.guest.v1.AdoptRequest
-	11, // 31: vzctl.guest.v1.Agent.CreateContainer:input_type -> vzctl.guest.v1.CreateContainerRequest
-	16, // 32: vzctl.guest.v1.Agent.CreateProcess:input_type -> vzctl.guest.v1.CreateProcessRequest
-	18, // 33: vzctl.guest.v1.Agent.StartProcess:input_type -> vzctl.guest.v1.StartProcessRequest
-	20, // 34: vzctl.guest.v1.Agent.WaitProcess:input_type -> vzctl.guest.v1.WaitProcessRequest
-	23, // 35: vzctl.guest.v1.Agent.SignalProcess:input_type -> vzctl.guest.v1.SignalProcessRequest
-	25, // 36: vzctl.guest.v1.Agent.ResizeTerminal:input_type -> vzctl.guest.v1.ResizeTerminalRequest
-	27, // 37: vzctl.guest.v1.Agent.DeleteProcess:input_type -> vzctl.guest.v1.DeleteProcessRequest
-	29, // 38: vzctl.guest.v1.Agent.UpdateContainer:input_type -> vzctl.guest.v1.UpdateContainerRequest
-	31, // 39: vzctl.guest.v1.Agent.DeleteContainer:input_type -> vzctl.guest.v1.DeleteContainerRequest
-	33, // 40: vzctl.guest.v1.Agent.ListContainers:input_type -> vzctl.guest.v1.ListContainersRequest
-	37, // 41: vzctl.guest.v1.Agent.ContainerStats:input_type -> vzctl.guest.v1.ContainerStatsRequest
-	39, // 42: vzctl.guest.v1.Agent.ListProcesses:input_type -> vzctl.guest.v1.ListProcessesRequest
-	42, // 43: vzctl.guest.v1.Agent.Freeze:input_type -> vzctl.guest.v1.FreezeRequest
-	44, // 44: vzctl.guest.v1.Agent.Thaw:input_type -> vzctl.guest.v1.ThawRequest
-	46, // 45: vzctl.guest.v1.Agent.Watch:input_type -> vzctl.guest.v1.WatchRequest
-	49, // 46: vzctl.guest.v1.Agent.Shutdown:input_type -> vzctl.guest.v1.ShutdownRequest
-	3,  // 47: vzctl.guest.v1.Agent.Hello:output_type -> vzctl.guest.v1.HelloResponse
-	5,  // 48: vzctl.guest.v1.Agent.Adopt:output_type -> vzctl.guest.v1.AdoptResponse
-	15, // 49: vzctl.guest.v1.Agent.CreateContainer:output_type -> vzctl.guest.v1.CreateContainerResponse
-	17, // 50: vzctl.guest.v1.Agent.CreateProcess:output_type -> vzctl.guest.v1.CreateProcessResponse
-	19, // 51: vzctl.guest.v1.Agent.StartProcess:output_type -> vzctl.guest.v1.StartProcessResponse
-	21, // 52: vzctl.guest.v1.Agent.WaitProcess:output_type -> vzctl.guest.v1.WaitProcessResponse
-	24, // 53: vzctl.guest.v1.Agent.SignalProcess:output_type -> vzctl.guest.v1.SignalProcessResponse
-	26, // 54: vzctl.guest.v1.Agent.ResizeTerminal:output_type -> vzctl.guest.v1.ResizeTerminalResponse
-	28, // 55: vzctl.guest.v1.Agent.DeleteProcess:output_type -> vzctl.guest.v1.DeleteProcessResponse
-	30, // 56: vzctl.guest.v1.Agent.UpdateContainer:output_type -> vzctl.guest.v1.UpdateContainerResponse
-	32, // 57: vzctl.guest.v1.Agent.DeleteContainer:output_type -> vzctl.guest.v1.DeleteContainerResponse
-	34, // 58: vzctl.guest.v1.Agent.ListContainers:output_type -> vzctl.guest.v1.ListContainersResponse
-	38, // 59: vzctl.guest.v1.Agent.ContainerStats:output_type -> vzctl.guest.v1.ContainerStatsResponse
-	40, // 60: vzctl.guest.v1.Agent.ListProcesses:output_type -> vzctl.guest.v1.ListProcessesResponse
-	43, // 61: vzctl.guest.v1.Agent.Freeze:output_type -> vzctl.guest.v1.FreezeResponse
-	45, // 62: vzctl.guest.v1.Agent.Thaw:output_type -> vzctl.guest.v1.ThawResponse
-	47, // 63: vzctl.guest.v1.Agent.Watch:output_type -> vzctl.guest.v1.WatchResponse
-	50, // 64: vzctl.guest.v1.Agent.Shutdown:output_type -> vzctl.guest.v1.ShutdownResponse
-	47, // [47:65] is the sub-list for method output_type
-	29, // [29:47] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	16, // 8: vzctl.guest.v1.CreateContainerRequest.seccomp:type_name -> vzctl.guest.v1.SeccompFilter
+	17, // 9: vzctl.guest.v1.CreateContainerRequest.extra_hosts:type_name -> vzctl.guest.v1.Host
+	13, // 10: vzctl.guest.v1.CreateContainerRequest.sources:type_name -> vzctl.guest.v1.Source
+	12, // 11: vzctl.guest.v1.CreateContainerRequest.sockets:type_name -> vzctl.guest.v1.Socket
+	14, // 12: vzctl.guest.v1.Source.share:type_name -> vzctl.guest.v1.Share
+	15, // 13: vzctl.guest.v1.Source.volume:type_name -> vzctl.guest.v1.Volume
+	10, // 14: vzctl.guest.v1.Volume.disk:type_name -> vzctl.guest.v1.Disk
+	6,  // 15: vzctl.guest.v1.CreateContainerResponse.phases:type_name -> vzctl.guest.v1.Phase
+	6,  // 16: vzctl.guest.v1.StartProcessResponse.phases:type_name -> vzctl.guest.v1.Phase
+	25, // 17: vzctl.guest.v1.WaitProcessResponse.exit:type_name -> vzctl.guest.v1.Exit
+	65, // 18: vzctl.guest.v1.Exit.time:type_name -> google.protobuf.Timestamp
+	38, // 19: vzctl.guest.v1.ListContainersResponse.containers:type_name -> vzctl.guest.v1.Container
+	39, // 20: vzctl.guest.v1.Container.processes:type_name -> vzctl.guest.v1.Process
+	25, // 21: vzctl.guest.v1.Process.exit:type_name -> vzctl.guest.v1.Exit
+	44, // 22: vzctl.guest.v1.ListProcessesResponse.processes:type_name -> vzctl.guest.v1.ContainerProcess
+	25, // 23: vzctl.guest.v1.WatchResponse.exit:type_name -> vzctl.guest.v1.Exit
+	51, // 24: vzctl.guest.v1.WatchResponse.out_of_memory:type_name -> vzctl.guest.v1.OutOfMemory
+	0,  // 25: vzctl.guest.v1.StreamRequest.kind:type_name -> vzctl.guest.v1.StreamKind
+	59, // 26: vzctl.guest.v1.FilesRequest.stat:type_name -> vzctl.guest.v1.StatFileRequest
+	61, // 27: vzctl.guest.v1.FilesRequest.read:type_name -> vzctl.guest.v1.ReadFilesRequest
+	62, // 28: vzctl.guest.v1.FilesRequest.write:type_name -> vzctl.guest.v1.WriteFilesRequest
+	63, // 29: vzctl.guest.v1.FilesRequest.changes:type_name -> vzctl.guest.v1.ReadChangesRequest
+	64, // 30: vzctl.guest.v1.FilesRequest.hold:type_name -> vzctl.guest.v1.HoldFilesRequest
+	60, // 31: vzctl.guest.v1.FilesResult.stat:type_name -> vzctl.guest.v1.FileStat
+	1,  // 32: vzctl.guest.v1.HoldFilesRequest.action:type_name -> vzctl.guest.v1.HoldAction
+	2,  // 33: vzctl.guest.v1.Agent.Hello:input_type -> vzctl.guest.v1.HelloRequest
+	4,  // 34: vzctl.guest.v1.Agent.Adopt:input_type -> vzctl.guest.v1.AdoptRequest
+	11, // 35: vzctl.guest.v1.Agent.CreateContainer:input_type -> vzctl.guest.v1.CreateContainerRequest
+	19, // 36: vzctl.guest.v1.Agent.CreateProcess:input_type -> vzctl.guest.v1.CreateProcessRequest
+	21, // 37: vzctl.guest.v1.Agent.StartProcess:input_type -> vzctl.guest.v1.StartProcessRequest
+	23, // 38: vzctl.guest.v1.Agent.WaitProcess:input_type -> vzctl.guest.v1.WaitProcessRequest
+	26, // 39: vzctl.guest.v1.Agent.SignalProcess:input_type -> vzctl.guest.v1.SignalProcessRequest
+	28, // 40: vzctl.guest.v1.Agent.ResizeTerminal:input_type -> vzctl.guest.v1.ResizeTerminalRequest
+	30, // 41: vzctl.guest.v1.Agent.DeleteProcess:input_type -> vzctl.guest.v1.DeleteProcessRequest
+	32, // 42: vzctl.guest.v1.Agent.UpdateContainer:input_type -> vzctl.guest.v1.UpdateContainerRequest
+	34, // 43: vzctl.guest.v1.Agent.DeleteContainer:input_type -> vzctl.guest.v1.DeleteContainerRequest
+	36, // 44: vzctl.guest.v1.Agent.ListContainers:input_type -> vzctl.guest.v1.ListContainersRequest
+	40, // 45: vzctl.guest.v1.Agent.ContainerStats:input_type -> vzctl.guest.v1.ContainerStatsRequest
+	42, // 46: vzctl.guest.v1.Agent.ListProcesses:input_type -> vzctl.guest.v1.ListProcessesRequest
+	45, // 47: vzctl.guest.v1.Agent.Freeze:input_type -> vzctl.guest.v1.FreezeRequest
+	47, // 48: vzctl.guest.v1.Agent.Thaw:input_type -> vzctl.guest.v1.ThawRequest
+	49, // 49: vzctl.guest.v1.Agent.Watch:input_type -> vzctl.guest.v1.WatchRequest
+	52, // 50: vzctl.guest.v1.Agent.Shutdown:input_type -> vzctl.guest.v1.ShutdownRequest
+	3,  // 51: vzctl.guest.v1.Agent.Hello:output_type -> vzctl.guest.v1.HelloResponse
+	5,  // 52: vzctl.guest.v1.Agent.Adopt:output_type -> vzctl.guest.v1.AdoptResponse
+	18, // 53: vzctl.guest.v1.Agent.CreateContainer:output_type -> vzctl.guest.v1.CreateContainerResponse
+	20, // 54: vzctl.guest.v1.Agent.CreateProcess:output_type -> vzctl.guest.v1.CreateProcessResponse
+	22, // 55: vzctl.guest.v1.Agent.StartProcess:output_type -> vzctl.guest.v1.StartProcessResponse
+	24, // 56: vzctl.guest.v1.Agent.WaitProcess:output_type -> vzctl.guest.v1.WaitProcessResponse
+	27, // 57: vzctl.guest.v1.Agent.SignalProcess:output_type -> vzctl.guest.v1.SignalProcessResponse
+	29, // 58: vzctl.guest.v1.Agent.ResizeTerminal:output_type -> vzctl.guest.v1.ResizeTerminalResponse
+	31, // 59: vzctl.guest.v1.Agent.DeleteProcess:output_type -> vzctl.guest.v1.DeleteProcessResponse
+	33, // 60: vzctl.guest.v1.Agent.UpdateContainer:output_type -> vzctl.guest.v1.UpdateContainerResponse
+	35, // 61: vzctl.guest.v1.Agent.DeleteContainer:output_type -> vzctl.guest.v1.DeleteContainerResponse
+	37, // 62: vzctl.guest.v1.Agent.ListContainers:output_type -> vzctl.guest.v1.ListContainersResponse
+	41, // 63: vzctl.guest.v1.Agent.ContainerStats:output_type -> vzctl.guest.v1.ContainerStatsResponse
+	43, // 64: vzctl.guest.v1.Agent.ListProcesses:output_type -> vzctl.guest.v1.ListProcessesResponse
+	46, // 65: vzctl.guest.v1.Agent.Freeze:output_type -> vzctl.guest.v1.FreezeResponse
+	48, // 66: vzctl.guest.v1.Agent.Thaw:output_type -> vzctl.guest.v1.ThawResponse
+	50, // 67: vzctl.guest.v1.Agent.Watch:output_type -> vzctl.guest.v1.WatchResponse
+	53, // 68: vzctl.guest.v1.Agent.Shutdown:output_type -> vzctl.guest.v1.ShutdownResponse
+	51, // [51:69] is the sub-list for method output_type
+	33, // [33:51] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_vzctl_guest_v1_agent_proto_init() }
@@ -4199,11 +4456,15 @@ func file_vzctl_guest_v1_agent_proto_init() {
 		return
 	}
 	file_vzctl_guest_v1_agent_proto_msgTypes[10].OneofWrappers = []any{}
-	file_vzctl_guest_v1_agent_proto_msgTypes[45].OneofWrappers = []any{
+	file_vzctl_guest_v1_agent_proto_msgTypes[11].OneofWrappers = []any{
+		(*Source_Share)(nil),
+		(*Source_Volume)(nil),
+	}
+	file_vzctl_guest_v1_agent_proto_msgTypes[48].OneofWrappers = []any{
 		(*WatchResponse_Exit)(nil),
 		(*WatchResponse_OutOfMemory)(nil),
 	}
-	file_vzctl_guest_v1_agent_proto_msgTypes[52].OneofWrappers = []any{
+	file_vzctl_guest_v1_agent_proto_msgTypes[55].OneofWrappers = []any{
 		(*FilesRequest_Stat)(nil),
 		(*FilesRequest_Read)(nil),
 		(*FilesRequest_Write)(nil),
@@ -4216,7 +4477,7 @@ func file_vzctl_guest_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vzctl_guest_v1_agent_proto_rawDesc), len(file_vzctl_guest_v1_agent_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   60,
+			NumMessages:   63,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1126,14 +1126,21 @@ func (x *VhostUserBackend) GetSocketPath() string {
 	return ""
 }
 
-// Share is a host directory the guest mounts by tag.
+// Share is a directory of the host that the guest mounts by tag. A guest reaches nothing outside of it, whatever links it makes or finds there.
 type Share struct {
-	state    protoimpl.MessageState `protogen:"open.v1"`
-	Tag      string                 `protobuf:"bytes,1,opt,name=tag,proto3" json:"tag,omitempty"`
-	Path     string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
-	ReadOnly bool                   `protobuf:"varint,3,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most 31 bytes of [a-zA-Z0-9_-], unique in the VM.
+	Tag string `protobuf:"bytes,1,opt,name=tag,proto3" json:"tag,omitempty"`
+	// A directory, or a regular file. Of a file the guest sees a directory with nothing but that file in it, under the name "file"; what either side writes
+	// the other reads. Links are followed once, when the VM starts.
+	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	// The host refuses what would change anything, whatever the guest tries.
+	ReadOnly bool `protobuf:"varint,3,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
 	// "virtiofs" or "9p"; empty lets the plugin choose.
-	Type          string `protobuf:"bytes,4,opt,name=type,proto3" json:"type,omitempty"`
+	Type string `protobuf:"bytes,4,opt,name=type,proto3" json:"type,omitempty"`
+	// Whose the files are: "host" (or empty), as they are on the host, so that a plugin without privilege cannot give them away; or "mapped": owners, modes and
+	// special files of the guest are kept beside the files (in extended attributes), and the host sees plain files of the plugin's user.
+	Ownership     string `protobuf:"bytes,160,opt,name=ownership,proto3" json:"ownership,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1192,6 +1199,13 @@ func (x *Share) GetReadOnly() bool {
 func (x *Share) GetType() string {
 	if x != nil {
 		return x.Type
+	}
+	return ""
+}
+
+func (x *Share) GetOwnership() string {
+	if x != nil {
+		return x.Ownership
 	}
 	return ""
 }
@@ -2971,12 +2985,13 @@ const file_vzctl_hypervisor_v1_hypervisor_proto_rawDesc = "" +
 	"\x11reconnect_seconds\x18\x02 \x01(\rR\x10reconnectSeconds\"3\n" +
 	"\x10VhostUserBackend\x12\x1f\n" +
 	"\vsocket_path\x18\x01 \x01(\tR\n" +
-	"socketPath\"^\n" +
+	"socketPath\"}\n" +
 	"\x05Share\x12\x10\n" +
 	"\x03tag\x18\x01 \x01(\tR\x03tag\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x1b\n" +
 	"\tread_only\x18\x03 \x01(\bR\breadOnly\x12\x12\n" +
-	"\x04type\x18\x04 \x01(\tR\x04type\"e\n" +
+	"\x04type\x18\x04 \x01(\tR\x04type\x12\x1d\n" +
+	"\townership\x18\xa0\x01 \x01(\tR\townership\"e\n" +
 	"\x03Nic\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\tR\x03mac\x12\x10\n" +

@@ -1,0 +1,58 @@
+package machine
+
+import (
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/vzctl/vzctl/sdk/hypervisor"
+)
+
+var validTag = regexp.MustCompile(fmt.Sprintf(`^[a-zA-Z0-9_-]{1,%d}$`, hypervisor.MaxTag))
+
+func checkShares(s hypervisor.Spec) error {
+	seen := map[string]bool{}
+	for _, share := range s.Shares {
+		switch {
+		case !validTag.MatchString(share.Tag):
+			return invalid(fmt.Sprintf("use 1 to %d of a-z A-Z 0-9 _ -", hypervisor.MaxTag), "bad tag %q of a share", share.Tag)
+		case seen[share.Tag]:
+			return invalid("", "two shares of tag %q", share.Tag)
+		case share.Type != "" && share.Type != hypervisor.Share9P:
+			return unsupported("use 9p", "share %q by %q", share.Tag, share.Type)
+		case !slices.Contains([]string{"", hypervisor.OwnershipHost, hypervisor.OwnershipMapped}, share.Ownership):
+			return unsupported("use host or mapped", "share %q with ownership %q", share.Tag, share.Ownership)
+		}
+		seen[share.Tag] = true
+	}
+	return nil
+}
+
+// SharedFile is the directory that stands for the i-th share if that is a file: there is nothing in it but the file, as hypervisor.ShareFile.
+func SharedFile(s hypervisor.Spec, i int) string { return filepath.Join(s.StateDir, shareID(i)) }
+
+func shareID(i int) string { return fmt.Sprintf("share%d", i) }
+
+// shareArguments makes a 9p device. Nothing of the directory behind it is in the device, so that clones of one template can have different ones.
+func shareArguments(i int, share hypervisor.Share, root bool) []string {
+	options := []string{"local", "id=" + shareID(i), "path=" + strings.ReplaceAll(share.Path, ",", ",,"), "security_model=" + securityModel(share, root),
+		"multidevs=remap"} // two files of two file systems below the directory must not have one inode number
+	if share.ReadOnly {
+		options = append(options, "readonly=on")
+	}
+	return []string{"-fsdev", strings.Join(options, ","), "-device", object("driver", "virtio-9p-device", "fsdev", shareID(i), "mount_tag", share.Tag)}
+}
+
+// securityModel says whose files are. As root, a file that the guest makes is given to whom it belongs there. Others cannot do that: with "none" such a file is the
+// user's, and a change of owner is refused.
+func securityModel(share hypervisor.Share, root bool) string {
+	switch {
+	case share.Ownership == hypervisor.OwnershipMapped:
+		return "mapped-xattr"
+	case root:
+		return "passthrough"
+	}
+	return "none"
+}
