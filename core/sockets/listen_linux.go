@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vzctl/vzctl/guest/relay"
 	"github.com/vzctl/vzctl/sdk/fault"
 )
 
@@ -190,13 +191,5 @@ func dialAt(ctx context.Context, dir int, path string) (*net.UnixConn, error) {
 		return nil, err
 	}
 	defer func() { _ = unix.Close(fd) }()
-	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "unix", "/proc/self/fd/"+strconv.Itoa(fd))
-	if err != nil {
-		if errno, ok := errors.AsType[unix.Errno](err); ok {
-			err = errno // without the path in /proc
-		}
-		return nil, err
-	}
-	return conn.(*net.UnixConn), nil
+	return relay.DialUnix(ctx, "/proc/self/fd/"+strconv.Itoa(fd))
 }

@@ -239,13 +239,5 @@ func dialIn(ctx context.Context, root *os.File, path string) (*net.UnixConn, err
 	if stat.Mode&unix.S_IFMT != unix.S_IFSOCK {
 		return nil, errors.New("it is not a socket")
 	}
-	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "unix", "/proc/self/fd/"+strconv.Itoa(fd))
-	if err != nil {
-		if errno, ok := errors.AsType[unix.Errno](err); ok {
-			err = errno // without the path, which is ours
-		}
-		return nil, err
-	}
-	return conn.(*net.UnixConn), nil
+	return relay.DialUnix(ctx, "/proc/self/fd/"+strconv.Itoa(fd))
 }

@@ -21,7 +21,7 @@ type Stream struct {
 	local  *net.UnixConn
 }
 
-// dialPatience is how long a connection to a process of the container may take. There is no waiting for one whose backlog is full, so this is never long.
+// dialPatience is how long a process of the container may take for a connection: one that listens, and accepts none, does not hold a slot for ever.
 const dialPatience = 10 * time.Second
 
 // Stream returns a connection to be made to a socket at which a process of the container listens. root opens the container's root as its processes see it.
