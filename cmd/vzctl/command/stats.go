@@ -114,11 +114,11 @@ func (p *program) stats(c *cli.Context, api engine.API) error {
 	return show(c, w.present(), usageColumns)
 }
 
-// toWatch are the containers named, or all that have processes.
+// toWatch are the containers named, or all that run.
 func toWatch(c *cli.Context, api engine.API) (watched []engine.Container, err error) {
 	if !c.Args().Present() {
 		all, err := api.List(c.Context)
-		return slices.DeleteFunc(slices.Clone(all), func(c engine.Container) bool { return c.State != "running" && c.State != "paused" }), err
+		return slices.DeleteFunc(slices.Clone(all), func(c engine.Container) bool { return c.State != "running" }), err
 	}
 	for _, ref := range c.Args().Slice() {
 		container, err := api.Inspect(c.Context, ref)

@@ -49,7 +49,7 @@ func (o observed) desk() *desk {
 
 func busy() observed {
 	f := &fake{containers: []engine.Container{
-		{ID: "aaaaaaaaaaaaaaaa", Name: "old", State: "stopped"}, {ID: "bbbbbbbbbbbbbbbb", Name: "web\x1b", State: "running"}, {ID: "cccccccccccccccc", Name: "db", State: "paused"},
+		{ID: "aaaaaaaaaaaaaaaa", Name: "old", State: "stopped"}, {ID: "bbbbbbbbbbbbbbbb", Name: "web\x1b", State: "running"}, {ID: "cccccccccccccccc", Name: "db", State: "running"},
 	}}
 	return observed{fake: f, looks: map[string][]engine.Stats{
 		"bbbbbbbbbbbbbbbb": {
