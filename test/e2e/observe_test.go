@@ -128,8 +128,8 @@ func TestE2EWhatAContainerUsesAndRuns(t *testing.T) {
 		s.BlockWriteBytes < 8<<20 || s.HostMemoryBytes < 8<<20 {
 		t.Errorf("it uses %+v", s)
 	}
-	// The table is of all that run, and goes on until they have ended.
-	live := p.command(t.Context(), "stats")
+	// The table is made again and again, until those named have ended.
+	live := p.command(t.Context(), "stats", name)
 	out, err := live.StdoutPipe()
 	if err == nil {
 		err = live.Start()

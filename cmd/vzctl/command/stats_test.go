@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ type observed struct {
 	wait  bool                      // they do not end
 	top   []engine.Process
 	held  func()
+	begin []string
 }
 
 func (o observed) Stats(ctx context.Context, ref string, _ time.Duration, each func(engine.Stats) error) error {
@@ -37,6 +39,21 @@ func (o observed) Stats(ctx context.Context, ref string, _ time.Duration, each f
 		return ctx.Err()
 	}
 	return nil
+}
+
+// Events has one container begin to run, and then nothing.
+func (o observed) Events(ctx context.Context, _ engine.EventsOptions, each func(engine.Event) error) error {
+	for _, id := range o.begin {
+		if err := each(engine.Event{ID: id}); err != nil {
+			return err
+		}
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (o observed) Inspect(_ context.Context, ref string) (engine.Container, error) {
+	return engine.Container{ID: ref, Name: "new", State: "running"}, nil
 }
 
 func (o observed) Top(context.Context, string) ([]engine.Process, error) { return o.top, nil }
@@ -122,6 +139,23 @@ func TestCtrlCEndsWatchingQuietly(t *testing.T) {
 	code := d.run(t, "stats", "--format", "json")
 	if code != 130 || d.stderr.Len() > 0 {
 		t.Errorf("exit code %d, stderr %q", code, &d.stderr)
+	}
+}
+
+func TestStatsOfAllShowThoseThatBeginMeanwhile(t *testing.T) {
+	o := busy()
+	o.containers, o.begin, o.wait = nil, []string{"cccccccccccccccc", "bbbbbbbbbbbbbbbb", "bbbbbbbbbbbbbbbb"}, true
+	var d *desk
+	var held atomic.Int32
+	o.held = func() {
+		if held.Add(1) == 2 {
+			d.signals <- syscall.SIGINT
+		}
+	}
+	d = o.desk()
+	code := d.run(t, "stats", "--format", "json")
+	if code != 130 || strings.Count(d.stdout.String(), `"id":"bbbbbbbbbbbbbbbb","name":"new"`) != 2 || strings.Count(d.stdout.String(), `"id":"cccccccccccccccc"`) != 1 {
+		t.Errorf("exit code %d, %s, %s", code, &d.stdout, &d.stderr)
 	}
 }
 
