@@ -71,6 +71,9 @@ func following(f *os.File, path string) (*os.File, error) {
 		return nil, errors.Join(err, present.Close())
 	}
 	all, err := aside(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return present, nil // all of it is being removed
+	}
 	if err != nil {
 		return nil, errors.Join(err, present.Close())
 	}

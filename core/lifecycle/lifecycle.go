@@ -163,7 +163,6 @@ var transitions = []struct {
 	{Paused, Rename, Paused},
 	{Paused, Stop, Stopping},
 	{Paused, Attach, Paused},
-	{Paused, Observe, Paused},
 	{Paused, Exited, Stopped},
 	{Paused, Retry, Restarting},
 	{Paused, Lose, Stopped},

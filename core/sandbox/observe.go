@@ -22,13 +22,22 @@ const (
 	maxProcessBytes = 32 << 20
 )
 
-// Stats returns what the container has used, by the guest's word. While the sandbox is being saved it waits.
+// ErrStill is returned by Stats while the VM stands still, to be saved or because it is paused: nothing changes meanwhile.
+var ErrStill = errors.New("the VM stands still")
+
+// Stats returns what the container has used, by the guest's word.
 func (s *Sandbox) Stats(ctx context.Context) (*guestv1.ContainerStatsResponse, error) {
-	s.saving.rest(ctx)
+	mark := s.saving.begun()
+	if s.saving.stoodStill(mark) {
+		return nil, ErrStill
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, observeTimeout, errNoAnswer)
 	defer cancel()
 	answer, err := s.guest.ContainerStats(ctx, &guestv1.ContainerStatsRequest{ContainerId: s.spec.ContainerID})
 	if err != nil {
+		if s.saving.stoodStill(mark) {
+			return nil, ErrStill
+		}
 		return nil, explained(ctx, err)
 	}
 	return answer, nil

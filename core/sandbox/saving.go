@@ -97,6 +97,13 @@ func (g *saving) begun() int {
 	return g.count
 }
 
+// stoodStill reports whether the VM stands still, or has since the mark. It does not wait.
+func (g *saving) stoodStill(mark int) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.going != nil || g.count != mark
+}
+
 // rest waits while the sandbox is being saved, or until ctx ends.
 func (g *saving) rest(ctx context.Context) { g.passed(ctx, 0) }
 

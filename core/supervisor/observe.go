@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"github.com/vzctl/vzctl/core/footprint"
 	"github.com/vzctl/vzctl/core/lifecycle"
 	supervisorv1 "github.com/vzctl/vzctl/core/proto/vzctl/supervisor/v1"
+	"github.com/vzctl/vzctl/core/sandbox"
 	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
 	"github.com/vzctl/vzctl/sdk/fault"
 )
@@ -35,17 +37,23 @@ func (s *server) Stats(request *supervisorv1.StatsRequest, stream grpc.ServerStr
 	defer over()
 	ticks := time.NewTicker(interval)
 	defer ticks.Stop()
+	var last *guestv1.ContainerStatsResponse
 	for {
 		answer, err := s.box.Stats(ctx)
-		if err != nil {
+		switch {
+		case err == nil:
+			last = answer
+		case !errors.Is(err, sandbox.ErrStill):
 			return s.unlessEnded(stream.Context(), err)
 		}
-		host, err := footprint.Of(os.Getpid())
-		if err != nil {
-			s.log.Debug("cannot tell the memory of the sandbox", "error", err) // which is then not known
-		}
-		if err := stream.Send(convertStats(answer, host)); err != nil {
-			return err
+		if last != nil { // otherwise it was never looked at
+			host, err := footprint.Of(os.Getpid())
+			if err != nil {
+				s.log.Debug("cannot tell the memory of the sandbox", "error", err) // which is then not known
+			}
+			if err := stream.Send(convertStats(last, host)); err != nil {
+				return err
+			}
 		}
 		select {
 		case <-ticks.C:

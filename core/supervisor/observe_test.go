@@ -150,3 +150,42 @@ func TestTheInputOfATerminalStaysOpenForWhoComesNext(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestAPausedContainerUsesWhatItHadAndIsNotAskedAnew(t *testing.T) {
+	r := newRig(t, nil)
+	r.start()
+	looks := 0
+	err := r.client.Stats(r.context(), minInterval, func(*supervisorv1.StatsResponse) error {
+		switch looks++; looks {
+		case 1:
+			if err := r.client.Pause(r.context()); err != nil {
+				t.Error(err)
+			}
+			r.vm.mu.Lock()
+			r.vm.fail["stats"] = errors.New("the guest was asked")
+			r.vm.mu.Unlock()
+		case 4:
+			if err := r.client.Stats(r.context(), minInterval, nil); err == nil || !strings.Contains(err.Error(), `cannot observe container "web": it is paused`) {
+				t.Errorf("a new look: %v", err)
+			}
+			if _, err := r.client.Top(r.context()); err == nil || !strings.Contains(err.Error(), `cannot observe container "web": it is paused`) {
+				t.Errorf("processes: %v", err)
+			}
+			r.vm.mu.Lock()
+			delete(r.vm.fail, "stats")
+			r.vm.mu.Unlock()
+			if err := r.client.Unpause(r.context()); err != nil {
+				t.Error(err)
+			}
+		case 6:
+			r.vm.exits(&guestv1.Exit{})
+		}
+		return nil
+	})
+	if err != nil || looks < 6 {
+		t.Errorf("%d looks, %v", looks, err)
+	}
+	if err := r.ended(); err != nil {
+		t.Error(err)
+	}
+}

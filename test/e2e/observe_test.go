@@ -64,7 +64,8 @@ func TestE2ELogsAreFollowedTimedAndBounded(t *testing.T) {
 	if !regexp.MustCompile(`^` + stamp + `(line 1500|not out)\n$`).MatchString(r.stdout + r.stderr) {
 		t.Errorf("the last line with its time is %q, %q", r.stdout, r.stderr)
 	}
-	if r := p.vzctl("logs", "-t", name); !regexp.MustCompile(`^`+stamp+`not out\n$`).MatchString(r.stderr) || !regexp.MustCompile(`^(`+stamp+`line \d+\n){1500}$`).MatchString(r.stdout) {
+	if r := p.vzctl("logs", "-t", name); !regexp.MustCompile(`^`+stamp+`not out\n$`).MatchString(r.stderr) || strings.Count(r.stdout, "\n") != 1500 ||
+		!regexp.MustCompile(`^(`+stamp+`line \d+\n)+$`).MatchString(r.stdout) {
 		t.Errorf("with times %.200q, %.200q", r.stdout, r.stderr)
 	}
 	middle := time.Now()
@@ -128,8 +129,8 @@ func TestE2EWhatAContainerUsesAndRuns(t *testing.T) {
 		s.BlockWriteBytes < 8<<20 || s.HostMemoryBytes < 8<<20 {
 		t.Errorf("it uses %+v", s)
 	}
-	// The table is of all that run, and goes on until they have ended.
-	live := p.command(t.Context(), "stats")
+	// The table is made again and again, until those named have ended.
+	live := p.command(t.Context(), "stats", name)
 	out, err := live.StdoutPipe()
 	if err == nil {
 		err = live.Start()

@@ -23,7 +23,7 @@ func newStats(p *program) *cli.Command {
 		Name:      "stats",
 		Usage:     "show what running containers use",
 		ArgsUsage: "[CONTAINER...]",
-		Description: "Of those named, or all that run, every second until they have ended. CPU % is of one CPU, so two that are busy are 200 %. HOST MEMORY is what the host gives the whole VM, " +
+		Description: "Of those named, every second until they have ended, or of all that run, those that begin meanwhile too, until Ctrl-C. CPU % is of one CPU, so two that are busy are 200 %. HOST MEMORY is what the host gives the whole VM, " +
 			"by proportion of what it shares with others; all else is what the container has used in it. As JSON it is one object in a line for each container and second; " +
 			"with --no-stream one list.",
 		Flags: []cli.Flag{
@@ -91,34 +91,37 @@ var usageColumns = columns[usageRow]{
 func size(bytes uint64) string { return bars.Size(int64(min(bytes, 1<<62))) }
 
 func (p *program) stats(c *cli.Context, api engine.API) error {
-	watched, err := toWatch(c, api)
+	begun := time.Now() // by the clock of the events
+	containers, err := toWatch(c, api)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(c.Context)
 	defer cancel()
 	out := &sink{gone: cancel}
-	w := &usageWatch{watched: watched, to: stream{out, p.Stdout}, once: c.Bool("no-stream"), lines: c.String("format") == "json",
-		rows: make([]*usageRow, len(watched)), errs: make([]error, len(watched)), changed: make(chan struct{}, 1)}
+	w := &usageWatch{to: stream{out, p.Stdout}, once: c.Bool("no-stream"), lines: c.String("format") == "json", changed: make(chan struct{}, 1)}
 	_, w.screen = terminal.Of(p.Stdout)
-	w.run(ctx, api)
+	if w.once || c.Args().Present() {
+		begun = time.Time{}
+	}
+	err = w.run(ctx, api, containers, begun)
 	if lost := out.ended(); lost != nil {
 		return lost
 	}
 	if s, ok := errors.AsType[signalled](context.Cause(c.Context)); ok && !w.once {
 		return status(codeSignal + int(s.signal)) // Ctrl-C is how watching ends
 	}
-	if err := p.failed(w.errs); err != nil || !w.once {
+	if err := errors.Join(err, p.failed(w.failures(), len(containers))); err != nil || !w.once {
 		return err
 	}
 	return show(c, w.present(), usageColumns)
 }
 
-// toWatch are the containers named, or all that have processes.
+// toWatch are the containers named, or all that run.
 func toWatch(c *cli.Context, api engine.API) (watched []engine.Container, err error) {
 	if !c.Args().Present() {
 		all, err := api.List(c.Context)
-		return slices.DeleteFunc(slices.Clone(all), func(c engine.Container) bool { return c.State != "running" && c.State != "paused" }), err
+		return slices.DeleteFunc(slices.Clone(all), func(c engine.Container) bool { return c.State != "running" }), err
 	}
 	for _, ref := range c.Args().Slice() {
 		container, err := api.Inspect(c.Context, ref)
@@ -131,12 +134,11 @@ func toWatch(c *cli.Context, api engine.API) (watched []engine.Container, err er
 }
 
 // failed says what went wrong with some of the containers; of one alone it is the command's own failure.
-func (p *program) failed(errs []error) error {
-	failures := slices.DeleteFunc(slices.Clone(errs), func(err error) bool { return err == nil })
+func (p *program) failed(failures []error, of int) error {
 	switch {
 	case len(failures) == 0:
 		return nil
-	case len(errs) == 1:
+	case of == 1:
 		return failures[0]
 	}
 	for _, err := range failures {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ type observed struct {
 	wait  bool                      // they do not end
 	top   []engine.Process
 	held  func()
+	begin []string
 }
 
 func (o observed) Stats(ctx context.Context, ref string, _ time.Duration, each func(engine.Stats) error) error {
@@ -39,6 +41,21 @@ func (o observed) Stats(ctx context.Context, ref string, _ time.Duration, each f
 	return nil
 }
 
+// Events has one container begin to run, and then nothing.
+func (o observed) Events(ctx context.Context, _ engine.EventsOptions, each func(engine.Event) error) error {
+	for _, id := range o.begin {
+		if err := each(engine.Event{ID: id}); err != nil {
+			return err
+		}
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (o observed) Inspect(_ context.Context, ref string) (engine.Container, error) {
+	return engine.Container{ID: ref, Name: "new", State: "running"}, nil
+}
+
 func (o observed) Top(context.Context, string) ([]engine.Process, error) { return o.top, nil }
 
 func (o observed) desk() *desk {
@@ -49,7 +66,7 @@ func (o observed) desk() *desk {
 
 func busy() observed {
 	f := &fake{containers: []engine.Container{
-		{ID: "aaaaaaaaaaaaaaaa", Name: "old", State: "stopped"}, {ID: "bbbbbbbbbbbbbbbb", Name: "web\x1b", State: "running"}, {ID: "cccccccccccccccc", Name: "db", State: "paused"},
+		{ID: "aaaaaaaaaaaaaaaa", Name: "old", State: "stopped"}, {ID: "bbbbbbbbbbbbbbbb", Name: "web\x1b", State: "running"}, {ID: "cccccccccccccccc", Name: "db", State: "running"},
 	}}
 	return observed{fake: f, looks: map[string][]engine.Stats{
 		"bbbbbbbbbbbbbbbb": {
@@ -122,6 +139,23 @@ func TestCtrlCEndsWatchingQuietly(t *testing.T) {
 	code := d.run(t, "stats", "--format", "json")
 	if code != 130 || d.stderr.Len() > 0 {
 		t.Errorf("exit code %d, stderr %q", code, &d.stderr)
+	}
+}
+
+func TestStatsOfAllShowThoseThatBeginMeanwhile(t *testing.T) {
+	o := busy()
+	o.containers, o.begin, o.wait = nil, []string{"cccccccccccccccc", "bbbbbbbbbbbbbbbb", "bbbbbbbbbbbbbbbb"}, true
+	var d *desk
+	var held atomic.Int32
+	o.held = func() {
+		if held.Add(1) == 2 {
+			d.signals <- syscall.SIGINT
+		}
+	}
+	d = o.desk()
+	code := d.run(t, "stats", "--format", "json")
+	if code != 130 || strings.Count(d.stdout.String(), `"id":"bbbbbbbbbbbbbbbb","name":"new"`) != 2 || strings.Count(d.stdout.String(), `"id":"cccccccccccccccc"`) != 1 {
+		t.Errorf("exit code %d, %s, %s", code, &d.stdout, &d.stderr)
 	}
 }
 

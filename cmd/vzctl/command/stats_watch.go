@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,28 +14,38 @@ import (
 
 // usageWatch looks at containers until they have all ended, or once.
 type usageWatch struct {
-	watched []engine.Container
-	to      io.Writer
-	once    bool // nothing is written
-	lines   bool // of JSON, otherwise tables
-	screen  bool // on which a table takes the place of the one before
+	to     io.Writer
+	once   bool // nothing is written
+	lines  bool // of JSON, otherwise tables
+	screen bool // on which a table takes the place of the one before
 
-	mu      sync.Mutex
-	rows    []*usageRow // nil: not known yet, or ended
-	errs    []error
+	all     sync.WaitGroup // who look
 	changed chan struct{}
+	mu      sync.Mutex
+	watched []*watched
+}
+
+// watched is a container that is looked at.
+type watched struct {
+	container engine.Container
+	going     bool
+	row       *usageRow // nil: not known yet, or ended
+	err       error
 }
 
 // gather is how long a table waits for what is new of other containers.
 const gather = 250 * time.Millisecond
 
-func (w *usageWatch) run(ctx context.Context, api engine.API) {
-	var all sync.WaitGroup
-	for i := range w.watched {
-		all.Go(func() { w.errs[i] = w.follow(ctx, api, i) })
+// run looks at containers, and at those that begin to run after since, unless that is zero.
+func (w *usageWatch) run(ctx context.Context, api engine.API, containers []engine.Container, since time.Time) (err error) {
+	for _, c := range containers {
+		w.watch(ctx, api, c)
+	}
+	if !since.IsZero() {
+		w.all.Go(func() { err = w.welcome(ctx, api, since) })
 	}
 	done := make(chan struct{})
-	go func() { all.Wait(); close(done) }()
+	go func() { w.all.Wait(); close(done) }()
 	for w.draws() {
 		select {
 		case <-w.changed:
@@ -45,10 +56,48 @@ func (w *usageWatch) run(ctx context.Context, api engine.API) {
 			}
 		case <-done:
 			w.draw()
-			return
+			return err
 		}
 	}
 	<-done
+	return err
+}
+
+// welcome looks at containers that begin to run.
+func (w *usageWatch) welcome(ctx context.Context, api engine.API, since time.Time) error {
+	begins := map[string][]string{"type": {"container"}, "event": {"start", "restore", "unpause"}}
+	err := api.Events(ctx, engine.EventsOptions{Since: since, Filter: begins}, func(e engine.Event) error {
+		if c, err := api.Inspect(ctx, e.ID); err == nil && c.State == "running" { // it may have ended, and be gone
+			w.watch(ctx, api, c)
+		}
+		return nil
+	})
+	if ctx.Err() != nil {
+		return nil // by who watched
+	}
+	return err
+}
+
+// watch begins to look at a container, unless somebody does.
+func (w *usageWatch) watch(ctx context.Context, api engine.API, c engine.Container) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	i := slices.IndexFunc(w.watched, func(other *watched) bool { return other.container.ID == c.ID })
+	if i < 0 {
+		i = len(w.watched)
+		w.watched = append(w.watched, &watched{container: c})
+	}
+	of := w.watched[i]
+	if of.going {
+		return
+	}
+	of.going = true
+	w.all.Go(func() {
+		err := w.follow(ctx, api, of)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		of.going, of.err = false, err
+	})
 }
 
 func (w *usageWatch) draws() bool { return !w.once && !w.lines }
@@ -56,16 +105,16 @@ func (w *usageWatch) draws() bool { return !w.once && !w.lines }
 var errEnough = errors.New("it was looked at once")
 
 // follow looks at one container. The first look has no rates yet.
-func (w *usageWatch) follow(ctx context.Context, api engine.API, i int) error {
+func (w *usageWatch) follow(ctx context.Context, api engine.API, of *watched) error {
 	var before *engine.Stats
-	err := api.Stats(ctx, w.watched[i].ID, statsInterval, func(now engine.Stats) error {
+	err := api.Stats(ctx, of.container.ID, statsInterval, func(now engine.Stats) error {
 		last := before
 		before = &now
 		if last == nil {
 			return nil
 		}
-		row := usageOf(w.watched[i], *last, now)
-		w.set(i, &row)
+		row := usageOf(of.container, *last, now)
+		w.set(of, &row)
 		if w.once {
 			return errEnough
 		}
@@ -74,17 +123,17 @@ func (w *usageWatch) follow(ctx context.Context, api engine.API, i int) error {
 	if errors.Is(err, errEnough) {
 		return nil
 	}
-	w.set(i, nil)
+	w.set(of, nil)
 	if ctx.Err() != nil && !w.once {
 		return nil // by who watched
 	}
 	return err
 }
 
-func (w *usageWatch) set(i int, row *usageRow) {
+func (w *usageWatch) set(of *watched, row *usageRow) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.rows[i] = row
+	of.row = row
 	if w.lines && !w.once && row != nil {
 		encoder := json.NewEncoder(w.to)
 		encoder.SetEscapeHTML(false)
@@ -101,12 +150,22 @@ func (w *usageWatch) present() []usageRow {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	rows := []usageRow{}
-	for _, row := range w.rows {
-		if row != nil {
-			rows = append(rows, *row)
+	for _, of := range w.watched {
+		if of.row != nil {
+			rows = append(rows, *of.row)
 		}
 	}
 	return rows
+}
+
+// failures of those that were looked at.
+func (w *usageWatch) failures() (errs []error) {
+	for _, of := range w.watched {
+		if of.err != nil {
+			errs = append(errs, of.err)
+		}
+	}
+	return errs
 }
 
 // draw writes a table.
