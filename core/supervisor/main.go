@@ -90,7 +90,8 @@ func (s *supervision) serve(env sandbox.Environment, control, streams net.Listen
 	defer s.releaseVolumes()
 	start := env.StartHypervisor
 	env.StartHypervisor = func(ctx context.Context) (sandbox.Hypervisor, error) {
-		if s.unmountable != nil { // said by the first step, so that whoever asked for the start learns of it
+		if s.unmountable != nil { // said by the first step, and not before who asked for the start is there to learn of it
+			_ = s.awaitRelease(ctx)
 			return nil, s.unmountable
 		}
 		return start(ctx)

@@ -140,3 +140,13 @@ func TestE2EMountsThatCannotBe(t *testing.T) {
 	}
 	p.must("rm", id)
 }
+
+func TestE2EChangesThatTheContainerMakesAreToldToItsWatchers(t *testing.T) {
+	p := me(t)
+	dir := t.TempDir()
+	got := p.must("run", "--rm", "-v", dir+":/data", p.desk.imageWith(t, "watch"), "sh", "-c",
+		"watch /data >/tmp/told & until grep -q watching /tmp/told; do :; done; touch /data/new; wait; cat /tmp/told")
+	if got != "watching\nnew\n" {
+		t.Errorf("told is %q", got)
+	}
+}

@@ -153,3 +153,21 @@ func (p *person) agrees(path string) {
 		}
 	}
 }
+
+func TestE2ECheckpointsAndVolumes(t *testing.T) {
+	p := alone(t)
+	p.must("run", "-d", "--name", "web", "--network", "none", "-v", "db:/data", p.desk.busybox, "sh", "-c", "echo before >/data/file; exec sleep 1000 3>>/data/file")
+	if r := p.vzctl("checkpoint", "--leave-running", "web"); r.code == 0 || !strings.Contains(r.stderr, "/data") {
+		t.Errorf("a copy beside one that goes on: code %d, %q", r.code, r.stderr)
+	}
+	p.must("checkpoint", "web")
+	p.must("restore", "-d", "web")
+	if got := p.must("exec", "web", "sh", "-c", "echo after >>/data/file; cat /data/file"); got != "before\nafter\n" {
+		t.Errorf("the volume has %q", got)
+	}
+	p.must("checkpoint", "web")
+	p.must("run", "--rm", "--network", "none", "-v", "db:/data", p.desk.busybox, "sh", "-c", "echo other >>/data/file")
+	if r := p.vzctl("restore", "-d", "web"); r.code == 0 || strings.Count(r.stderr, "\n") != 1 || !strings.Contains(r.stderr, "changed since") {
+		t.Errorf("after another has written: code %d, %q", r.code, r.stderr)
+	}
+}
