@@ -88,6 +88,9 @@ func TestE2EAVolumeOutlivesItsContainers(t *testing.T) {
 		t.Errorf("after the crash the volume has %q", got)
 	}
 	p.must("stop", "-t", "0", "writer")
+	if got := p.must("cp", "writer:/etc/os-release", "-"); !strings.Contains(got, "ID=busybox") { // of its root, without mounts
+		t.Errorf("of a stopped container with a volume cp gives %q", got)
+	}
 	p.must("rm", "writer")
 	p.must("run", "-d", "--name", "reader", "-v", "db:/data:ro", p.desk.busybox, "sleep", "1000")
 	output = p.must("run", "--rm", "-v", "db:/data:ro", p.desk.busybox, "sh", "-c", try+`cat /data/kept; try write touch /data/x`)
