@@ -144,8 +144,8 @@ func TestE2EMountsThatCannotBe(t *testing.T) {
 func TestE2EChangesThatTheContainerMakesAreToldToItsWatchers(t *testing.T) {
 	p := me(t)
 	dir := t.TempDir()
-	got := p.must("run", "--rm", "-v", dir+":/data", p.desk.imageWith(t, "watch"), "sh", "-c",
-		"watch /data >/tmp/told & until grep -q watching /tmp/told; do :; done; touch /data/new; wait; cat /tmp/told")
+	got := p.must("run", "--rm", "-v", dir+":/data", p.desk.imageWith(t, "changes"), "sh", "-c",
+		"changes /data >/tmp/told & for i in $(seq 1000); do grep -q watching /tmp/told && break; done; touch /data/new; wait; cat /tmp/told")
 	if got != "watching\nnew\n" {
 		t.Errorf("told is %q", got)
 	}

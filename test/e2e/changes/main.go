@@ -1,6 +1,6 @@
 //go:build linux
 
-// Command watch tells of the first change in a directory, by inotify.
+// Command changes tells of the first change in a directory, by inotify.
 package main
 
 import (
@@ -17,14 +17,14 @@ func main() {
 		_, err = unix.InotifyAddWatch(fd, os.Args[1], unix.IN_CREATE|unix.IN_MODIFY)
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "watch:", err)
+		fmt.Fprintln(os.Stderr, "changes:", err)
 		os.Exit(1)
 	}
 	fmt.Println("watching")
 	event := make([]byte, 4096)
 	n, err := unix.Read(fd, event)
 	if err != nil || n <= unix.SizeofInotifyEvent {
-		fmt.Fprintln(os.Stderr, "watch:", n, err)
+		fmt.Fprintln(os.Stderr, "changes:", n, err)
 		os.Exit(1)
 	}
 	fmt.Printf("%s\n", bytes.TrimRight(event[unix.SizeofInotifyEvent:n], "\x00"))
