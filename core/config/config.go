@@ -47,7 +47,7 @@ type Plugins struct {
 type Defaults struct {
 	CPUs     uint32 `toml:"cpus"`
 	Memory   Bytes  `toml:"memory"`
-	Disk     Bytes  `toml:"disk"` // size of the writable layer
+	Disk     Bytes  `toml:"disk"` // size of the writable layer, and of volumes
 	Network  string `toml:"network"`
 	Kernel   string `toml:"kernel"`   // a name or a path
 	Platform string `toml:"platform"` // "linux/arm64"

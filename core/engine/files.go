@@ -131,6 +131,9 @@ func (e *Engine) maintain(ctx context.Context, c store.Container) (*sandbox.Main
 	if err != nil {
 		return nil, nil, err
 	}
+	if spec, err = withoutMounts(spec, c.Mounts); err != nil {
+		return nil, nil, err
+	}
 	if err := os.RemoveAll(e.store.Paths().SandboxRun(b.ID)); err != nil {
 		return nil, nil, err
 	}

@@ -3,6 +3,7 @@ package engine
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,6 +14,7 @@ import (
 	"strings"
 
 	imagespec "github.com/opencontainers/image-spec/specs-go/v1"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/vzctl/vzctl/core/runtimespec"
 	"github.com/vzctl/vzctl/core/store"
@@ -162,6 +164,21 @@ func specMounts(mounts []store.Mount) (list []runtimespec.Mount) {
 		list = append(list, runtimespec.Mount{Source: source, Destination: m.Destination, ReadOnly: m.ReadOnly})
 	}
 	return list
+}
+
+// withoutMounts returns a runtime spec for a VM that has the container's root alone.
+func withoutMounts(text []byte, mounts []store.Mount) ([]byte, error) {
+	if len(mounts) == 0 {
+		return text, nil
+	}
+	var spec specs.Spec
+	if err := json.Unmarshal(text, &spec); err != nil {
+		return nil, &fault.Error{Reason: fault.Internal, Op: "read the runtime spec", Cause: err}
+	}
+	spec.Mounts = slices.DeleteFunc(spec.Mounts, func(s specs.Mount) bool {
+		return slices.ContainsFunc(mounts, func(m store.Mount) bool { return m.Destination == s.Destination })
+	})
+	return json.Marshal(spec)
 }
 
 // chooseTransport says how directories of the host are shared: by the first way there is that clones of VMs can have, too.

@@ -88,6 +88,14 @@ func (s *supervision) serve(env sandbox.Environment, control, streams net.Listen
 		return errors.Join(err, s.recordFailed(context.Background(), err))
 	}
 	defer s.releaseVolumes()
+	start := env.StartHypervisor
+	env.StartHypervisor = func(ctx context.Context) (sandbox.Hypervisor, error) {
+		if s.unmountable != nil { // said by the first step, and not before who asked for the start is there to learn of it
+			_ = s.awaitRelease(ctx)
+			return nil, s.unmountable
+		}
+		return start(ctx)
+	}
 	s.box = sandbox.New(spec, env)
 
 	serving, stopServing := context.WithCancel(context.Background())
@@ -221,9 +229,6 @@ type hypervisorProcess struct {
 func (p hypervisorProcess) Info() sdk.Info { return p.Running.Info() }
 
 func (s *supervision) startHypervisor(ctx context.Context) (sandbox.Hypervisor, error) {
-	if s.unmountable != nil { // said by the first step, so that whoever asked for the start learns of it
-		return nil, s.unmountable
-	}
 	loaded, err := config.Load()
 	if err != nil {
 		return nil, err

@@ -43,13 +43,13 @@ func TestE2EDirectoriesAndFilesOfTheHost(t *testing.T) {
 	write(t, "a=1\n", dir, "etc", "app.conf")
 	write(t, "not for you\n", dir, "etc", "secret")
 	write(t, "not for you\n", dir, "outside")
-	if err := errors.Join(os.Symlink("data", filepath.Join(dir, "link")), os.Symlink("../outside", filepath.Join(dir, "data", "way-out"))); err != nil {
+	if err := errors.Join(os.Symlink("data", filepath.Join(dir, "link")), os.Symlink("read-only/file", filepath.Join(dir, "file-link")), os.Symlink("../outside", filepath.Join(dir, "data", "way-out"))); err != nil {
 		t.Fatal(err)
 	}
 	name := p.name()
 	p.must("run", "-d", "--name", name, "--privileged", "--network", "none",
 		"--mount", "type=tmpfs,target=/deep/tmpfs/inner,tmpfs-size=1m", "-v", dir+"/link:/deep/tmpfs/inner/data", "-v", dir+"/read-only:/read-only:ro",
-		"-v", dir+"/data:/deep/tmpfs", "--mount", "type=bind,source="+dir+"/data,target=/same,readonly", "-v", dir+"/etc/app.conf:/etc/app.conf",
+		"-v", dir+"/data:/deep/tmpfs", "--mount", "type=bind,source="+dir+"/data,target=/same,readonly", "-v", dir+"/etc/app.conf:/etc/app.conf", "-v", dir+"/file-link:/etc/fixed.conf:ro",
 		p.desk.busybox, "sleep", "1000")
 	output := p.must("exec", name, "sh", "-c", try+`
 		cd /deep/tmpfs
@@ -59,6 +59,7 @@ func TestE2EDirectoriesAndFilesOfTheHost(t *testing.T) {
 		try same touch /same/x
 		try ro touch /read-only/x
 		mount -o remount,rw /read-only; try remount touch /read-only/x; try rm rm /read-only/file; try chmod chmod 0 /read-only/file
+		echo "fixed=$(cat /etc/fixed.conf)"; try unfixed sh -c 'echo x >/etc/fixed.conf'
 		# What a database does with its directory.
 		mkdir db; chown 1000:1000 db; chmod 700 db; echo "db=$(stat -c %u:%g:%a db)"
 		echo a=2 >/etc/app.conf
@@ -67,7 +68,7 @@ func TestE2EDirectoriesAndFilesOfTheHost(t *testing.T) {
 	expect(t, output, map[string]string{
 		"read": "from the host", "linked": "from the host", "again": "from the host", "same": "Read-only file system", "conf": "a=1", "out": "No such file or directory",
 		"further": "No such file or directory", "ro": "Read-only file system", "remount": "Read-only file system", "rm": "Read-only file system",
-		"chmod": "Read-only file system", "db": "1000:1000:700", "tmpfs": "1", "siblings": "",
+		"chmod": "Read-only file system", "fixed": "precious", "unfixed": "Read-only file system", "db": "1000:1000:700", "tmpfs": "1", "siblings": "",
 	})
 	output = p.must("exec", "-u", "app", name, "sh", "-c", `umask 077; cd /deep/tmpfs/db && echo one >new && mv new kept && ln kept other && echo two >>other &&
 		dd if=/dev/zero of=wal bs=8k count=64 conv=fsync 2>/dev/null && stat -c %u:%g:%a:%h:%s kept`)
@@ -138,4 +139,14 @@ func TestE2EMountsThatCannotBe(t *testing.T) {
 		t.Errorf("start: code %d, %q", r.code, r.stderr)
 	}
 	p.must("rm", id)
+}
+
+func TestE2EChangesThatTheContainerMakesAreToldToItsWatchers(t *testing.T) {
+	p := me(t)
+	dir := t.TempDir()
+	got := p.must("run", "--rm", "-v", dir+":/data", p.desk.imageWith(t, "changes"), "sh", "-c",
+		"changes /data >/tmp/told & for i in $(seq 1000); do grep -q watching /tmp/told && break; done; touch /data/new; wait; cat /tmp/told")
+	if got != "watching\nnew\n" {
+		t.Errorf("told is %q", got)
+	}
 }

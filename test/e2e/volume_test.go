@@ -88,6 +88,9 @@ func TestE2EAVolumeOutlivesItsContainers(t *testing.T) {
 		t.Errorf("after the crash the volume has %q", got)
 	}
 	p.must("stop", "-t", "0", "writer")
+	if got := p.must("cp", "writer:/etc/os-release", "-"); !strings.Contains(got, "ID=busybox") { // of its root, without mounts
+		t.Errorf("of a stopped container with a volume cp gives %q", got)
+	}
 	p.must("rm", "writer")
 	p.must("run", "-d", "--name", "reader", "-v", "db:/data:ro", p.desk.busybox, "sleep", "1000")
 	output = p.must("run", "--rm", "-v", "db:/data:ro", p.desk.busybox, "sh", "-c", try+`cat /data/kept; try write touch /data/x`)
@@ -151,5 +154,23 @@ func (p *person) agrees(path string) {
 		if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && (!ok || i > 0 || exit.ExitCode() > 1) {
 			p.t.Errorf("e2fsck %s: %v\n%s", strings.Join(args, " "), err, out)
 		}
+	}
+}
+
+func TestE2ECheckpointsAndVolumes(t *testing.T) {
+	p := alone(t)
+	p.must("run", "-d", "--name", "web", "--network", "none", "-v", "db:/data", p.desk.busybox, "sh", "-c", "echo before >/data/file; exec sleep 1000 3>>/data/file")
+	if r := p.vzctl("checkpoint", "--leave-running", "web"); r.code == 0 || !strings.Contains(r.stderr, "/data") {
+		t.Errorf("a copy beside one that goes on: code %d, %q", r.code, r.stderr)
+	}
+	p.must("checkpoint", "web")
+	p.must("restore", "-d", "web")
+	if got := p.must("exec", "web", "sh", "-c", "echo after >>/data/file; cat /data/file"); got != "before\nafter\n" {
+		t.Errorf("the volume has %q", got)
+	}
+	p.must("checkpoint", "web")
+	p.must("run", "--rm", "--network", "none", "-v", "db:/data", p.desk.busybox, "sh", "-c", "echo other >>/data/file")
+	if r := p.vzctl("restore", "-d", "web"); r.code == 0 || strings.Count(r.stderr, "\n") != 1 || !strings.Contains(r.stderr, "changed since") {
+		t.Errorf("after another has written: code %d, %q", r.code, r.stderr)
 	}
 }

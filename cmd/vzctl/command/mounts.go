@@ -53,11 +53,11 @@ func parseVolume(text string) (m engine.Mount, err error) {
 	parts := strings.Split(text, ":")
 	switch {
 	case len(parts) > 3:
-		return m, fmt.Errorf("it has too many colons; write --mount type=bind,source=...,target=...")
+		return m, fmt.Errorf("it has too many colons; write --mount type=bind,source=PATH,target=DIR")
 	case len(parts) == 1:
 		m = engine.Mount{Type: store.MountVolume, Destination: parts[0]}
 	case parts[0] == "" || parts[1] == "":
-		return m, fmt.Errorf("write [SOURCE:]DIR[:OPTION,...]")
+		return m, fmt.Errorf("write SOURCE:DIR, or DIR alone")
 	default:
 		if m, err = bindOrVolume(parts[0]); err != nil {
 			return m, err
