@@ -23,6 +23,9 @@ func (e *Engine) Restart(ctx context.Context, ref string, options StopOptions) e
 			return err
 		}
 	}
-	_, err = e.begin(ctx, c.ID, lifecycle.Start)
-	return err
+	if _, err := e.begin(ctx, c.ID, lifecycle.Start); err != nil {
+		return err
+	}
+	e.tell(ctx, aboutContainer("restart", c))
+	return nil
 }

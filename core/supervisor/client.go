@@ -143,6 +143,11 @@ func (c *Client) Start(ctx context.Context) error {
 	if c.daemon != nil && errors.Is(c.daemon.Wait(patience), context.DeadlineExceeded) {
 		err = errors.Join(err, errors.New("its supervisor does not end"))
 	}
+	if errors.Is(err, fault.Unavailable) { // a start that has failed before it was asked about is on record
+		if record, getErr := c.store.Get(c.ContainerID); getErr == nil && record.State == lifecycle.Failed && record.Exit != nil && record.Exit.Message != "" {
+			return errors.New(record.Exit.Message)
+		}
+	}
 	return err
 }
 

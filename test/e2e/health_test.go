@@ -2,9 +2,12 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/vzctl/vzctl/test/fixtures/image"
 )
 
 // healthState is what these tests read of inspect.
@@ -69,5 +72,47 @@ func TestE2EAContainerTellsWhetherItIsHealthy(t *testing.T) {
 	p.must("stop", "-t", "0", name)
 	if r := p.vzctl("healthcheck", "run", name); r.code != 125 || !strings.Contains(r.stderr, "it is stopped; start it first") {
 		t.Errorf("healthcheck run of a stopped one: %+v", r)
+	}
+}
+
+func TestE2EAnImageBringsItsHealthCheck(t *testing.T) {
+	p := me(t)
+	busybox, err := image.Busybox()
+	if err != nil {
+		t.Fatal(err)
+	}
+	busybox.Healthcheck = map[string]any{"Test": []string{"CMD", "test", "-f", "/ok"}, "Interval": 90 * time.Second, "Retries": 7}
+	repository, err := p.desk.registry.Repository("checked")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := busybox.Push(t.Context(), repository, "latest"); err != nil {
+		t.Fatal(err)
+	}
+	reference := p.desk.registry.Addr + "/checked:latest"
+	for flags, want := range map[string]string{
+		"": "test -f /ok 1m30s 7", "--health-retries=2": "test -f /ok 1m30s 2", "--health-cmd=true": "true 1m30s 7", "--no-healthcheck": "",
+	} {
+		name := p.name()
+		p.must(append(append([]string{"create", "--name", name}, strings.Fields(flags)...), reference, "true")...)
+		var all []struct {
+			Health *struct {
+				Check struct {
+					Test     []string
+					Interval time.Duration
+					Retries  int
+				}
+			}
+		}
+		if err := json.Unmarshal([]byte(p.must("inspect", name)), &all); err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		if h := all[0].Health; h != nil {
+			got = fmt.Sprintf("%s %s %d", strings.Join(h.Check.Test[1:], " "), h.Check.Interval, h.Check.Retries)
+		}
+		if got != want {
+			t.Errorf("with %q: %q, want %q", flags, got, want)
+		}
 	}
 }

@@ -104,6 +104,9 @@ func TestE2EAContainerThatIsRemovedAtItsEndIsRestartedWithItsFiles(t *testing.T)
 	p.must("run", "-d", "--rm", "--name", name, p.desk.busybox, "sleep", "1000")
 	p.must("exec", name, "sh", "-c", "echo mine > /kept")
 	p.must("restart", "-t", "0", name)
+	if told := p.must("events", "--since", "1h", "--until", "0s", "-f", "container="+name, "-f", "event=restart"); strings.Count(told, "\n") != 1 {
+		t.Errorf("events tell %q", told)
+	}
 	if got := p.must("exec", name, "cat", "/kept"); got != "mine\n" {
 		t.Errorf("its file has %q", got)
 	}
