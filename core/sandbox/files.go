@@ -3,6 +3,7 @@ package sandbox
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"time"
 
@@ -47,7 +48,11 @@ func (m *Maintenance) Close(ctx context.Context) error {
 	defer cancel()
 	err := m.done.Undo(ctx)
 	if !m.box.shutDown {
-		err = errors.Join(errors.New("the VM did not unmount the container's disks: what was written may be lost"), err)
+		cause := m.box.shutDownErr
+		if cause == nil {
+			cause = errors.New("it has ended before")
+		}
+		err = errors.Join(fmt.Errorf("the VM did not unmount the container's disks, and what was written may be lost: %w", cause), err)
 	}
 	return err
 }

@@ -45,7 +45,8 @@ type Sandbox struct {
 	stopped chan struct{} // closed once all is torn down
 	probing probing
 
-	shutDown bool // the guest has said that it powers off
+	shutDown    bool  // the guest has said that it powers off
+	shutDownErr error // why it has not
 
 	saving saving
 

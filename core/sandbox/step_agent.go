@@ -70,6 +70,7 @@ func (s *Sandbox) agentStep(needs ...string) steps.Step {
 			if !s.vmGone() && !(s.spec.Discarded && !s.kept.Load()) {
 				if _, err := s.guest.Shutdown(patience, &guestv1.ShutdownRequest{}); err != nil {
 					s.env.Logger.Warn("the guest does not shut down", "error", err)
+					s.shutDownErr = err
 				} else {
 					s.shutDown = true
 				}
