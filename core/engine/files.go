@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -78,7 +79,11 @@ func (e *Engine) withFiles(ctx context.Context, ref string, write bool, report p
 		return e.withRunning(a, c, do)
 	case lifecycle.Created, lifecycle.Stopped, lifecycle.Failed:
 	default:
-		return nil, refuse(c, lifecycle.Exec)
+		refusal := &fault.Error{Reason: fault.FailedPrecondition, Op: "use the files of container", Subject: c.Name, Cause: fmt.Errorf("it is %s", c.State)}
+		if c.State == lifecycle.Paused {
+			refusal.Hint = "let it go on with vzctl unpause " + c.Name
+		}
+		return nil, refusal
 	}
 	if err := filesAllowed(c, write); err != nil {
 		return nil, err

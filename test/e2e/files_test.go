@@ -181,6 +181,11 @@ func TestE2ECopy(t *testing.T) {
 		}
 	})
 
+	p.must("pause", name)
+	if r := p.vzctl("cp", name+":/d/mine", "-"); r.code == 0 || !strings.Contains(r.stderr, "vzctl unpause "+name) {
+		t.Errorf("of one that is paused: %+v", r)
+	}
+	p.must("unpause", name)
 	p.must("stop", "-t", "0", name)
 	before, _ := p.find(name)
 	t.Run("of one that is stopped", func(t *testing.T) { thereAndBack(t, "/tree-stopped") })
