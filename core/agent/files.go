@@ -47,9 +47,9 @@ func UseFiles(ctx context.Context, conn net.Conn, request *guestv1.FilesRequest,
 	go func() {
 		err := sendFrames(conn, send)
 		sent <- err
-		if err != nil {
+		if _, ok := errors.AsType[*ownError](err); ok {
 			_ = conn.Close() // and the guest knows that this was not all
-		}
+		} // a guest that takes no more has said why, and that is still to be read
 	}()
 	result, err := receiveFrames(conn, receive)
 	_ = conn.Close()

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -127,5 +129,45 @@ func TestUseFilesEndsWithItsCallerAndBoundsWarnings(t *testing.T) {
 	r, err := UseFiles(t.Context(), conn, &guestv1.FilesRequest{}, nil, nil)
 	if err != nil || len(r.Warnings) != maxWarnings || strings.Contains(r.Warnings[0], "\x1b") {
 		t.Errorf("%d warnings, the first %q, %v", len(r.Warnings), r.Warnings[0], err)
+	}
+}
+
+// deaf takes the request, and nothing after it; what it says can be read once that was tried.
+type deaf struct {
+	net.Conn // panics on what no test expects
+
+	says   io.Reader
+	taken  bool
+	failed chan struct{}
+	closed atomic.Bool
+}
+
+func (d *deaf) Write(p []byte) (int, error) {
+	if !d.taken {
+		d.taken = true
+		return len(p), nil
+	}
+	close(d.failed)
+	return 0, syscall.EPIPE
+}
+
+func (d *deaf) Read(p []byte) (int, error) {
+	<-d.failed
+	time.Sleep(time.Millisecond) // for who closes it too early
+	if d.closed.Load() {
+		return 0, net.ErrClosed
+	}
+	return d.says.Read(p)
+}
+
+func (d *deaf) Close() error { d.closed.Store(true); return nil }
+
+func TestAGuestThatIsDoneBeforeTheHostIsUnderstood(t *testing.T) {
+	var said bytes.Buffer
+	_ = frames.NewWriter(&said).Close()
+	_ = writeLong(&said, result(t, nil, "done"))
+	r, err := UseFiles(t.Context(), &deaf{says: &said, failed: make(chan struct{})}, &guestv1.FilesRequest{}, nil, nil)
+	if err != nil || len(r.Warnings) != 1 {
+		t.Errorf("%+v, %v", r, err)
 	}
 }
