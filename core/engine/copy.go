@@ -26,7 +26,10 @@ type CopyOptions struct {
 
 // CopyFrom copies a file or tree of a container to a path of the host, by the rules of docker cp. It returns what was left out.
 func (e *Engine) CopyFrom(ctx context.Context, ref, source, destination string, options CopyOptions, report progress.Func) ([]string, error) {
-	return e.withFiles(ctx, ref, false, report, func(a *access, _ store.Container) error {
+	return e.withFiles(ctx, ref, false, report, func(a *access, c store.Container) error {
+		if err := a.beside(c, source, true); err != nil {
+			return err
+		}
 		source = rooted(source)
 		stat, err := a.stat(ctx, source, options.Follow)
 		if err != nil {
@@ -55,7 +58,10 @@ func (e *Engine) CopyTo(ctx context.Context, ref, source, destination string, op
 	if err != nil {
 		return nil, err
 	}
-	return e.withFiles(ctx, ref, true, report, func(a *access, _ store.Container) error {
+	return e.withFiles(ctx, ref, true, report, func(a *access, c store.Container) error {
+		if err := a.beside(c, destination, false); err != nil {
+			return err
+		}
 		destination = rooted(destination)
 		stat, err := a.stat(ctx, destination, true)
 		if err != nil {
@@ -75,7 +81,10 @@ func (e *Engine) CopyTo(ctx context.Context, ref, source, destination string, op
 
 // ReadTar writes a tar of a file or tree of a container.
 func (e *Engine) ReadTar(ctx context.Context, ref, source string, options CopyOptions, to io.Writer, report progress.Func) ([]string, error) {
-	return e.withFiles(ctx, ref, false, report, func(a *access, _ store.Container) error {
+	return e.withFiles(ctx, ref, false, report, func(a *access, c store.Container) error {
+		if err := a.beside(c, source, true); err != nil {
+			return err
+		}
 		source = rooted(source)
 		request := &guestv1.ReadFilesRequest{Path: source, Name: baseName(source), Follow: options.Follow}
 		_, err := a.use(ctx, &guestv1.FilesRequest{Of: &guestv1.FilesRequest_Read{Read: request}}, nil, copyTo(to))
@@ -85,7 +94,10 @@ func (e *Engine) ReadTar(ctx context.Context, ref, source string, options CopyOp
 
 // WriteTar puts what is in a tar into a directory of a container, with the owners that it names.
 func (e *Engine) WriteTar(ctx context.Context, ref, destination string, from io.Reader, report progress.Func) ([]string, error) {
-	return e.withFiles(ctx, ref, true, report, func(a *access, _ store.Container) error {
+	return e.withFiles(ctx, ref, true, report, func(a *access, c store.Container) error {
+		if err := a.beside(c, destination, false); err != nil {
+			return err
+		}
 		request := &guestv1.WriteFilesRequest{Path: rooted(destination)}
 		_, err := a.use(ctx, &guestv1.FilesRequest{Of: &guestv1.FilesRequest_Write{Write: request}}, func(w io.Writer) error {
 			_, err := io.Copy(w, from)

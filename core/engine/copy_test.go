@@ -127,3 +127,28 @@ func TestFilesThatMustStayAsTheyAre(t *testing.T) {
 		})
 	}
 }
+
+func TestWhatIsMountedIsNotThereWhileAContainerIsStopped(t *testing.T) {
+	c := store.Container{Name: "web", State: "stopped", Mounts: []store.Mount{{Destination: "/data/"}}}
+	for _, test := range []struct {
+		path, says, warns string
+	}{
+		{"/data", "vzctl start web", ""}, {"data/x", "vzctl start web", ""}, {"/a/../data", "vzctl start web", ""},
+		{"/database", "", ""}, {"/etc", "", ""}, {"/", "", "/data was left out"}, {"/.", "", "/data was left out"},
+	} {
+		t.Run(test.path, func(t *testing.T) {
+			a := &access{stopped: true}
+			err := a.beside(c, test.path, true)
+			hint := ""
+			if f, ok := errors.AsType[*fault.Error](err); ok {
+				hint = f.Hint
+			}
+			if warnings := strings.Join(a.warned(), "\n"); hint != test.says || !strings.Contains(warnings, test.warns) || test.warns == "" && warnings != "" {
+				t.Errorf("error %v, warnings %q", err, warnings)
+			}
+			if err := (&access{}).beside(c, test.path, false); err != nil {
+				t.Errorf("while it runs: %v", err)
+			}
+		})
+	}
+}

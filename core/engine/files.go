@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -30,10 +31,11 @@ type filesGuest interface {
 
 // access is what somebody may do with a container's files.
 type access struct {
-	guest  filesGuest
-	report progress.Func
-	item   string
-	done   int64
+	guest   filesGuest
+	stopped bool // nothing of the container runs, and nothing is mounted in it
+	report  progress.Func
+	item    string
+	done    int64
 
 	mu       sync.Mutex // who packs may outlive an error for a moment
 	warnings []string
@@ -92,7 +94,7 @@ func (e *Engine) withFiles(ctx context.Context, ref string, write bool, report p
 	if err != nil {
 		return nil, err
 	}
-	a.guest = vm
+	a.guest, a.stopped = vm, true
 	err = do(a, c)
 	if endErr := end(ctx); err == nil || write {
 		err = errors.Join(err, endErr)
@@ -217,9 +219,27 @@ func (c counter) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// beside refuses a path in what is mounted only while the container runs, so that nothing is found, or hidden, below it; what of a tree that is read is left out for that is said.
+func (a *access) beside(c store.Container, name string, read bool) error {
+	if !a.stopped {
+		return nil
+	}
+	name = path.Clean("/" + name)
+	for _, m := range c.Mounts {
+		switch at := path.Clean("/" + m.Destination); {
+		case name == at || strings.HasPrefix(name, at+"/"):
+			return &fault.Error{Reason: fault.FailedPrecondition, Op: "use the files of container", Subject: c.Name,
+				Cause: fmt.Errorf("%s is mounted while it runs, and it is %s", at, c.State), Hint: "vzctl start " + c.Name}
+		case read && (name == "/" || strings.HasPrefix(at, name+"/")):
+			a.warn(fmt.Sprintf("what is in %s was left out: it is mounted while the container runs", at))
+		}
+	}
+	return nil
+}
+
 // stat tells what is at a path of the container.
-func (a *access) stat(ctx context.Context, path string, follow bool) (agent.FilesResult, error) {
-	return a.use(ctx, &guestv1.FilesRequest{Of: &guestv1.FilesRequest_Stat{Stat: &guestv1.StatFileRequest{Path: path, Follow: follow}}}, nil, nil)
+func (a *access) stat(ctx context.Context, name string, follow bool) (agent.FilesResult, error) {
+	return a.use(ctx, &guestv1.FilesRequest{Of: &guestv1.FilesRequest_Stat{Stat: &guestv1.StatFileRequest{Path: name, Follow: follow}}}, nil, nil)
 }
 
 // Export writes a tar of a container's root file system, without what is mounted in it.
