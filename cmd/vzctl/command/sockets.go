@@ -45,7 +45,7 @@ func parseSocket(text string) (s store.Socket, err error) {
 	host, rest, _ := strings.Cut(text, ":")
 	container, options, given := strings.Cut(rest, ":")
 	if host == "" || container == "" {
-		return s, errors.New("write HOST:CONTAINER, and perhaps :OPTION,...")
+		return s, errors.New("write HOST:CONTAINER or HOST:CONTAINER:OPTION,OPTION")
 	}
 	if s.Host, err = filepath.Abs(host); err != nil {
 		return s, err
