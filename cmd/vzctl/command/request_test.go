@@ -118,7 +118,7 @@ func TestWordsThatCannotBeMeantAreRefusedBeforeAnythingHappens(t *testing.T) {
 		{"run --add-host a#b:10.0.0.1 i", `--add-host "a#b:10.0.0.1": write NAME:IP`},
 		{"run --dns here i", `--dns "here": it is not an IP address`},
 		{"run --dns-search a#b i", `--dns-search "a#b": it cannot be part of resolv.conf`},
-		{"run --socket /s i", `--socket "/s": write HOST:CONTAINER, and perhaps :OPTION,...`},
+		{"run --socket /s i", `--socket "/s": write HOST:CONTAINER or HOST:CONTAINER:OPTION,OPTION`},
 		{"run --publish-socket /s:/t:owner=me i", `--publish-socket "/s:/t:owner=me": option "owner=me": there are mode, uid and gid`},
 		{"run --socket /s:/t:mode=rw i", `--socket "/s:/t:mode=rw": option "mode=rw": use a number`},
 		{"inspect --oci a b", `inspect: "b" is too much; see "vzctl inspect --help"`},
