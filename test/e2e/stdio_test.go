@@ -117,6 +117,17 @@ func TestE2EStreams(t *testing.T) {
 			t.Errorf("%d and %d bytes, want twice %d", len(r.stdout), len(r.stderr), want.Len())
 		}
 	})
+	on("who is left behind with the output is not waited for", func(t *testing.T, p *person) {
+		for _, flag := range []string{"-i", "-t"} {
+			r := p.vzctl("exec", flag, name, "sh", "-c", "trap '' HUP; sleep 600 & head -c 200k /noise | tr -c a a; printf last")
+			if len(r.stdout) != 200<<10+4 || !strings.HasSuffix(r.stdout, "last") || r.code != 0 {
+				t.Errorf("exec %s: %d bytes, exit code %d, stderr %q", flag, len(r.stdout), r.code, r.stderr)
+			}
+		}
+		if got := p.must("exec", name, "sh", "-c", "ps -o args | grep -c '^sleep 600'"); got != "2\n" {
+			t.Errorf("of those left behind run %q, want both, as nobody waits for their end", got)
+		}
+	})
 	on("81 processes at once write all of their 20 MiB", func(t *testing.T, p *person) {
 		var all sync.WaitGroup
 		for i := range 81 {

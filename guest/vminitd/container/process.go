@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -126,8 +127,26 @@ func (p *Process) reap(killsBefore uint64) {
 	if p.pipes != nil {
 		p.pipes.Stdin.Close()
 	}
+	p.linger()
 	close(p.done)
 	p.container.runtime.publish(Event{Container: p.container.id, Process: p.id, Exit: p.exit})
+}
+
+// lingering is how long the output of a further process that has ended is read for others who have it.
+const lingering = 2 * time.Second
+
+// linger ends the output of a further process, though others may have it. With a container's first process all others end.
+func (p *Process) linger() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.id == InitProcess:
+	case p.terminal != nil:
+		p.terminal.Linger(lingering)
+	case p.pipes != nil:
+		p.pipes.Stdout.Linger(lingering)
+		p.pipes.Stderr.Linger(lingering)
+	}
 }
 
 // Wait returns how the process ended, once it has.

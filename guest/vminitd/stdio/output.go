@@ -1,7 +1,6 @@
 package stdio
 
 import (
-	"errors"
 	"io"
 	"os"
 	"time"
@@ -15,6 +14,9 @@ type Output struct {
 	claim
 	file *os.File
 	left []byte // read, but not taken by a connection that was lost; of the claim's holder
+
+	grace        time.Duration // since the process has ended, see Linger; of the claim's lock
+	passed, owed int64         // bytes read so far, and when it is enough after that; of the claim's holder
 }
 
 // NewOutput owns the near end of a pipe or terminal from now on.
@@ -22,7 +24,7 @@ func NewOutput(file *os.File) *Output { return &Output{file: file} }
 
 // Claim makes the stream conn's.
 func (o *Output) Claim(conn Conn) error {
-	return o.take(conn, func() { _ = o.file.SetReadDeadline(time.Time{}) })
+	return o.take(conn, o.beginReading)
 }
 
 // Suspend has the connection give the stream back: the host gets what was read of the process, or the next connection does, and then a half-close. The
@@ -65,8 +67,13 @@ func (o *Output) copy(conn io.Writer) (ended bool) {
 		if len(o.left) == 0 {
 			n, err := from.Read(buffer)
 			o.left = buffer[:n]
+			o.passed += int64(n)
 			if n == 0 && err != nil {
-				return !errors.Is(err, os.ErrDeadlineExceeded)
+				ended, again := o.stopped(err)
+				if again {
+					continue
+				}
+				return ended
 			}
 		}
 		n, err := conn.Write(o.left)
@@ -115,8 +122,11 @@ func (o *Output) send(sender *serialmux.Sender) (ended bool) {
 		case err == nil && n == 0:
 			return true
 		case err == nil:
+			o.passed += int64(n)
 		case read:
-			return !errors.Is(err, os.ErrDeadlineExceeded)
+			if ended, again := o.stopped(err); !again {
+				return ended
+			}
 		default:
 			o.left = sender.Left()
 			return false
@@ -147,7 +157,7 @@ func NewTerminal(master *os.File) *Terminal {
 // Claim makes the terminal conn's.
 func (t *Terminal) Claim(conn Conn) error {
 	return t.take(conn, func() {
-		_ = t.file.SetReadDeadline(time.Time{})
+		t.beginReading()
 		t.feed.begin()
 		t.feed.ended = false // see Serve
 	})
