@@ -15,11 +15,11 @@ func restartFlag() cli.Flag {
 func healthFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "health-cmd", Usage: "`LINE` for the container's shell that fails if it is not healthy"},
-		&cli.DurationFlag{Name: "health-interval", Usage: "`TIME` between two of these, like 30s (default: 30s)"},
-		&cli.DurationFlag{Name: "health-timeout", Usage: "`TIME` that one may take (default: 30s)"},
-		&cli.IntFlag{Name: "health-retries", Usage: "`NUMBER` of failures in a row that make it unhealthy (default: 3)"},
-		&cli.DurationFlag{Name: "health-start-period", Usage: "`TIME` after the start in which failures do not count (default: 0s)"},
-		&cli.DurationFlag{Name: "health-start-interval", Usage: "`TIME` between two in that (default: 5s)"},
+		&cli.DurationFlag{Name: "health-interval", Usage: "`TIME` between two of these, like 30s", DefaultText: "30s"},
+		&cli.DurationFlag{Name: "health-timeout", Usage: "`TIME` that one may take", DefaultText: "30s"},
+		&cli.IntFlag{Name: "health-retries", Usage: "`NUMBER` of failures in a row that make it unhealthy", DefaultText: "3"},
+		&cli.DurationFlag{Name: "health-start-period", Usage: "`TIME` after the start in which failures do not count", DefaultText: "0s"},
+		&cli.DurationFlag{Name: "health-start-interval", Usage: "`TIME` between two in that", DefaultText: "5s"},
 		&cli.BoolFlag{Name: "no-healthcheck", Usage: "do not ask, whatever the image says"},
 	}
 }

@@ -32,7 +32,7 @@ func createFlags() []cli.Flag {
 		&cli.StringFlag{Name: "pull", Value: string(engine.PullMissing), Usage: "`WHEN` to fetch the image: missing, always or never"},
 		networkFlag(), kernelFlag(),
 		&cli.StringFlag{Name: "stop-signal", Usage: "`NAME` or number that asks the process to end (default: the image's, or SIGTERM)"},
-		&cli.IntFlag{Name: "stop-timeout", Usage: "`SECONDS` the process has to end when it is asked to (default: 10)"},
+		&cli.IntFlag{Name: "stop-timeout", Usage: "`SECONDS` the process has to end when it is asked to", DefaultText: "10"},
 		&cli.BoolFlag{Name: "read-only", Usage: "the root file system cannot be written"},
 		&cli.StringSliceFlag{Name: "label", Aliases: []string{"l"}, Usage: "`KEY=VALUE` kept with the container; may be repeated"},
 		&cli.StringFlag{Name: "cidfile", Usage: "write the id to `FILE`, which must not exist"},

@@ -28,7 +28,7 @@ func newStop(p *program) *cli.Command {
 // stopFlags are those of stop and restart.
 func stopFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.IntFlag{Name: "time", Aliases: []string{"t", "timeout"}, Usage: "`SECONDS` until SIGKILL (default: the container's, or 10)"},
+		&cli.IntFlag{Name: "time", Aliases: []string{"t", "timeout"}, Usage: "`SECONDS` until SIGKILL", DefaultText: "the container's, or 10"},
 		&cli.StringFlag{Name: "signal", Aliases: []string{"s"}, Usage: "`NAME` or number to ask with (default: the container's, or SIGTERM)"},
 	}
 }
