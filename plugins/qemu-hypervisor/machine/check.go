@@ -95,6 +95,10 @@ func checkOptions(s hypervisor.Spec) error {
 			if !slices.Contains([]string{"", "on", "off"}, value) {
 				return invalid("use on or off", "option templates is %q", value)
 			}
+		case OptionTemplatesMaxSize, OptionTemplatesMaxUnused:
+			if _, _, err := TemplateLimits(map[string]string{name: value}); err != nil {
+				return invalid("write a number of MiB, or a time like 720h", "option %s: %w", name, err)
+			}
 		case OptionCPU:
 			if value != "" && !validCPU.MatchString(value) {
 				return invalid("", "bad CPU model %q", value)

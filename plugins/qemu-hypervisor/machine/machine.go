@@ -26,6 +26,10 @@ const (
 	OptionProfile     = "profile"     // microvm (amd64) or virt (arm64)
 	OptionCPU         = "cpu"         // QEMU's -cpu, as it is
 	OptionTemplates   = "templates"   // on or off
+
+	// Looked at when a template is made, of all that there are.
+	OptionTemplatesMaxSize   = "templates_max_mib"    // what they may take of the disk, in MiB; default 2048
+	OptionTemplatesMaxUnused = "templates_max_unused" // how long one may not have been used, like 720h; default: for ever
 )
 
 // MuxPort is the name of the virtio-serial port that carries the connections between host and guest. The guest looks for it.
@@ -114,6 +118,6 @@ func Capabilities(arches, accelerators []string) map[string][]string {
 		hypervisor.CapabilityMaxCPUs:    {strconv.Itoa(MaxCPUs)},
 		hypervisor.CapabilityMinMemory:  {strconv.Itoa(MinMemory)},
 		hypervisor.CapabilityKernel:     kernels,
-		hypervisor.CapabilityOption:     {OptionAccelerator, OptionProfile, OptionCPU, OptionTemplates},
+		hypervisor.CapabilityOption:     {OptionAccelerator, OptionProfile, OptionCPU, OptionTemplates, OptionTemplatesMaxSize, OptionTemplatesMaxUnused},
 	}
 }

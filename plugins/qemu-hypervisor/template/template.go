@@ -219,9 +219,14 @@ func (s Store) discard(dir string) error {
 	return os.RemoveAll(grave)
 }
 
-// Prune removes what those who were killed while making or removing have left, and templates: damaged ones, and those that were not used for longest first, until the rest takes at most maxSize
-// bytes. It keeps the one with the key.
-func (s Store) Prune(maxSize int64, keep string) error {
+// Limits of what is kept.
+type Limits struct {
+	Size   int64         // in bytes of the disk, all together; those that were not used for longest go first
+	Unused time.Duration // one that was not used for that long goes; 0: none does
+}
+
+// Prune removes what those who were killed while making or removing have left, damaged templates, and those that are beyond the limits. It keeps the one with the key.
+func (s Store) Prune(limits Limits, keep string) error {
 	list, err := s.List()
 	if err != nil {
 		return err
@@ -231,7 +236,8 @@ func (s Store) Prune(maxSize int64, keep string) error {
 		if !e.Damaged {
 			size += e.Size
 		}
-		if (size > maxSize || e.Damaged) && e.Key != keep {
+		old := limits.Unused > 0 && time.Since(e.Used) > limits.Unused
+		if (size > limits.Size || old || e.Damaged) && e.Key != keep {
 			if removeErr := s.Remove(e.Key); !errors.Is(removeErr, fs.ErrNotExist) { // somebody else may prune, too
 				err = errors.Join(err, removeErr)
 			}

@@ -184,12 +184,19 @@ func TestPruneKeepsWhatWasUsedLast(t *testing.T) {
 	if err != nil || len(list) != 4 || list[0].Key != key("d") || !list[0].Damaged || list[1].Damaged || list[1].Description != "of a test" || list[1].Size < 64<<10 || list[1].Size > 256<<10 {
 		t.Fatalf("%+v, %v", list, err)
 	}
-	if err := s.Prune(list[1].Size, key("a")); err != nil {
+	if err := s.Prune(Limits{Size: list[1].Size}, key("a")); err != nil {
 		t.Fatal(err)
 	}
 	if left := names(t, s); !slices.Equal(left, []string{key("a"), key("c"), stagingPrefix + key("f")}) {
 		t.Errorf("left are %v", left)
 	}
+	if err := s.Prune(Limits{Size: 1 << 40, Unused: 7*time.Hour + 30*time.Minute}, ""); err != nil { // c was used 8 hours ago, a 10
+		t.Fatal(err)
+	}
+	if left := names(t, s); !slices.Equal(left, []string{stagingPrefix + key("f")}) {
+		t.Errorf("left of old ones are %v", left)
+	}
+	put(t, s, key("a"), "x")
 	if err := errors.Join(busy.Discard(), s.Remove(key("a"))); err != nil {
 		t.Error(err)
 	}
@@ -211,7 +218,7 @@ func TestLocksGoWithTheirTemplates(t *testing.T) {
 		t.Fatal(err)
 	}
 	busy, _, busyErr := s.Draft(key("d"), 1)
-	if err := errors.Join(failed.Discard(), busyErr, s.Remove(key("b")), s.Prune(1<<30, "")); err != nil {
+	if err := errors.Join(failed.Discard(), busyErr, s.Remove(key("b")), s.Prune(Limits{Size: 1 << 30}, "")); err != nil {
 		t.Fatal(err)
 	}
 	var left []string
@@ -256,7 +263,7 @@ func TestOneMakerAtATimeThoughLocksAreRemoved(t *testing.T) {
 					t.Errorf("there are %d makers", at)
 				}
 				makers.Add(-1)
-				if err := errors.Join(d.Discard(), s.Prune(1<<30, "")); err != nil {
+				if err := errors.Join(d.Discard(), s.Prune(Limits{Size: 1 << 30}, "")); err != nil {
 					t.Error(err)
 				}
 			}

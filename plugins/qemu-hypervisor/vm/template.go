@@ -29,9 +29,6 @@ func canClone(spec hypervisor.Spec, host machine.Host) bool {
 	return spec.CacheDir != "" && host.OS == "linux" && spec.Options[machine.OptionTemplates] != "off"
 }
 
-// maxTemplates bounds what the templates of one user take of the disk, in bytes; those that were not used for longest go first. One takes 40 to 80 MB.
-const maxTemplates = 2 << 30
-
 func (v *VM) templates() template.Store {
 	return templatesOf(v.spec.CacheDir)
 }
@@ -90,7 +87,8 @@ func (v *VM) template(ctx context.Context, key string) (*template.Template, erro
 		return nil, err
 	}
 	go func() { // its loss is noticed
-		err := errors.Join(store.Sync(key), store.Prune(maxTemplates, key))
+		size, unused, _ := machine.TemplateLimits(v.spec.Options) // which were checked
+		err := errors.Join(store.Sync(key), store.Prune(template.Limits{Size: size, Unused: unused}, key))
 		if err == nil {
 			<-time.After(digestDelay)
 			err = store.Digest(context.Background(), key)
