@@ -130,4 +130,5 @@ type API interface {
 	InspectPlugin(ctx context.Context, nameOrPath string) (PluginView, error)
 	Doctor(ctx context.Context) ([]Check, error)
 	SystemInfo(ctx context.Context) (SystemInfo, error)
+	DiskUsage(ctx context.Context) ([]DiskUsage, error)
 }

@@ -117,6 +117,10 @@ func (i inspecting) SystemInfo(context.Context) (engine.SystemInfo, error) {
 		Images: 2, Plugins: map[string]string{"hypervisor": "hv"}, DiskBytes: 1e9}, nil
 }
 
+func (i inspecting) DiskUsage(context.Context) ([]engine.DiskUsage, error) {
+	return []engine.DiskUsage{{Kind: "images", Total: 3, Active: 1, SizeBytes: 5e8, FreeableBytes: 3e8}, {Kind: "templates", Total: 1, SizeBytes: 6e7, FreeableBytes: 6e7}}, nil
+}
+
 func TestWhatIsPrinted(t *testing.T) {
 	for _, test := range []struct {
 		line string
@@ -143,6 +147,8 @@ func TestWhatIsPrinted(t *testing.T) {
 		{"plugin inspect hv", 0},
 		{"plugin inspect hv --format table", 0},
 		{"system info", 0},
+		{"system df", 0},
+		{"system df --format json", 0},
 		{"system info --format json", 0},
 		{"system template ls", 0},
 		{"system template ls -q", 0},

@@ -6,6 +6,6 @@ func newSystem(p *program) *cli.Command {
 	return &cli.Command{
 		Name:        "system",
 		Usage:       "this installation",
-		Subcommands: []*cli.Command{newSystemInfo(p), newTemplate(p), newService(p), newAutostart(p), newAutostop(p)},
+		Subcommands: []*cli.Command{newSystemInfo(p), newSystemDf(p), newTemplate(p), newService(p), newAutostart(p), newAutostop(p)},
 	}
 }
