@@ -70,15 +70,20 @@ func (s *supervision) useVolume(m store.Mount) (sandbox.Volume, error) {
 	return out, nil
 }
 
-// othersUsing names the containers that run with a volume.
-func (s *supervision) othersUsing(volume string) (names []string, err error) {
+// othersUsing names the other containers that run with a volume.
+func (s *supervision) othersUsing(volume string) ([]string, error) {
+	return s.others(volume, func(c store.Container) bool { return c.State.Active() })
+}
+
+// others names the other containers that have a volume, and are wanted.
+func (s *supervision) others(volume string, wanted func(store.Container) bool) (names []string, err error) {
 	entries, err := s.store.List()
 	if err != nil {
 		return nil, err
 	}
 	for _, entry := range entries {
 		c := entry.Container
-		if entry.Err != nil || c.ID == s.container.ID || !c.State.Active() {
+		if entry.Err != nil || c.ID == s.container.ID || !wanted(c) {
 			continue
 		}
 		for _, m := range store.Devices(c.Mounts) {
@@ -106,7 +111,9 @@ func (s *supervision) removeAnonymous(ctx context.Context) {
 		if !m.Anonymous {
 			continue
 		}
-		err := volumes.At(s.store.Paths()).Remove(ctx, m.Source, func() ([]string, error) { return nil, nil })
+		err := volumes.At(s.store.Paths()).Remove(ctx, m.Source, func() ([]string, error) {
+			return s.others(m.Source, func(store.Container) bool { return true })
+		})
 		if err != nil && !errors.Is(err, fault.NotFound) {
 			s.log.Warn("cannot remove a volume", "volume", m.Source, "error", err)
 		}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vzctl/vzctl/core/lifecycle"
 	"github.com/vzctl/vzctl/core/store"
@@ -76,8 +77,18 @@ func TestAVolumeIsTheSupervisorsAsLongAsItsMachineRuns(t *testing.T) {
 	r := newRig(t, func(c *store.Container) {
 		c.AutoRemove = true
 		c.Mounts = []store.Mount{{Type: store.MountVolume, Source: "db", Destination: "/data", Device: "volume0"},
-			{Type: store.MountVolume, Source: "unnamed", Destination: "/other", Device: "volume1", Anonymous: true}}
+			{Type: store.MountVolume, Source: "unnamed", Destination: "/other", Device: "volume1", Anonymous: true},
+			{Type: store.MountVolume, Source: "wanted", Destination: "/wanted", Device: "volume2", Anonymous: true}}
 	})
+	r.volume("wanted")
+	other, err := r.store.Create(t.Context(), store.Container{ID: store.NewID(), Name: "other", Created: time.Now(),
+		Mounts: []store.Mount{{Type: store.MountVolume, Source: "wanted", Destination: "/x"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Close(); err != nil {
+		t.Fatal(err)
+	}
 	all := r.volume("db")
 	r.volume("unnamed")
 	r.start()
@@ -95,5 +106,8 @@ func TestAVolumeIsTheSupervisorsAsLongAsItsMachineRuns(t *testing.T) {
 	defer held.Close()
 	if _, err := all.Get("unnamed"); !errors.Is(err, fault.NotFound) {
 		t.Errorf("what was made for it alone: %v", err)
+	}
+	if _, err := all.Get("wanted"); err != nil {
+		t.Errorf("what another container, which does not run, has: %v", err)
 	}
 }
