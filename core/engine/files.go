@@ -15,6 +15,7 @@ import (
 
 	"github.com/vzctl/vzctl/core/agent"
 	"github.com/vzctl/vzctl/core/lifecycle"
+	"github.com/vzctl/vzctl/core/lock"
 	"github.com/vzctl/vzctl/core/sandbox"
 	"github.com/vzctl/vzctl/core/store"
 	"github.com/vzctl/vzctl/core/supervisor"
@@ -139,6 +140,10 @@ func (e *Engine) maintain(ctx context.Context, c store.Container) (*sandbox.Main
 		return nil, nil, err
 	}
 	if spec, err = withoutMounts(spec, c.Mounts); err != nil {
+		return nil, nil, err
+	}
+	// A supervisor that is just leaving removes the runtime directory last of all.
+	if err := lock.AwaitFree(ctx, e.store.Paths().SandboxLife(b.ID)); err != nil {
 		return nil, nil, err
 	}
 	if err := os.RemoveAll(e.store.Paths().SandboxRun(b.ID)); err != nil {
