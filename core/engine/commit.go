@@ -197,7 +197,7 @@ func changeConfig(config *ocispec.ImageConfig, text string) error {
 	case "ENV":
 		name, value, ok := pair(rest)
 		if !ok {
-			return bad("write ENV NAME=VALUE")
+			return bad("write ENV NAME=VALUE, each in a change of its own")
 		}
 		env := []string{}
 		for _, old := range config.Env {
@@ -209,7 +209,7 @@ func changeConfig(config *ocispec.ImageConfig, text string) error {
 	case "LABEL":
 		name, value, ok := pair(rest)
 		if !ok {
-			return bad("write LABEL NAME=VALUE")
+			return bad("write LABEL NAME=VALUE, each in a change of its own")
 		}
 		labels := map[string]string{name: value}
 		for n, v := range config.Labels {
@@ -253,7 +253,7 @@ func commandLine(text string) []string {
 	return []string{"/bin/sh", "-c", text}
 }
 
-// pair reads NAME=VALUE or NAME VALUE; the value may be in double quotes.
+// pair reads NAME=VALUE or NAME VALUE; the value may be in double quotes, and is in them if it follows "=" and has blanks. Several pairs are none.
 func pair(text string) (name, value string, ok bool) {
 	i := strings.IndexAny(text, "= ")
 	if i <= 0 {
@@ -262,8 +262,9 @@ func pair(text string) (name, value string, ok bool) {
 	name, value = text[:i], strings.TrimSpace(text[i+1:])
 	if len(value) >= 2 && value[0] == '"' && value[len(value)-1] == '"' {
 		value = value[1 : len(value)-1]
+		return name, value, !strings.Contains(value, `"`)
 	}
-	return name, value, true
+	return name, value, text[i] != '=' || !strings.ContainsAny(value, " \t")
 }
 
 // withAll is a copy of a set with more in it.

@@ -66,6 +66,7 @@ func TestACommitChangesTheConfigurationAsADockerfileWould(t *testing.T) {
 		{"USER 1:2", func(c *ocispec.ImageConfig) { c.User = "1:2" }},
 		{"WORKDIR /w", func(c *ocispec.ImageConfig) { c.WorkingDir = "/w" }},
 		{"STOPSIGNAL SIGINT", func(c *ocispec.ImageConfig) { c.StopSignal = "SIGINT" }},
+		{"ENV A=1 C=2", nil}, {`LABEL a="x" b="y"`, nil}, // two, by Docker's rules
 		{"WORKDIR w", nil}, {"ENV =x", nil}, {"RUN rm -rf /", nil}, {"CMD", nil}, {"", nil}, {"USER a\x00b", nil},
 	} {
 		t.Run(test.text, func(t *testing.T) {
