@@ -48,7 +48,7 @@ func (e *Engine) Autostop(ctx context.Context, each func(name string, err error)
 
 // suspend returns when a container is not running.
 func (e *Engine) suspend(ctx context.Context, c store.Container) error {
-	number, err := signalNumber(firstNonEmpty(c.Process.StopSignal, "SIGTERM"))
+	number, timeout, err := gentleStop(c, StopOptions{})
 	if err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func (e *Engine) suspend(ctx context.Context, c store.Container) error {
 		return err
 	}
 	defer s.Close()
-	if err := s.Suspend(ctx, number, defaultStopTimeout); err != nil {
+	if err := s.Suspend(ctx, number, timeout); err != nil {
 		// A supervisor that is gone has stopped the container, too.
 		if alive, aliveErr := e.store.Alive(c.Sandbox); aliveErr != nil || alive {
 			return errors.Join(err, aliveErr)

@@ -151,6 +151,20 @@ func (s *supervision) recordGivenUp(ctx context.Context, cause error) error {
 	return err
 }
 
+// noRetry takes back the next start of a container whose start has failed just when it was to stop.
+func (s *supervision) noRetry(ctx context.Context) error {
+	if !s.restarted {
+		return nil
+	}
+	_, err := s.store.Update(ctx, s.container.ID, func(c *store.Container) error {
+		if c.State != lifecycle.Restarting {
+			return nil
+		}
+		return c.Advance(lifecycle.Stop)
+	})
+	return err
+}
+
 // unwanted notes that the user wants the container to end: no policy starts it again. A record that cannot be written does not keep it alive.
 func (s *supervision) unwanted(ctx context.Context) {
 	_, err := s.store.Update(context.WithoutCancel(ctx), s.container.ID, func(c *store.Container) error {

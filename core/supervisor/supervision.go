@@ -234,13 +234,13 @@ func (s *supervision) stop(ctx context.Context, signal int, timeout time.Duratio
 	select {
 	case <-s.started:
 		if s.startErr != nil {
-			return nil
+			return s.noRetry(ctx)
 		}
 	default:
 		s.cancelStart(errStopped)
 		<-s.started
 		if s.startErr != nil {
-			return nil
+			return s.noRetry(ctx)
 		}
 	}
 	s.saves.giveUp()
