@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -195,11 +196,12 @@ func TestExportEndsWithItsCaller(t *testing.T) {
 
 // The caller may be gone at any moment: before the FIFO is opened, while it is, and after.
 func TestNobodyWaitsForAReaderWhoseCallerIsGone(t *testing.T) {
-	fifo := filepath.Join(t.TempDir(), "fifo")
-	if err := unix.Mkfifo(fifo, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for range 5000 {
+	dir := t.TempDir()
+	for i := range 5000 {
+		fifo := filepath.Join(dir, strconv.Itoa(i)) // one for each: the last one's may still be read for a moment
+		if err := unix.Mkfifo(fifo, 0o600); err != nil {
+			t.Fatal(err)
+		}
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan error, 1)
 		go func() {
