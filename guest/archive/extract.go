@@ -68,12 +68,24 @@ type extraction struct {
 	parent     *os.Root // of the last entry; nil: root
 	parentName string
 	top        string // the first entry's, with Rename
+	kept       int    // bytes of dirs and made
 	buffer     []byte
 }
 
 type madeDir struct {
 	name   string
 	header *tar.Header
+	info   fs.FileInfo // by which it is known again
+}
+
+// maxKept bounds what is kept of names and attributes, in bytes: who sends a tar may go on for ever.
+const maxKept = 256 << 20
+
+func (x *extraction) keep(bytes int) error {
+	if x.kept += bytes; x.kept > maxKept {
+		return errors.New("the tar has more names and attributes than can be kept in memory")
+	}
+	return nil
 }
 
 // place is where an entry goes, below root.
@@ -163,7 +175,7 @@ func (x *extraction) enter(dir string) error {
 			return err
 		}
 	}
-	parent, err := x.root.OpenRoot(dir)
+	parent, err := x.root.OpenRoot(dir + "/.") // OpenRoot of what has become a FIFO would wait
 	if err != nil {
 		return err
 	}
@@ -189,10 +201,23 @@ func (x *extraction) directory(h *tar.Header, name, base string) error {
 		}
 		return err
 	}
-	if err == nil {
-		x.dirs = append(x.dirs, madeDir{name, h})
+	if err != nil {
+		return err
 	}
-	return err
+	info, err := x.parent.Lstat(base)
+	if err != nil {
+		return err
+	}
+	later := &tar.Header{Name: name, Mode: h.Mode, Uid: h.Uid, Gid: h.Gid, ModTime: h.ModTime, PAXRecords: map[string]string{}}
+	size := 2 * len(name)
+	for key, value := range h.PAXRecords { // each of which has all of them in memory
+		if attr, ok := strings.CutPrefix(key, xattrKey); ok && x.options.Xattr != nil && x.options.Xattr(attr) {
+			later.PAXRecords[strings.Clone(key)] = strings.Clone(value)
+			size += len(key) + len(value)
+		}
+	}
+	x.dirs = append(x.dirs, madeDir{name, later, info})
+	return x.keep(size)
 }
 
 // replace puts what make makes under a temporary name in the place of what has the name.
@@ -206,7 +231,7 @@ func (x *extraction) replace(h *tar.Header, name, base string, make func(tempora
 		if err = x.parent.Rename(unready, base); err == nil {
 			if h.Typeflag != tar.TypeLink {
 				x.made[name] = true
-				return nil
+				return x.keep(len(name))
 			}
 			err = nil // a link that was there already: rename does nothing
 		}
@@ -229,7 +254,7 @@ func (x *extraction) hardLink(h *tar.Header, name, base string) error {
 		return err
 	}
 	x.made[name] = true
-	return nil
+	return x.keep(len(name))
 }
 
 func (x *extraction) file(h *tar.Header, unready string, content io.Reader) (err error) {
@@ -241,7 +266,7 @@ func (x *extraction) file(h *tar.Header, unready string, content io.Reader) (err
 	if err := x.fill(f, h, cancellable{x.ctx, content}); err != nil {
 		return err
 	}
-	err = x.settle(x.parent, unready, h)
+	err = x.settleOpen(f, unready, h)
 	x.setXattrs(f, h) // a new owner takes capabilities away
 	return err
 }
@@ -324,13 +349,25 @@ func isZero(p []byte) bool {
 
 // settle gives a file, or directory, its owner, mode and time. The owner is first: to change it takes the mode's special bits away.
 func (x *extraction) settle(dir *os.Root, name string, h *tar.Header) error {
+	return errors.Join(x.own(dir, name, h), dir.Chmod(name, x.mode(h)), setTime(dir, name, h.ModTime))
+}
+
+// settleOpen is settle for what is open: who may write to the directory can give its name to another file meanwhile.
+func (x *extraction) settleOpen(f *os.File, name string, h *tar.Header) (err error) {
+	if x.options.Owners {
+		err = f.Chown(h.Uid, h.Gid)
+	}
+	return errors.Join(err, f.Chmod(x.mode(h)), setTime(x.parent, name, h.ModTime))
+}
+
+func (x *extraction) mode(h *tar.Header) fs.FileMode {
 	mode := fs.FileMode(h.Mode).Perm()
 	for _, b := range specialBits {
 		if uint32(h.Mode)&b.bit != 0 && (x.options.Owners || b.mode == fs.ModeSticky) {
 			mode |= b.mode
 		}
 	}
-	return errors.Join(x.own(dir, name, h), dir.Chmod(name, mode), setTime(dir, name, h.ModTime))
+	return mode
 }
 
 func (x *extraction) own(dir *os.Root, name string, h *tar.Header) error {
@@ -347,20 +384,28 @@ func (x *extraction) finish() error {
 		if err := x.enter(path.Dir(d.name)); err != nil {
 			return err
 		}
-		if err := x.finishDirectory(path.Base(d.name), d.header); err != nil {
+		if err := x.finishDirectory(path.Base(d.name), d); err != nil {
 			return fmt.Errorf("extract %.200q: %w", d.header.Name, err)
 		}
 	}
 	return nil
 }
 
-func (x *extraction) finishDirectory(base string, h *tar.Header) error {
-	dir, err := x.parent.Open(base)
+func (x *extraction) finishDirectory(base string, d madeDir) (err error) {
+	dir, err := x.parent.OpenFile(base, openDirectory, 0)
 	if err != nil {
 		return err
 	}
-	x.setXattrs(dir, h)
-	return errors.Join(dir.Close(), x.settle(x.parent, base, h))
+	defer func() { err = errors.Join(err, dir.Close()) }()
+	info, err := dir.Stat()
+	if err != nil {
+		return err
+	}
+	if !os.SameFile(info, d.info) {
+		return errors.New("it was replaced meanwhile")
+	}
+	x.setXattrs(dir, d.header)
+	return x.settleOpen(dir, base, d.header)
 }
 
 func (x *extraction) warn(format string, args ...any) {

@@ -11,7 +11,12 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"syscall"
+	"time"
 )
+
+// openDirectory opens nothing but directories: to open a FIFO would wait for its other end.
+const openDirectory = os.O_RDONLY | nonblock | syscall.O_DIRECTORY
 
 // PackOptions of a Packer.
 type PackOptions struct {
@@ -31,6 +36,7 @@ type Packer struct {
 	to      *Writer
 	options PackOptions
 	seen    map[fileID]string // files with several names, and the first of them
+	kept    int               // bytes of those names
 	buffer  []byte
 }
 
@@ -44,6 +50,12 @@ const maxDepth = 1000
 
 // maxPseudo bounds a file of which nobody but its content tells the size, in bytes.
 const maxPseudo = 4 << 20
+
+// pseudoPatience bounds reading one.
+const pseudoPatience = 5 * time.Second
+
+// maxKeptNames bounds what is kept of the names of files with several, in bytes.
+const maxKeptNames = 64 << 20
 
 // Tree packs the file, or the directory with all below it, called name in dir, as the name as. "." is dir itself, and "." as a name adds nothing to those below.
 func (p *Packer) Tree(ctx context.Context, dir *os.Root, name, as string) error {
@@ -64,7 +76,7 @@ func (p *Packer) tree(ctx context.Context, dir *os.Root, name, as string, depth 
 	if depth > maxDepth {
 		return fmt.Errorf("%q is more than %d directories deep", as, maxDepth)
 	}
-	below, err := dir.OpenRoot(name)
+	below, err := dir.OpenRoot(name + "/.") // OpenRoot of what has become a FIFO would wait
 	if errors.Is(err, fs.ErrNotExist) && depth > 0 {
 		return nil // it went meanwhile
 	}
@@ -150,6 +162,9 @@ func (p *Packer) header(dir *os.Root, name, as string, info fs.FileInfo) (*Heade
 		if first, ok := p.seen[stat.id]; ok {
 			h.Type, h.Link, h.Size = tar.TypeLink, first, 0
 		} else {
+			if p.kept += len(as); p.kept > maxKeptNames {
+				return nil, errors.New("there are too many files with several names")
+			}
 			p.seen[stat.id] = as
 		}
 	}
@@ -157,7 +172,7 @@ func (p *Packer) header(dir *os.Root, name, as string, info fs.FileInfo) (*Heade
 }
 
 func (p *Packer) xattrs(dir *os.Root, name string) (map[string]string, error) {
-	f, err := dir.Open(name)
+	f, err := dir.OpenFile(name, openDirectory, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -190,6 +205,7 @@ func (p *Packer) file(ctx context.Context, dir *os.Root, name string, h *Header,
 		return err
 	}
 	if isPseudo(f) {
+		_ = f.SetReadDeadline(time.Now().Add(pseudoPatience)) // some wait for more, like the kernel's log; others have no deadline
 		content, err := io.ReadAll(io.LimitReader(f, maxPseudo))
 		if err != nil {
 			return err
