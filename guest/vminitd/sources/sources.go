@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -154,12 +155,25 @@ func (s *Set) mountVolume(v Volume, device, disk, at, root string) error {
 
 // fill gives a new volume its directory. It appears with all that belongs in it, or not at all.
 func fill(v Volume, disk, content, root string) error {
-	entries, err := os.ReadDir(content)
+	// Another guest may have left anything on the disk.
+	info, err := os.Lstat(content)
 	isNew := errors.Is(err, os.ErrNotExist)
 	if err != nil && !isNew {
 		return err
 	}
-	if len(entries) > 0 || !isNew && v.CopyFrom == "" {
+	if !isNew && !info.IsDir() {
+		return errors.New("what should be the directory of its files is none")
+	}
+	if !isNew && v.CopyFrom == "" {
+		return nil
+	}
+	used := false
+	if !isNew {
+		if used, err = hasEntries(content); err != nil {
+			return err
+		}
+	}
+	if used {
 		return nil
 	}
 	if v.ReadOnly {
@@ -188,6 +202,18 @@ func fill(v Volume, disk, content, root string) error {
 		return err
 	}
 	return errors.Join(unix.Syncfs(int(file.Fd())), file.Close())
+}
+
+func hasEntries(dir string) (bool, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return false, err
+	}
+	_, err = f.Readdirnames(1)
+	if errors.Is(err, io.EOF) {
+		return false, f.Close()
+	}
+	return err == nil, errors.Join(err, f.Close())
 }
 
 func (s *Set) mount(source, at, kind string, flags uintptr, options string) error {

@@ -53,6 +53,18 @@ func TestAnEmptyVolumeGetsTheImagesContentAllAtOnce(t *testing.T) {
 	}
 }
 
+// The guest that wrote to a volume before may have been anybody's.
+func TestAVolumeWhoseDirectoryIsALinkIsRefused(t *testing.T) {
+	root, disk := t.TempDir(), t.TempDir()
+	content := filepath.Join(disk, volumeData)
+	must(t, os.Symlink(root, content))
+	for _, v := range []Volume{{}, {CopyFrom: "/"}} {
+		if err := fill(v, disk, content, root); err == nil {
+			t.Errorf("%+v: a link is taken for the volume's directory", v)
+		}
+	}
+}
+
 func TestASourceIsWhereItIsMountedOrAFileInIt(t *testing.T) {
 	dir := t.TempDir()
 	must(t, os.MkdirAll(filepath.Join(dir, Directory, "share0"), 0o700), os.WriteFile(filepath.Join(dir, Directory, "share0", "file"), nil, 0o600),
