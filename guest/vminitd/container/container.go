@@ -251,13 +251,14 @@ func (c *Container) undo(ctx context.Context) error {
 
 // destroy kills and removes all there is of the container. It may be called again after an error.
 func (c *Container) destroy(ctx context.Context, processes []*Process) error {
-	if err := c.thawFiles(); err != nil {
-		return fmt.Errorf("thaw the container's file system: %w", err)
-	}
 	if c.group != nil {
 		if err := c.group.Kill(); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("kill the container's processes: %w", err)
 		}
+	}
+	// After that: a freeze under way may wait for a process, and those wait for the thaw.
+	if err := c.thawFiles(); err != nil {
+		return fmt.Errorf("thaw the container's file system: %w", err)
 	}
 	c.sockets.Close()
 	for _, p := range processes {

@@ -183,15 +183,13 @@ func (p *Process) Signal(signal unix.Signal) error {
 	if child == nil {
 		return p.wrongState("signal process", "it is not running")
 	}
-	if signal == unix.SIGKILL {
-		if err := p.container.thawFiles(); err != nil {
-			return err
-		}
-	}
 	if err := child.Signal(signal); errors.Is(err, reap.ErrEnded) || errors.Is(err, unix.ESRCH) {
 		return p.wrongState("signal process", "it has ended")
 	} else if err != nil {
 		return &fault.Error{Reason: fault.Invalid, Op: "signal process", Subject: p.id, Cause: err}
+	}
+	if signal == unix.SIGKILL { // which must come first: a freeze under way may wait for this process
+		return p.container.thawFiles()
 	}
 	return nil
 }

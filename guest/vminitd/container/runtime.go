@@ -220,7 +220,8 @@ func (r *Runtime) SignalAll(container string, signal unix.Signal) error {
 		return err
 	}
 	if signal == unix.SIGKILL {
-		return errors.Join(c.thawFiles(), c.group.Kill())
+		// In this order: a freeze under way may wait for one of them, see thawFiles.
+		return errors.Join(c.group.Kill(), c.thawFiles())
 	}
 	pids, err := c.group.Processes()
 	if err != nil {
