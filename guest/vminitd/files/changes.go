@@ -43,6 +43,9 @@ type Change struct {
 // maxChanges bounds what is kept of them in memory.
 const maxChanges = 500_000
 
+// maxPaths bounds their paths, in bytes: those of deep directories are long.
+const maxPaths = 64 << 20
+
 var errTooMany = errors.New("the container has changed too many files to list them")
 
 // Names of the attributes in which overlayfs keeps what it knows.
@@ -67,10 +70,11 @@ type comparison struct {
 	Layers
 	ctx     context.Context
 	changes []Change
+	bytes   int // of their paths
 }
 
 func (c *comparison) add(change Change) error {
-	if len(c.changes) == maxChanges {
+	if c.bytes += len(change.Path); c.bytes > maxPaths || len(c.changes) == maxChanges {
 		return errTooMany
 	}
 	c.changes = append(c.changes, change)
@@ -117,7 +121,7 @@ func (c *comparison) entry(dir *os.Root, name, at string, fresh bool) (placehold
 	case !info.IsDir():
 		return false, c.add(Change{Kind: kind, Path: at})
 	}
-	sub, err := dir.OpenRoot(name)
+	sub, err := dir.OpenRoot(name + "/.") // OpenRoot of what has become a FIFO would wait
 	if err != nil {
 		return false, err
 	}

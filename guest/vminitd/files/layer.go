@@ -98,8 +98,10 @@ func (w *layerWriter) marker(name string) error {
 
 // Expand lists what is in directories that were renamed, too.
 func (l Layers) Expand(ctx context.Context, changes []Change) (all []Change, err error) {
+	bytes := 0
 	for _, c := range changes {
 		all = append(all, c)
+		bytes += len(c.Path)
 		if !c.tree {
 			continue
 		}
@@ -108,8 +110,8 @@ func (l Layers) Expand(ctx context.Context, changes []Change) (all []Change, err
 			if name == "." || errors.Is(err, fs.ErrNotExist) {
 				return nil
 			}
-			if err == nil && len(all) == maxChanges {
-				err = errTooMany
+			if bytes += len(c.Path) + 1 + len(name); bytes > maxPaths || len(all) >= maxChanges {
+				return errTooMany
 			}
 			all = append(all, Change{Kind: Added, Path: path.Join(c.Path, name)})
 			return errors.Join(err, ctx.Err())
