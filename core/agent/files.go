@@ -55,10 +55,15 @@ func UseFiles(ctx context.Context, conn net.Conn, request *guestv1.FilesRequest,
 	_ = conn.Close()
 	if err == nil {
 		// The guest may not want to hear the end of what it has not asked for.
-		if own, ok := errors.AsType[*ownError](<-sent); ok {
-			return result, own.error
+		select {
+		case sendErr := <-sent:
+			if own, ok := errors.AsType[*ownError](sendErr); ok {
+				return result, own.error
+			}
+			return result, nil
+		case <-ctx.Done(): // a guest that answered before it had all, while send waits for a terminal
+			return result, context.Cause(ctx)
 		}
-		return result, nil
 	}
 	select {
 	case sendErr := <-sent:

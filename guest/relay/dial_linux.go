@@ -20,19 +20,22 @@ func DialUnix(ctx context.Context, path string) (*net.UnixConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, err := connect(ctx, fd, path)
-	if err != nil {
-		_ = unix.Close(fd)
+	file := os.NewFile(uintptr(fd), "unix")
+	defer func() { _ = file.Close() }() // the connection has a copy
+	if err := connect(ctx, fd, path); err != nil {
 		return nil, err
 	}
-	return conn, nil
+	conn, err := net.FileConn(file)
+	if err != nil {
+		return nil, err
+	}
+	return conn.(*net.UnixConn), nil
 }
 
-// connect owns fd after it has succeeded.
-func connect(ctx context.Context, fd int, path string) (*net.UnixConn, error) {
+func connect(ctx context.Context, fd int, path string) error {
 	wait := unix.NsecToTimeval(slice.Nanoseconds())
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &wait); err != nil {
-		return nil, err
+		return err
 	}
 	for {
 		err := unix.Connect(fd, &unix.SockaddrUnix{Name: path})
@@ -40,20 +43,11 @@ func connect(ctx context.Context, fd int, path string) (*net.UnixConn, error) {
 			break
 		}
 		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
-			return nil, err
+			return err
 		}
 		if ctx.Err() != nil {
-			return nil, ctx.Err()
+			return ctx.Err()
 		}
 	}
-	if err := errors.Join(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{}), unix.SetNonblock(fd, true)); err != nil {
-		return nil, err
-	}
-	file := os.NewFile(uintptr(fd), "unix")
-	conn, err := net.FileConn(file) // which has a copy
-	if err != nil {
-		return nil, err
-	}
-	_ = file.Close()
-	return conn.(*net.UnixConn), nil
+	return errors.Join(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{}), unix.SetNonblock(fd, true))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -65,7 +66,10 @@ func (f *Files) View(rootOnly bool) (files.View, error) {
 		return files.Open(c.root.Path)
 	}
 	view, err := files.Open(filepath.Join("/proc", strconv.Itoa(child.Pid), "root"))
-	if err != nil || c.init.running() != child { // its number may be another's by now
+	if err == nil && c.init.running() != child { // its number may be another's by now
+		err = errors.Join(os.ErrProcessDone, view.Close())
+	}
+	if err != nil {
 		err = errors.Join(err, &fault.Error{Reason: fault.FailedPrecondition, Op: "use files of container", Subject: c.id, Cause: errors.New("it has just ended")})
 	}
 	return view, err
