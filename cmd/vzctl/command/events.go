@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -45,10 +43,7 @@ func newEvents(p *program) *cli.Command {
 }
 
 func (p *program) eventsOptions(c *cli.Context) (o engine.EventsOptions, err error) {
-	if o.Since, err = p.eventTime("since", c.String("since")); err != nil {
-		return o, err
-	}
-	if o.Until, err = p.eventTime("until", c.String("until")); err != nil {
+	if err := p.readTimes(c, &o.Since, &o.Until); err != nil {
 		return o, err
 	}
 	for _, entry := range c.StringSlice("filter") {
@@ -62,24 +57,6 @@ func (p *program) eventsOptions(c *cli.Context) (o engine.EventsOptions, err err
 		o.Filter[key] = append(o.Filter[key], value)
 	}
 	return o, nil
-}
-
-// eventTime reads a time as Docker does. Empty is the zero time.
-func (p *program) eventTime(flag, text string) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
-	}
-	if t, err := time.Parse(time.RFC3339Nano, text); err == nil {
-		return t, nil
-	}
-	if ago, err := time.ParseDuration(text); err == nil {
-		return p.Now().Add(-ago), nil
-	}
-	if seconds, err := strconv.ParseFloat(text, 64); err == nil && math.Abs(seconds) < 1<<33 {
-		whole, part := math.Modf(seconds)
-		return time.Unix(int64(whole), int64(part*1e9)), nil
-	}
-	return time.Time{}, usage("--%s %q: use a time like 2026-05-04T12:00:00Z, seconds since 1970, or 10m", flag, text)
 }
 
 func (p *program) events(c *cli.Context, api engine.API, options engine.EventsOptions) error {

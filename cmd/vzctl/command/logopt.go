@@ -46,6 +46,17 @@ func readLogOptions(c *cli.Context) (limits store.LogLimits, err error) {
 	return limits, nil
 }
 
+// readTimes reads --since and --until.
+func (p *program) readTimes(c *cli.Context, since, until *time.Time) (err error) {
+	if *since, err = parseTime(c.String("since"), p.Now()); err != nil {
+		return usage("--since %w", err)
+	}
+	if *until, err = parseTime(c.String("until"), p.Now()); err != nil {
+		return usage("--until %w", err)
+	}
+	return nil
+}
+
 // parseTime reads a time, or how long before now it was. Empty is the zero time.
 func parseTime(text string, now time.Time) (time.Time, error) {
 	if text == "" {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"strconv"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -30,11 +29,8 @@ func newLogs(p *program) *cli.Command {
 				return err
 			}
 			options := engine.LogOptions{Follow: c.Bool("follow"), Tail: -1, Boot: c.Bool("boot"), Timestamps: c.Bool("timestamps")}
-			for flag, to := range map[string]*time.Time{"since": &options.Since, "until": &options.Until} {
-				var err error
-				if *to, err = parseTime(c.String(flag), p.Now()); err != nil {
-					return usage("--%s %w", flag, err)
-				}
+			if err := p.readTimes(c, &options.Since, &options.Until); err != nil {
+				return err
 			}
 			if tail := c.String("tail"); tail != "all" {
 				n, err := strconv.ParseUint(tail, 10, 31)
