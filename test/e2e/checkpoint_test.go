@@ -13,8 +13,9 @@ import (
 	"time"
 )
 
-// counting is a program that counts in its memory, says each number to its output and a file, and answers questions of others by that.
-const counting = `i=0; while :; do i=$((i+1)); echo $i; echo $i >/count; sleep 0.05; done`
+// counting is a program that counts in its memory, says each number to a file and its output, and answers questions of others by that. The file is made whole and
+// then put in its place, as others read it meanwhile; it comes before the output, and so has no less than what was read there.
+const counting = `i=0; while :; do i=$((i+1)); echo $i >/counting; mv /counting /count; echo $i; sleep 0.05; done`
 
 // counted returns the numbers that a container's log has, and fails if one is missing or doubled.
 func (p *person) counted(name string) int {
