@@ -41,7 +41,7 @@ func (e *Engine) ListNetworks(ctx context.Context) ([]NetworkView, error) {
 func networkViews(configured map[string]config.Network, active []store.Container) []NetworkView {
 	views := map[string]*NetworkView{DefaultNetwork: {Name: DefaultNetwork}}
 	for name, n := range configured {
-		views[name] = &NetworkView{Name: name, Subnet: n.SubnetV4}
+		views[name] = &NetworkView{Name: name, Subnet: subnetOf(n.SubnetV4), SubnetV6: subnetOf(n.SubnetV6)}
 	}
 	for _, c := range active {
 		if c.Network == "" {
@@ -54,7 +54,14 @@ func networkViews(configured map[string]config.Network, active []store.Container
 		}
 		v.Endpoints = append(v.Endpoints, c.ID)
 		if c.Run != nil && len(c.Run.Addresses) > 0 {
-			v.Subnet = c.Run.Addresses[0].Masked().String()
+			v.Subnet, v.SubnetV6 = "", ""
+			for _, a := range c.Run.Addresses {
+				if a.Addr().Is4() {
+					v.Subnet = a.Masked().String()
+				} else {
+					v.SubnetV6 = a.Masked().String()
+				}
+			}
 		}
 	}
 	var all []NetworkView
@@ -62,4 +69,12 @@ func networkViews(configured map[string]config.Network, active []store.Container
 		all = append(all, *views[name])
 	}
 	return all
+}
+
+// subnetOf leaves out what is chosen when the network is made, and a family that is turned off.
+func subnetOf(configured string) string {
+	if configured == "none" {
+		return ""
+	}
+	return configured
 }

@@ -243,7 +243,8 @@ type Image struct {
 type NetworkView struct {
 	Name      string   `json:"name"`
 	Plugin    string   `json:"plugin"`
-	Subnet    string   `json:"subnet,omitempty"`
+	Subnet    string   `json:"subnet,omitempty"`   // of IPv4, as it was configured or is in use
+	SubnetV6  string   `json:"subnetV6,omitempty"` // the same of IPv6
 	Running   bool     `json:"running"`
 	Endpoints []string `json:"endpoints,omitempty"` // container ids
 }

@@ -89,7 +89,7 @@ func Cases(kind sdk.Kind) []Case {
 	case sdk.RootfsBuilder:
 		cases = append(cases, rootfsCases()...)
 	case sdk.Network:
-		cases = append(append(cases, networkCases()...), frameCases()...)
+		cases = append(append(append(cases, networkCases()...), frameCases()...), ipv6Cases()...)
 	case sdk.KernelProvider:
 		cases = append(cases, kernelCases()...)
 	case sdk.Translator:

@@ -60,6 +60,8 @@ type port struct {
 	peer    *net.UnixAddr
 	mac     net.HardwareAddr
 	address netip.Addr
+	// address6 is the last of its addresses, which is of IPv6 where the network has that.
+	address6 netip.Addr
 }
 
 // plug attaches an endpoint by unix-datagram and takes the VM's end of the link.
@@ -91,7 +93,8 @@ func open(e network.Endpoint) (*port, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &port{conn: conn, peer: &net.UnixAddr{Name: e.Link.UnixDatagram.NetworkPath, Net: "unixgram"}, mac: mac, address: e.Addresses[0].Addr()}, nil
+	return &port{conn: conn, peer: &net.UnixAddr{Name: e.Link.UnixDatagram.NetworkPath, Net: "unixgram"}, mac: mac,
+		address: e.Addresses[0].Addr(), address6: e.Addresses[len(e.Addresses)-1].Addr()}, nil
 }
 
 // close takes the VM's end away, and its socket's file, as a hypervisor does.

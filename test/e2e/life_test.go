@@ -12,7 +12,7 @@ func TestE2EADetachedLife(t *testing.T) {
 	id := strings.TrimSpace(p.must("run", "-d", "--name", name, p.desk.busybox, "sh", "-c",
 		"trap 'echo asked; exit 7' TERM; echo up; echo oops >&2; while :; do sleep 0.1; done"))
 	c, ok := p.find(name)
-	if !ok || c.State != "running" || c.ID != id || c.ExitCode != nil || c.PID == 0 || len(c.Addresses) != 1 {
+	if !ok || c.State != "running" || c.ID != id || c.ExitCode != nil || c.PID == 0 || len(c.Addresses) != 2 {
 		t.Fatalf("ls shows %+v", c)
 	}
 	if got := p.must("exec", name, "echo", "inside"); got != "inside\n" {

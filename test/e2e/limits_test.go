@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -56,7 +55,12 @@ func TestE2EReadOnlyRootAndNames(t *testing.T) {
 	id := strings.TrimSpace(p.must("run", "-d", "--name", name, "--read-only", "--add-host", "db:10.1.2.3", "--add-host", "db6:fd00::5", "--dns", "192.0.2.9", "--dns", "192.0.2.10",
 		"--dns-search", "example.org", "--dns-option", "ndots:2", "--tmpfs", "/a/b/c", "--tmpfs", "/a:mode=711", p.desk.busybox, "sleep", "1000"))
 	c, _ := p.find(name)
-	hosts := fmt.Sprintf("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n%s\t%s\n10.1.2.3\tdb\nfd00::5\tdb6\n", strings.Split(strings.Join(c.Addresses, ""), "/")[0], id[:12])
+	own := ""
+	for _, a := range c.Addresses {
+		address, _, _ := strings.Cut(a, "/")
+		own += address + "\t" + id[:12] + "\n"
+	}
+	hosts := "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n" + own + "10.1.2.3\tdb\nfd00::5\tdb6\n"
 	for _, test := range []struct{ name, script, want string }{
 		{"the root", "touch /x 2>&1 | sed 's/.*: //'; grep -c ' / overlay ro,' /proc/mounts", "Read-only file system\n1\n"},
 		{"files and directories of it", "echo >>/etc/passwd; mkdir /etc/x; rm /etc/passwd; chmod 777 /etc; ls /etc | grep -c '^x$'", "0\n"},
@@ -98,7 +102,7 @@ func TestE2ENetworking(t *testing.T) {
 	p.must("run", "-d", "--name", client, p.desk.busybox, "sleep", "1000")
 	s, _ := p.find(server)
 	c, _ := p.find(client)
-	if len(s.Addresses) != 1 || len(c.Addresses) != 1 || s.Addresses[0] == c.Addresses[0] {
+	if len(s.Addresses) != 2 || len(c.Addresses) != 2 || s.Addresses[0] == c.Addresses[0] || s.Addresses[1] == c.Addresses[1] {
 		t.Fatalf("addresses %v and %v", s.Addresses, c.Addresses)
 	}
 	address := func(c container) string { host, _, _ := strings.Cut(c.Addresses[0], "/"); return host }

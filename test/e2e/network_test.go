@@ -35,7 +35,8 @@ func TestE2EANetworkThatCannotBe(t *testing.T) {
 		"subnet_v4 = \"10.9.0.0/24\"\ngateway_v4 = \"1.1.1.1\"": "gateway 1.1.1.1",
 		`mtu = 10`:                     "MTU",
 		`options = { nonsense = "x" }`: "nonsense",
-		`subnet_v6 = "fd00::/64"`:      "IPv6",
+		`subnet_v6 = "fe80::/64"`:      "subnet fe80::/64 is reserved",
+		"subnet_v6 = \"fd00::/64\"\ngateway_v6 = \"fe80::1\"": "gateway fe80::1",
 	} {
 		t.Run(says, func(t *testing.T) {
 			q := *p

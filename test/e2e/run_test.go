@@ -39,7 +39,7 @@ func TestE2ERun(t *testing.T) {
 		{name: "a user by number", flags: []string{"-u", "40000:40000"}, args: []string{"id", "-u"}, stdout: "40000\n"},
 		{name: "an entry point", flags: []string{"--entrypoint", "echo"}, args: []string{"from", "echo"}, stdout: "from echo\n"},
 		{name: "a host name", flags: []string{"--hostname", "box"}, args: []string{"hostname"}, stdout: "box\n"},
-		{name: "the host name resolves", flags: []string{"--hostname", "box"}, args: []string{"sh", "-c", "grep -c box /etc/hosts"}, stdout: "1\n"},
+		{name: "the host name resolves", flags: []string{"--hostname", "box"}, args: []string{"sh", "-c", "grep -c box /etc/hosts"}, stdout: "2\n"},
 		{name: "the root can be written", args: []string{"sh", "-c", "echo x > /new && cat /new"}, stdout: "x\n"},
 		{name: "a read-only root cannot", flags: []string{"--read-only"}, args: []string{"sh", "-c", "touch /new 2>/dev/null || echo refused"}, stdout: "refused\n"},
 		{name: "kernel settings are protected", args: []string{"sh", "-c", "echo 1 2>/dev/null > /proc/sys/kernel/panic || echo refused"}, stdout: "refused\n"},

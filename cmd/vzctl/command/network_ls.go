@@ -26,12 +26,19 @@ func newNetworkLs(p *program) *cli.Command {
 				return show(c, networks, columns[engine.NetworkView]{
 					heads: []string{"NAME", "PLUGIN", "SUBNET", "RUNNING", "CONTAINERS"},
 					row: func(n engine.NetworkView) []string {
-						return []string{n.Name, n.Plugin, n.Subnet, yes(n.Running), strconv.Itoa(len(n.Endpoints))}
+						return []string{n.Name, n.Plugin, subnets(n), yes(n.Running), strconv.Itoa(len(n.Endpoints))}
 					},
 				})
 			})(c)
 		},
 	}
+}
+
+func subnets(n engine.NetworkView) string {
+	if n.Subnet != "" && n.SubnetV6 != "" {
+		return n.Subnet + ", " + n.SubnetV6
+	}
+	return n.Subnet + n.SubnetV6
 }
 
 func yes(b bool) string {

@@ -105,7 +105,7 @@ func (i inspecting) InspectPlugin(context.Context, string) (engine.PluginView, e
 }
 
 func (i inspecting) ListNetworks(context.Context) ([]engine.NetworkView, error) {
-	return []engine.NetworkView{{Name: "default", Plugin: "user-network", Subnet: "192.168.64.0/24", Running: true, Endpoints: []string{"bb"}}}, nil
+	return []engine.NetworkView{{Name: "default", Plugin: "user-network", Subnet: "192.168.64.0/24", SubnetV6: "fd64:1:2:3::/64", Running: true, Endpoints: []string{"bb"}}}, nil
 }
 
 func (i inspecting) ListKernels(context.Context) ([]kernel.Kernel, error) {

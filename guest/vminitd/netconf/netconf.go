@@ -12,8 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/vishvananda/netlink"
 )
 
 // Interface is what one device shall have. It replaces what the device had.
@@ -39,17 +37,20 @@ type card struct {
 	name  string
 	index int
 	mtu   int
+	given []netip.Prefix // the addresses of the identity it has
 }
 
 // Prepare does what needs no identity: it brings up the loopback device and finds the others. Apply does it otherwise.
 func (n *Network) Prepare() error {
 	if !n.loopback {
-		lo, err := netlink.LinkByName("lo")
+		index, err := readNumber("/sys/class/net/lo/ifindex")
 		if err != nil {
 			return fmt.Errorf("find lo: %w", err)
 		}
-		if err := netlink.LinkSetUp(lo); err != nil {
-			return fmt.Errorf("bring up lo: %w", err)
+		var b batch
+		b.up(index, nil, 0)
+		if err := b.send(); err != nil {
+			return fmt.Errorf("configure lo: %w", err)
 		}
 		n.loopback = true
 	}
@@ -74,7 +75,6 @@ func (n *Network) Apply(interfaces []Interface) error {
 	if n.applied != nil && reflect.DeepEqual(n.applied, interfaces) {
 		return nil // a restored machine: to take its addresses away, and give them again, would end what uses them
 	}
-	again := n.applied != nil
 	if len(interfaces) > 0 {
 		n.applied = []Interface{} // until it is done
 	}
@@ -83,7 +83,7 @@ func (n *Network) Apply(interfaces []Interface) error {
 		if n.cards[i].name != name {
 			return fmt.Errorf("network device %d is called %s", i, n.cards[i].name)
 		}
-		if err := n.cards[i].configure(config, again); err != nil {
+		if err := n.cards[i].configure(config); err != nil {
 			return fmt.Errorf("configure %s: %w", name, err)
 		}
 	}
@@ -130,107 +130,83 @@ func readNumber(path string) (int, error) {
 	return strconv.Atoi(strings.TrimSpace(string(text)))
 }
 
-// configure asks the kernel for as little as can be: under emulation each kind of request takes milliseconds the first time.
-func (c *card) configure(config Interface, again bool) error {
-	link := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: c.index, Name: c.name}}
-	if config.MAC != "" {
-		mac, err := net.ParseMAC(config.MAC)
-		if err != nil {
-			return err
-		}
-		if err := netlink.LinkSetHardwareAddr(link, mac); err != nil {
-			return fmt.Errorf("set MAC %s: %w", mac, err)
-		}
+// configure asks the kernel for as little as can be: under emulation each kind of request takes milliseconds the first time. An address of IPv6 is given to a device
+// that is up, because on another the kernel does its work twice.
+func (c *card) configure(config Interface) error {
+	var b batch
+	for _, old := range c.given {
+		b.removeAddress(c.index, old) // routes over it go with it
 	}
-	if config.MTU != 0 && int(config.MTU) != c.mtu {
-		if err := netlink.LinkSetMTU(link, int(config.MTU)); err != nil {
-			return fmt.Errorf("set MTU %d: %w", config.MTU, err)
-		}
-		c.mtu = int(config.MTU)
-	}
-	if again {
-		if err := removeAddresses(link); err != nil {
-			return err
-		}
-	}
-	if err := addAddresses(link, config.Addresses); err != nil {
+	addresses, err := parseAddresses(config.Addresses)
+	if err != nil {
 		return err
 	}
-	if err := netlink.LinkSetUp(link); err != nil {
-		return fmt.Errorf("bring it up: %w", err)
+	mac, err := parseMAC(config.MAC)
+	if err != nil {
+		return err
+	}
+	mtu := config.MTU
+	if int(mtu) == c.mtu {
+		mtu = 0
+	}
+	for _, a := range addresses {
+		if a.Addr().Is4() {
+			b.addAddress(c.index, a)
+		}
+	}
+	b.up(c.index, mac, mtu)
+	for _, a := range addresses {
+		if a.Addr().Is6() {
+			b.addAddress(c.index, a)
+		}
 	}
 	for _, r := range config.Routes {
-		if err := addRoute(link, r); err != nil {
+		if err := addRoute(&b, c.index, r); err != nil {
 			return fmt.Errorf("route to %q: %w", r.Destination, err)
 		}
 	}
-	return nil
-}
-
-// removeAddresses takes away what an earlier identity left. Routes over an address go with it.
-func removeAddresses(link netlink.Link) error {
-	old, err := netlink.AddrList(link, netlink.FAMILY_ALL)
-	if err != nil {
-		return fmt.Errorf("list addresses: %w", err)
+	c.given = addresses // even if not all were: who removes them does not mind
+	if err := b.send(); err != nil {
+		return err
 	}
-	for _, a := range old {
-		if a.IP.IsLinkLocalUnicast() && a.IP.To4() == nil {
-			continue // the kernel's own
-		}
-		if err := netlink.AddrDel(link, &a); err != nil {
-			return fmt.Errorf("remove address %s: %w", a.IPNet, err)
-		}
+	if mtu != 0 {
+		c.mtu = int(mtu)
 	}
 	return nil
 }
 
-func addAddresses(link netlink.Link, addresses []string) error {
-	for _, text := range addresses {
-		prefix, err := netip.ParsePrefix(text)
+func parseMAC(text string) (net.HardwareAddr, error) {
+	if text == "" {
+		return nil, nil
+	}
+	return net.ParseMAC(text)
+}
+
+func parseAddresses(texts []string) (list []netip.Prefix, err error) {
+	for _, text := range texts {
+		p, err := netip.ParsePrefix(text)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		address := &netlink.Addr{IPNet: ipNet(prefix)}
-		if prefix.Addr().Is6() {
-			address.Flags = noDAD // the network gives each address once, and waiting for the check would cost a second
-		}
-		if err := netlink.AddrAdd(link, address); err != nil {
-			return fmt.Errorf("add address %s: %w", prefix, err)
-		}
+		list = append(list, p)
 	}
-	return nil
+	return list, nil
 }
 
-const noDAD = 0x02 // IFA_F_NODAD
-
-func ipNet(p netip.Prefix) *net.IPNet {
-	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
-}
-
-// addRoute adds a route. A gateway outside the subnets of the link's addresses (some networks give /32 addresses) is taken to be on the link.
-func addRoute(link netlink.Link, r Route) error {
-	destination, err := parseDestination(r.Destination)
+func addRoute(b *batch, index int, r Route) error {
+	destination, err := netip.ParsePrefix(r.Destination)
 	if err != nil {
 		return err
 	}
-	route := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(destination), Scope: netlink.SCOPE_LINK}
+	var gateway netip.Addr
 	if r.Gateway != "" {
-		gateway, err := netip.ParseAddr(r.Gateway)
-		if err != nil {
+		if gateway, err = netip.ParseAddr(r.Gateway); err != nil {
 			return err
 		}
 		if gateway.Is4() != destination.Addr().Is4() {
 			return errors.New("gateway and destination are of different families")
 		}
-		route.Gw, route.Scope, route.Flags = gateway.AsSlice(), netlink.SCOPE_UNIVERSE, int(netlink.FLAG_ONLINK)
 	}
-	return netlink.RouteReplace(route)
-}
-
-func parseDestination(text string) (netip.Prefix, error) {
-	p, err := netip.ParsePrefix(text)
-	if err != nil {
-		return netip.Prefix{}, err
-	}
-	return p.Masked(), nil
+	b.route(index, destination.Masked(), gateway)
+	return nil
 }

@@ -1,4 +1,4 @@
-// Package address chooses what is unique on a network: its subnet, the IPv4 addresses and the MACs of its endpoints.
+// Package address chooses what is unique on a network: its subnets, the addresses and the MACs of its endpoints.
 package address
 
 import (
@@ -26,11 +26,13 @@ type Pool struct {
 	free   int
 }
 
-// NewPool returns a pool of an IPv4 subnet whose network, broadcast and reserved addresses are never given.
+// NewPool returns a pool of a subnet whose first, last and reserved addresses are never given: in IPv4 the first and the last are the network's and that of
+// broadcasts, in IPv6 the first is every router's.
 func NewPool(subnet netip.Prefix, reserved ...netip.Addr) *Pool {
-	p := &Pool{subnet: subnet, taken: map[netip.Addr]bool{}, last: subnet.Addr(), free: 1 << (32 - subnet.Bits())}
+	free := 1 << min(subnet.Addr().BitLen()-subnet.Bits(), 62)
+	p := &Pool{subnet: subnet, taken: map[netip.Addr]bool{}, last: subnet.Addr(), free: free}
 	for _, a := range append(reserved, subnet.Addr(), portguard.Last(subnet)) {
-		if !p.taken[a] {
+		if subnet.Contains(a) && !p.taken[a] {
 			p.taken[a] = true
 			p.free--
 		}
@@ -100,9 +102,11 @@ func ParseMAC(text string) (portguard.MAC, error) {
 // FormatMAC writes a MAC as ParseMAC reads it.
 func FormatMAC(m portguard.MAC) string { return net.HardwareAddr(m[:]).String() }
 
-// At returns the n-th address of a subnet.
+// At returns the n-th address of a subnet that has so many.
 func At(subnet netip.Prefix, n uint32) netip.Addr {
-	a := subnet.Masked().Addr().As4()
-	binary.BigEndian.PutUint32(a[:], binary.BigEndian.Uint32(a[:])+n)
-	return netip.AddrFrom4(a)
+	b := subnet.Masked().Addr().AsSlice()
+	low := b[len(b)-4:]
+	binary.BigEndian.PutUint32(low, binary.BigEndian.Uint32(low)+n)
+	a, _ := netip.AddrFromSlice(b)
+	return a
 }

@@ -53,14 +53,17 @@ func InUse() []netip.Prefix {
 	return list
 }
 
-// Plan is a subnet with the roles of its fixed addresses.
+// Plan is a subnet with the roles of its fixed addresses. The zero value is that of a family that a network does not have.
 type Plan struct {
 	Subnet    netip.Prefix
 	Gateway   netip.Addr
 	HostAlias netip.Addr
 }
 
-// NewPlan checks a subnet and a gateway, which may be invalid for the first address. The host's alias is the last address, or the one before
+// Exists reports whether the network has the family.
+func (p Plan) Exists() bool { return p.Subnet.IsValid() }
+
+// NewPlan checks an IPv4 subnet and a gateway, which may be invalid for the first address. The host's alias is the last address, or the one before
 // it if that is the gateway.
 func NewPlan(subnet netip.Prefix, gateway netip.Addr) (Plan, error) {
 	if !subnet.IsValid() || !subnet.Addr().Is4() || subnet.Bits() < 8 || subnet.Bits() > 29 {

@@ -18,8 +18,8 @@ const Zone = "vzctl.internal"
 
 // Server answers messages.
 type Server struct {
-	// Names are those of the zone, without it: "host". They do not change.
-	Names map[string]netip.Addr
+	// Names are those of the zone, without it: "host", with at most one address of each family. They do not change.
+	Names map[string][]netip.Addr
 	// Upstream lists resolvers in the order to ask.
 	Upstream func() []netip.AddrPort
 }
@@ -57,27 +57,47 @@ func (s *Server) Answer(ctx context.Context, query []byte, overTCP bool) []byte 
 }
 
 func (s *Server) local(header dnsmessage.Header, q dnsmessage.Question, name string) []byte {
-	at, known := s.Names[name]
+	addresses, known := s.Names[name]
 	switch {
 	case !known && name != "":
 		return reply(header, &q, dnsmessage.RCodeNameError, nil)
-	case !known || q.Class != dnsmessage.ClassINET || q.Type != dnsmessage.TypeA && q.Type != dnsmessage.TypeALL:
+	case !known || q.Class != dnsmessage.ClassINET:
 		return reply(header, &q, dnsmessage.RCodeSuccess, nil)
 	}
-	return reply(header, &q, dnsmessage.RCodeSuccess, &dnsmessage.AResource{A: at.As4()})
+	return reply(header, &q, dnsmessage.RCodeSuccess, records(q.Type, addresses))
+}
+
+// records are those of a type that is asked for.
+func records(kind dnsmessage.Type, addresses []netip.Addr) []dnsmessage.ResourceBody {
+	var list []dnsmessage.ResourceBody
+	for _, a := range addresses {
+		switch {
+		case a.Is4() && (kind == dnsmessage.TypeA || kind == dnsmessage.TypeALL):
+			list = append(list, &dnsmessage.AResource{A: a.As4()})
+		case a.Is6() && (kind == dnsmessage.TypeAAAA || kind == dnsmessage.TypeALL):
+			list = append(list, &dnsmessage.AAAAResource{AAAA: a.As16()})
+		}
+	}
+	return list
 }
 
 // reply builds a response; nothing in it can be too long.
-func reply(to dnsmessage.Header, q *dnsmessage.Question, code dnsmessage.RCode, a *dnsmessage.AResource) []byte {
+func reply(to dnsmessage.Header, q *dnsmessage.Question, code dnsmessage.RCode, answers []dnsmessage.ResourceBody) []byte {
 	b := dnsmessage.NewBuilder(nil, dnsmessage.Header{ID: to.ID, Response: true, OpCode: to.OpCode, RecursionDesired: to.RecursionDesired,
-		RecursionAvailable: true, Authoritative: a != nil, RCode: code})
+		RecursionAvailable: true, Authoritative: answers != nil, RCode: code})
 	_ = b.StartQuestions()
 	if q != nil {
 		_ = b.Question(*q)
 	}
 	_ = b.StartAnswers()
-	if a != nil {
-		_ = b.AResource(dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class}, *a)
+	for _, body := range answers {
+		head := dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class}
+		switch body := body.(type) {
+		case *dnsmessage.AResource:
+			_ = b.AResource(head, *body)
+		case *dnsmessage.AAAAResource:
+			_ = b.AAAAResource(head, *body)
+		}
 	}
 	message, err := b.Finish()
 	if err != nil {

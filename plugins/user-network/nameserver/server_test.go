@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"golang.org/x/net/dns/dnsmessage"
@@ -160,10 +161,50 @@ func TestTheHostsResolversAreReadAgainWhenTheyChange(t *testing.T) {
 	want("127.0.0.1:53")
 }
 
+func TestANameOfTheZoneHasItsAddressOfEachFamily(t *testing.T) {
+	s := nameserver.Server{Names: map[string][]netip.Addr{
+		"both": {netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::1")}, "six": {netip.MustParseAddr("fd00::2")}},
+		Upstream: func() []netip.AddrPort { t.Error("somebody else is asked"); return nil }}
+	for _, test := range []struct {
+		name string
+		kind dnsmessage.Type
+		want []string
+		code dnsmessage.RCode
+	}{
+		{"both", dnsmessage.TypeA, []string{"10.0.0.1"}, dnsmessage.RCodeSuccess},
+		{"both", dnsmessage.TypeAAAA, []string{"fd00::1"}, dnsmessage.RCodeSuccess},
+		{"both", dnsmessage.TypeALL, []string{"10.0.0.1", "fd00::1"}, dnsmessage.RCodeSuccess},
+		{"six", dnsmessage.TypeAAAA, []string{"fd00::2"}, dnsmessage.RCodeSuccess},
+		{"six", dnsmessage.TypeA, nil, dnsmessage.RCodeSuccess},
+		{"both", dnsmessage.TypeMX, nil, dnsmessage.RCodeSuccess},
+		{"none", dnsmessage.TypeAAAA, nil, dnsmessage.RCodeNameError},
+	} {
+		t.Run(test.name+" "+test.kind.String(), func(t *testing.T) {
+			var m dnsmessage.Message
+			query := message(t, dnsmessage.Message{Questions: []dnsmessage.Question{question(test.name+".vzctl.internal.", test.kind)}})
+			if err := m.Unpack(s.Answer(t.Context(), query, false)); err != nil || m.RCode != test.code {
+				t.Fatal(m.RCode, err)
+			}
+			var got []string
+			for _, a := range m.Answers {
+				switch body := a.Body.(type) {
+				case *dnsmessage.AResource:
+					got = append(got, netip.AddrFrom4(body.A).String())
+				case *dnsmessage.AAAAResource:
+					got = append(got, netip.AddrFrom16(body.AAAA).String())
+				}
+			}
+			if !slices.Equal(got, test.want) {
+				t.Fatalf("%v, want %v", got, test.want)
+			}
+		})
+	}
+}
+
 func FuzzAnswer(f *testing.F) {
 	f.Add(message(f, dnsmessage.Message{Questions: []dnsmessage.Question{question("host.vzctl.internal.", dnsmessage.TypeA)}}))
 	f.Add([]byte{0, 1, 1, 0, 0, 1})
-	s := nameserver.Server{Names: map[string]netip.Addr{"host": netip.MustParseAddr("10.0.0.1")}, Upstream: func() []netip.AddrPort { return nil }}
+	s := nameserver.Server{Names: map[string][]netip.Addr{"host": {netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::fe")}}, Upstream: func() []netip.AddrPort { return nil }}
 	f.Fuzz(func(t *testing.T, query []byte) {
 		answer := s.Answer(context.Background(), query, false)
 		if answer == nil {

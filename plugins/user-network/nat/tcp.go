@@ -38,11 +38,12 @@ func (g *Gateway) handleTCP(r *tcp.ForwarderRequest) {
 		return
 	}
 	defer g.work.Done()
-	if g.config.Resolver != nil && id.LocalPort == dnsPort && id.LocalAddress == address(g.config.Address) {
+	asked := plain(id.LocalAddress)
+	if g.config.Resolver != nil && id.LocalPort == dnsPort && g.isGateway(asked) {
 		g.answerTCP(one, r)
 		return
 	}
-	to, allowed := g.config.Dial(netip.AddrFrom4(id.LocalAddress.As4()))
+	to, allowed := g.config.Dial(asked)
 	if !allowed || !one.reserve(&one.dialing, maxDialing) {
 		r.Complete(true)
 		return
@@ -63,7 +64,7 @@ func (g *Gateway) handleTCP(r *tcp.ForwarderRequest) {
 // connect dials, and accepts the guest's connection once that has succeeded; otherwise the guest is sent a reset.
 func (g *Gateway) connect(one *guest, r *tcp.ForwarderRequest, to netip.AddrPort) (*connection, bool) {
 	dialer := net.Dialer{Timeout: dialTimeout}
-	host, err := dialer.DialContext(one.ctx, "tcp4", to.String())
+	host, err := dialer.DialContext(one.ctx, family("tcp", to.Addr()), to.String())
 	if err != nil {
 		r.Complete(true)
 		return nil, false

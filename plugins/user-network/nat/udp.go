@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
-	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 	"gvisor.dev/gvisor/pkg/waiter"
 )
@@ -54,7 +53,7 @@ func (f *flow) abort() {
 // handleUDP is called with the first packet of a flow, and must not wait.
 func (g *Gateway) handleUDP(r *udp.ForwarderRequest) {
 	id := r.ID()
-	to, allowed := g.config.Dial(netip.AddrFrom4(id.LocalAddress.As4()))
+	to, allowed := g.config.Dial(plain(id.LocalAddress))
 	if !allowed {
 		return
 	}
@@ -64,7 +63,7 @@ func (g *Gateway) handleUDP(r *udp.ForwarderRequest) {
 	}
 	defer g.work.Done()
 	// Connecting a UDP socket sends nothing and does not wait.
-	host, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, id.LocalPort)))
+	host, err := net.DialUDP(family("udp", to), nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, id.LocalPort)))
 	if err != nil {
 		return
 	}
@@ -164,10 +163,10 @@ func receive(raw syscall.RawConn) (b *[]byte, n int, err error) {
 	return b, n, err
 }
 
-// serveDNS answers queries to the gateway over UDP. Those over TCP come through handleTCP.
-func (g *Gateway) serveDNS() error {
-	at := tcpip.FullAddress{NIC: card, Addr: address(g.config.Address), Port: dnsPort}
-	conn, err := gonet.DialUDP(g.stack, &at, nil, ipv4.ProtocolNumber)
+// serveDNS answers queries to an address of the gateway over UDP. Those over TCP come through handleTCP.
+func (g *Gateway) serveDNS(on netip.Addr) error {
+	at := tcpip.FullAddress{NIC: card, Addr: address(on), Port: dnsPort}
+	conn, err := gonet.DialUDP(g.stack, &at, nil, protocol(on))
 	if err != nil {
 		return err
 	}

@@ -42,18 +42,20 @@ var limitedBroadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
 // Guard is what one port allows. Its fields do not change while frames are checked; Check may then be called from many goroutines.
 type Guard struct {
-	// MAC and Address are the port's own.
+	// MAC and Address are the port's own. Without an address there is no IPv4.
 	MAC     MAC
 	Address netip.Addr
 	// MTU bounds what follows the Ethernet header.
 	MTU int
 	// Subnet is where the other ports are.
 	Subnet netip.Prefix
+	// V6 is the same of IPv6.
+	V6 V6
 	// Gateways are the addresses of the subnet for which the gateway answers ARP: its own, and the one that stands for the host.
 	Gateways []netip.Addr
 	// Reserved are addresses of the subnet that the port may not reach.
 	Reserved []netip.Addr
-	// Outside reports whether an address outside the subnet may be reached.
+	// Outside reports whether an address outside the subnets may be reached.
 	Outside func(netip.Addr) bool
 }
 
@@ -67,21 +69,21 @@ func (g *Guard) Check(frame []byte) Verdict {
 	case MAC(frame[6:12]) != g.MAC:
 		return SourceMAC
 	}
-	destination := MAC(frame[:6])
-	if destination[0]&1 != 0 && destination != Broadcast {
-		return Ignored // IPv6 neighbour discovery, mDNS, spanning tree
-	}
-	payload := frame[EthernetHeader:]
-	switch binary.BigEndian.Uint16(frame[12:14]) {
-	case typeARP:
+	destination, payload := MAC(frame[:6]), frame[EthernetHeader:]
+	group := destination[0]&1 != 0
+	switch kind := binary.BigEndian.Uint16(frame[12:14]); {
+	case kind == typeIPv6:
+		return g.checkIPv6(group, payload)
+	case group && destination != Broadcast:
+		return Ignored // mDNS, spanning tree
+	case !g.Address.IsValid() && (kind == typeARP || kind == typeIPv4):
+		return Ignored
+	case kind == typeARP:
 		return g.checkARP(payload)
-	case typeIPv4:
-		if destination == Broadcast {
-			return g.ignoredIf(g.checkIPv4(payload))
-		}
+	case kind == typeIPv4 && group:
+		return g.ignoredIf(g.checkIPv4(payload))
+	case kind == typeIPv4:
 		return g.checkIPv4(payload)
-	case typeIPv6:
-		return Ignored // every Linux guest tries; there is none to be had yet
 	}
 	return EtherType
 }
@@ -114,19 +116,31 @@ func (g *Guard) checkIPv4(p []byte) Verdict {
 		return Malformed
 	}
 	if netip.AddrFrom4([4]byte(p[12:16])) != g.Address {
-		return IPv4Source
+		return IPSource
 	}
 	to, protocol := netip.AddrFrom4([4]byte(p[16:20])), p[9]
-	switch inside := g.Subnet.Contains(to); {
+	inside := g.Subnet.Contains(to)
+	switch {
 	case to.IsMulticast(), to == limitedBroadcast, to == g.Subnet.Addr(), to == Last(g.Subnet):
 		return Ignored
 	case inside && !slices.Contains(g.Reserved, to):
 		return Pass
+	}
+	segment := p[header:total]
+	if binary.BigEndian.Uint16(p[6:8])&fragmentMask != 0 {
+		segment = nil
+	}
+	return g.leaving(to, inside, protocol, segment)
+}
+
+// leaving judges a packet that is for no other port and not for the gateway itself. The segment is that of TCP, nil if the packet is a fragment.
+func (g *Guard) leaving(to netip.Addr, inside bool, protocol byte, segment []byte) Verdict {
+	switch {
 	case protocol != protocolTCP && protocol != protocolUDP:
 		return Ignored // the gateway has no way to send it on
 	case !inside && g.Outside(to):
 		return Pass
-	case protocol == protocolTCP && opensTCP(p, header, total):
+	case protocol == protocolTCP && opensTCP(segment):
 		// The gateway answers with a reset, so that a program in the guest fails at once and not after minutes. Nothing else of such a
 		// connection passes.
 		return PassRefused
@@ -134,32 +148,29 @@ func (g *Guard) checkIPv4(p []byte) Verdict {
 	return Destination
 }
 
-// opensTCP reports whether a packet is a whole SYN.
-func opensTCP(p []byte, header, total int) bool {
-	if binary.BigEndian.Uint16(p[6:8])&fragmentMask != 0 || total < header+tcpMinimum {
-		return false
-	}
-	return p[header+tcpFlags]&(tcpSYN|tcpACK) == tcpSYN
+// opensTCP reports whether a segment is a whole SYN.
+func opensTCP(segment []byte) bool {
+	return len(segment) >= tcpMinimum && segment[tcpFlags]&(tcpSYN|tcpACK) == tcpSYN
 }
 
 // ForGateway reports whether the gateway is to see a frame that Check let pass: what is sent to its MAC, and ARP requests for its addresses.
 func (g *Guard) ForGateway(frame []byte, gateway MAC) bool {
-	if binary.BigEndian.Uint16(frame[12:14]) != typeARP {
+	switch binary.BigEndian.Uint16(frame[12:14]) {
+	case typeIPv4:
 		return MAC(frame[:6]) == gateway
+	case typeIPv6:
+		return MAC(frame[:6]) == gateway && !destinationV6(frame).IsLinkLocalUnicast() // it has no such address
 	}
 	target, request := netip.AddrFrom4([4]byte(frame[38:42])), frame[21] == 1
-	for _, a := range g.Gateways {
-		if a == target {
-			return request
-		}
-	}
-	return false
+	return request && slices.Contains(g.Gateways, target)
 }
 
-// Last returns the highest address of an IPv4 prefix, its broadcast address.
+// Last returns the highest address of a prefix, in IPv4 its broadcast address.
 func Last(p netip.Prefix) netip.Addr {
-	a := p.Masked().Addr().As4()
-	n := binary.BigEndian.Uint32(a[:]) | uint32(1<<(32-p.Bits())-1)
-	binary.BigEndian.PutUint32(a[:], n)
-	return netip.AddrFrom4(a)
+	b := p.Masked().Addr().AsSlice()
+	for bit := p.Bits(); bit < len(b)*8; bit++ {
+		b[bit/8] |= 0x80 >> (bit % 8)
+	}
+	a, _ := netip.AddrFromSlice(b)
+	return a
 }

@@ -33,8 +33,16 @@ func TestConfigsThatCannotBeServedAreRefused(t *testing.T) {
 		{"a rate of nothing", network.Config{Name: "n", Options: map[string]string{usernet.OptionFrames: "0"}}, fault.Invalid},
 		{"a resolver by name", network.Config{Name: "n", Options: map[string]string{usernet.OptionDNSServers: "dns.example"}}, fault.Invalid},
 		{"an internal network with a way out", network.Config{Name: "n", Internal: true, AllowLAN: true}, fault.Invalid},
-		{"IPv6", network.Config{Name: "n", SubnetV6: "fd00::/64"}, fault.Unsupported},
-		{"no IPv4", network.Config{Name: "n", SubnetV4: "none"}, fault.Unsupported},
+		{"no family at all", network.Config{Name: "n", SubnetV4: "none", SubnetV6: "none"}, fault.Invalid},
+		{"a gateway without IPv4", network.Config{Name: "n", SubnetV4: "none", GatewayV4: "10.0.0.1"}, fault.Invalid},
+		{"a gateway without IPv6", network.Config{Name: "n", SubnetV6: "none", GatewayV6: "fd00::1"}, fault.Invalid},
+		{"an IPv6 subnet that is none", network.Config{Name: "n", SubnetV6: "fd00::"}, fault.Invalid},
+		{"an IPv6 subnet of IPv4", network.Config{Name: "n", SubnetV6: "10.0.0.0/24"}, fault.Invalid},
+		{"an IPv6 subnet of link-local addresses", network.Config{Name: "n", SubnetV6: "fe80::/64"}, fault.Invalid},
+		{"an IPv6 gateway that is none", network.Config{Name: "n", GatewayV6: "gw"}, fault.Invalid},
+		{"a link-local gateway", network.Config{Name: "n", GatewayV6: "fe80::1"}, fault.Invalid},
+		{"an MTU too small for an IPv6 subnet", network.Config{Name: "n", SubnetV6: "fd00::/64", MTU: 1279}, fault.Invalid},
+		{"an MTU too small for IPv6 alone", network.Config{Name: "n", SubnetV4: "none", MTU: 1279}, fault.Invalid},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			p := new(usernet.Plugin)
@@ -112,8 +120,9 @@ func TestAttachmentsThatCannotBeAreRefused(t *testing.T) {
 	if err := os.Chmod(open, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	p := newPlugin(t, network.Config{SubnetV4: "10.9.0.0/24"})
-	attach(t, p, network.AttachRequest{EndpointID: "a", LinkDir: dir, MAC: "02:00:00:00:00:01", AddressV4: netip.MustParseAddr("10.9.0.9")})
+	p := newPlugin(t, network.Config{SubnetV4: "10.9.0.0/24", SubnetV6: "fd00::/64"})
+	attach(t, p, network.AttachRequest{EndpointID: "a", LinkDir: dir, MAC: "02:00:00:00:00:01", AddressV4: netip.MustParseAddr("10.9.0.9"),
+		AddressV6: netip.MustParseAddr("fd00::9")})
 	for _, test := range []struct {
 		name    string
 		request network.AttachRequest
@@ -124,7 +133,10 @@ func TestAttachmentsThatCannotBeAreRefused(t *testing.T) {
 		{"the host's alias", network.AttachRequest{AddressV4: netip.MustParseAddr("10.9.0.254")}, fault.AlreadyExists},
 		{"the broadcast address", network.AttachRequest{AddressV4: netip.MustParseAddr("10.9.0.255")}, fault.Invalid},
 		{"an address elsewhere", network.AttachRequest{AddressV4: netip.MustParseAddr("10.9.1.9")}, fault.Invalid},
-		{"an IPv6 address", network.AttachRequest{AddressV6: netip.MustParseAddr("fd00::9")}, fault.Unsupported},
+		{"an IPv6 address that is taken", network.AttachRequest{AddressV6: netip.MustParseAddr("fd00::9")}, fault.AlreadyExists},
+		{"the IPv6 gateway's", network.AttachRequest{AddressV6: netip.MustParseAddr("fd00::1")}, fault.AlreadyExists},
+		{"an IPv6 address elsewhere", network.AttachRequest{AddressV6: netip.MustParseAddr("fd01::9")}, fault.Invalid},
+		{"an address of the other family", network.AttachRequest{AddressV6: netip.MustParseAddr("10.9.0.10")}, fault.Invalid},
 		{"a MAC that is taken", network.AttachRequest{MAC: "02:00:00:00:00:01"}, fault.AlreadyExists},
 		{"a multicast MAC", network.AttachRequest{MAC: "03:00:00:00:00:01"}, fault.Invalid},
 		{"a MAC that is none", network.AttachRequest{MAC: "x"}, fault.Invalid},
@@ -134,6 +146,7 @@ func TestAttachmentsThatCannotBeAreRefused(t *testing.T) {
 		{"no such network", network.AttachRequest{Network: "m"}, fault.NotFound},
 		{"no id", network.AttachRequest{EndpointID: "-"}, fault.Invalid},
 		{"an attached id with another address", network.AttachRequest{EndpointID: "a", AddressV4: netip.MustParseAddr("10.9.0.10")}, fault.AlreadyExists},
+		{"an attached id with another IPv6 address", network.AttachRequest{EndpointID: "a", AddressV6: netip.MustParseAddr("fd00::10")}, fault.AlreadyExists},
 		{"a relative link directory", network.AttachRequest{LinkDir: "x"}, fault.Invalid},
 		{"a link directory that is a file", network.AttachRequest{LinkDir: file}, fault.Invalid},
 		{"a link directory open to others", network.AttachRequest{LinkDir: open}, fault.Invalid},

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/vzctl/vzctl/plugins/user-network/fabric"
+	"github.com/vzctl/vzctl/plugins/user-network/neighbour"
 	"github.com/vzctl/vzctl/plugins/user-network/port"
 	"github.com/vzctl/vzctl/plugins/user-network/portguard"
 	"github.com/vzctl/vzctl/sdk/network"
@@ -21,17 +22,18 @@ const (
 
 // endpoint is one port of the network with what guards it.
 type endpoint struct {
-	info    network.Endpoint
-	address netip.Addr
-	mac     portguard.MAC
-	port    *port.Port
-	guard   portguard.Guard
-	bucket  portguard.Bucket
+	info      network.Endpoint
+	addresses []netip.Addr // one of each family that the network has
+	mac       portguard.MAC
+	port      *port.Port
+	guard     portguard.Guard
+	bucket    portguard.Bucket
 
-	network *fabric.Switch
-	gateway *fabric.Gateway
-	gateMAC portguard.MAC
-	report  func(network.Event)
+	neighbours *neighbour.Table
+	network    *fabric.Switch
+	gateway    *fabric.Gateway
+	gateMAC    portguard.MAC
+	report     func(network.Event)
 
 	// Of the goroutine that runs receive.
 	counts   [portguard.Verdicts]uint64 // since the last report
@@ -69,6 +71,11 @@ func (e *endpoint) handle(frame []byte, now time.Time) {
 	if verdict.Violation() {
 		e.count(verdict, now)
 	}
+	if verdict == portguard.Solicitation {
+		if answer := e.neighbours.Answer(frame); answer != nil {
+			e.port.Send(answer)
+		}
+	}
 	if !verdict.Passes() {
 		return
 	}
@@ -99,6 +106,14 @@ func (e *endpoint) flush(now time.Time) {
 	e.counts = [portguard.Verdicts]uint64{}
 	e.reported = now
 	e.report(network.Event{Type: network.Violation, Endpoint: e.info, Message: strings.Join(parts, ", ")})
+}
+
+// known are the addresses that neighbours may ask for in IPv6.
+func (e *endpoint) known() []netip.Addr {
+	if !e.guard.V6.Address.IsValid() {
+		return nil
+	}
+	return []netip.Addr{e.guard.V6.Address, e.guard.V6.LinkLocal}
 }
 
 // close frees the socket and waits until no frame of the VM is on its way.

@@ -124,7 +124,7 @@ func TestFramesThatAPortDoesNotAllowGoNowhereAndAreTold(t *testing.T) {
 		}, "ARP for another"},
 		{"of another protocol", func(self, other network.Endpoint) []byte {
 			return frame(mac(t, other), mac(t, self), 0x88cc, make([]byte, 46))
-		}, "neither ARP nor IPv4"},
+		}, "neither ARP nor IP"},
 		{"to a private network", func(self, _ network.Endpoint) []byte {
 			return frame(net.HardwareAddr{2, 0x76, 0x7a, 0, 0, 1}, mac(t, self), 0x0800,
 				udpPacket(self.Addresses[0].Addr(), netip.MustParseAddr("10.1.2.3"), 53, "leak"))

@@ -12,6 +12,7 @@ import (
 	"github.com/vzctl/vzctl/plugins/user-network/fabric"
 	"github.com/vzctl/vzctl/plugins/user-network/nameserver"
 	"github.com/vzctl/vzctl/plugins/user-network/nat"
+	"github.com/vzctl/vzctl/plugins/user-network/neighbour"
 	"github.com/vzctl/vzctl/plugins/user-network/port"
 	"github.com/vzctl/vzctl/plugins/user-network/portguard"
 	"github.com/vzctl/vzctl/sdk/fault"
@@ -29,25 +30,40 @@ type lan struct {
 	card     *fabric.Gateway
 	gateway  *nat.Gateway
 	watchers *watchers
+	// neighbours is whom the network answers for in IPv6: gateway and endpoints.
+	neighbours *neighbour.Table
 
 	mu        sync.Mutex
 	closed    bool
-	pool      *address.Pool
+	pools     []pool
 	endpoints map[string]*endpoint
 }
 
+// pool has the addresses of one family.
+type pool struct {
+	*address.Pool
+	plan address.Plan
+}
+
 func newLAN(s settings, maxSockets int) (*lan, error) {
-	plan := s.plan
 	n := &lan{
-		settings:  s,
-		rules:     &destination.Rules{Subnet: plan.Subnet, HostAlias: plan.HostAlias, Internal: s.config.Internal, HostLoopback: s.config.AllowHostLoopback, LAN: s.config.AllowLAN},
-		fabric:    fabric.NewSwitch(),
-		watchers:  newWatchers(),
-		pool:      address.NewPool(plan.Subnet, plan.Gateway, plan.HostAlias),
-		endpoints: map[string]*endpoint{},
+		settings:   s,
+		rules:      &destination.Rules{Internal: s.config.Internal, HostLoopback: s.config.AllowHostLoopback, LAN: s.config.AllowLAN},
+		fabric:     fabric.NewSwitch(),
+		watchers:   newWatchers(),
+		neighbours: &neighbour.Table{Router: gatewayMAC},
+		endpoints:  map[string]*endpoint{},
 	}
 	n.card = fabric.NewGateway(gatewayMAC, uint32(s.mtu), n.fabric)
-	config := nat.Config{Subnet: plan.Subnet, Address: plan.Gateway, Dial: n.rules.Dial, MaxSockets: maxSockets}
+	config := nat.Config{Dial: n.rules.Dial, MaxSockets: maxSockets}
+	for _, plan := range s.plans() {
+		n.pools = append(n.pools, pool{address.NewPool(plan.Subnet, plan.Gateway, plan.HostAlias), plan})
+		n.rules.Own = append(n.rules.Own, plan.Subnet, netip.PrefixFrom(plan.Gateway, plan.Gateway.BitLen()))
+		n.rules.HostAliases = append(n.rules.HostAliases, plan.HostAlias)
+		config.Links = append(config.Links, nat.Link{Subnet: plan.Subnet, Address: plan.Gateway})
+		n.neighbours.Add(plan.Gateway, gatewayMAC)
+		n.neighbours.Add(plan.HostAlias, gatewayMAC)
+	}
 	if !s.config.Internal {
 		config.Resolver = n.resolver()
 	}
@@ -57,9 +73,12 @@ func newLAN(s settings, maxSockets int) (*lan, error) {
 }
 
 func (n *lan) resolver() *nameserver.Server {
-	s := &nameserver.Server{Names: map[string]netip.Addr{"gateway": n.settings.plan.Gateway}, Upstream: new(nameserver.HostResolvers).List}
-	if n.settings.config.AllowHostLoopback {
-		s.Names["host"] = n.settings.plan.HostAlias
+	s := &nameserver.Server{Names: map[string][]netip.Addr{}, Upstream: new(nameserver.HostResolvers).List}
+	for _, plan := range n.settings.plans() {
+		s.Names["gateway"] = append(s.Names["gateway"], plan.Gateway)
+		if n.settings.config.AllowHostLoopback {
+			s.Names["host"] = append(s.Names["host"], plan.HostAlias)
+		}
 	}
 	if servers := n.settings.dns; servers != nil {
 		s.Upstream = func() []netip.AddrPort { return servers }
@@ -93,7 +112,8 @@ func (n *lan) attach(r network.AttachRequest) (network.Endpoint, error) {
 		return network.Endpoint{}, noNetwork("attach to network", r.Network)
 	}
 	if old := n.endpoints[r.EndpointID]; old != nil {
-		if r.AddressV4.IsValid() && r.AddressV4 != old.address || r.MAC != "" && mac != old.mac || link != *old.info.Link.UnixDatagram {
+		other := func(wish netip.Addr) bool { return wish.IsValid() && !slices.Contains(old.addresses, wish) }
+		if other(r.AddressV4) || other(r.AddressV6) || r.MAC != "" && mac != old.mac || link != *old.info.Link.UnixDatagram {
 			return network.Endpoint{}, attachError(r, fault.AlreadyExists, errors.New("it is attached with other wishes"), "detach it first")
 		}
 		return old.info, nil
@@ -106,36 +126,52 @@ func (n *lan) make(r network.AttachRequest, mac portguard.MAC, link network.Unix
 	if mac, err = n.chooseMAC(mac); err != nil {
 		return network.Endpoint{}, attachError(r, fault.AlreadyExists, err, "")
 	}
-	at, err := n.takeAddress(r)
+	addresses, err := n.takeAddresses(r)
 	if err != nil {
 		return network.Endpoint{}, err
 	}
 	p, err := port.Open(link.NetworkPath, link.VMPath)
 	if err != nil {
-		n.pool.Release(at)
+		n.release(addresses)
 		return network.Endpoint{}, attachError(r, fault.FailedPrecondition, err, "")
 	}
-	if err := n.gateway.Add(at, mac); err != nil {
-		n.pool.Release(at)
+	if err := n.gateway.Add(mac, addresses...); err != nil {
+		n.release(addresses)
 		return network.Endpoint{}, attachError(r, fault.Internal, errors.Join(err, p.Close()), "")
 	}
-	plan := n.settings.plan
 	e := &endpoint{
-		info: n.describe(r.EndpointID, at, mac, link), address: at, mac: mac, port: p,
-		guard: portguard.Guard{MAC: mac, Address: at, MTU: n.settings.mtu, Subnet: plan.Subnet,
-			Gateways: []netip.Addr{plan.Gateway, plan.HostAlias}, Outside: n.rules.Outside},
-		bucket:  portguard.Bucket{Frames: n.settings.frames, Bytes: n.settings.bytes},
-		network: n.fabric, gateway: n.card, gateMAC: gatewayMAC, report: n.watchers.send,
+		info: n.describe(r.EndpointID, addresses, mac, link), addresses: addresses, mac: mac, port: p,
+		guard:      n.guard(mac, addresses),
+		bucket:     portguard.Bucket{Frames: n.settings.frames, Bytes: n.settings.bytes},
+		neighbours: n.neighbours, network: n.fabric, gateway: n.card, gateMAC: gatewayMAC, report: n.watchers.send,
 		stop: make(chan struct{}), done: make(chan struct{}),
 	}
-	if !n.settings.config.AllowHostLoopback {
-		e.guard.Reserved = []netip.Addr{plan.HostAlias}
-	}
 	n.endpoints[r.EndpointID] = e
+	for _, a := range e.known() {
+		n.neighbours.Add(a, mac)
+	}
 	n.fabric.Connect(mac, p)
 	go e.receive() // ends in e.close
 	n.watchers.send(network.Event{Type: network.Attached, Endpoint: e.info})
 	return e.info, nil
+}
+
+// guard is that of an endpoint's port.
+func (n *lan) guard(mac portguard.MAC, addresses []netip.Addr) portguard.Guard {
+	g := portguard.Guard{MAC: mac, MTU: n.settings.mtu, Outside: n.rules.Outside}
+	for i, p := range n.pools {
+		var reserved []netip.Addr
+		if !n.settings.config.AllowHostLoopback {
+			reserved = []netip.Addr{p.plan.HostAlias}
+		}
+		if addresses[i].Is4() {
+			g.Address, g.Subnet, g.Reserved = addresses[i], p.plan.Subnet, reserved
+			g.Gateways = []netip.Addr{p.plan.Gateway, p.plan.HostAlias}
+		} else {
+			g.V6 = portguard.V6{Address: addresses[i], LinkLocal: address.LinkLocal(mac), Subnet: p.plan.Subnet, Gateway: p.plan.Gateway, Reserved: reserved}
+		}
+	}
+	return g
 }
 
 func (n *lan) chooseMAC(wanted portguard.MAC) (portguard.MAC, error) {
@@ -160,12 +196,39 @@ func (n *lan) chooseMAC(wanted portguard.MAC) (portguard.MAC, error) {
 	}
 }
 
-func (n *lan) takeAddress(r network.AttachRequest) (netip.Addr, error) {
-	at, err := r.AddressV4, error(nil)
+// takeAddresses takes one of each pool. n.mu is held.
+func (n *lan) takeAddresses(r network.AttachRequest) ([]netip.Addr, error) {
+	if r.AddressV4.IsValid() && !n.settings.v4.Exists() || r.AddressV6.IsValid() && !n.settings.v6.Exists() {
+		return nil, attachError(r, fault.Unsupported, errors.New("an address is wanted of a family that the network does not have"), "")
+	}
+	var taken []netip.Addr
+	for _, p := range n.pools {
+		wish := r.AddressV4
+		if p.plan.Subnet.Addr().Is6() {
+			wish = r.AddressV6
+		}
+		at, err := takeAddress(r, p, wish)
+		if err != nil {
+			n.release(taken)
+			return nil, err
+		}
+		taken = append(taken, at)
+	}
+	return taken, nil
+}
+
+// release gives addresses back that takeAddresses took. n.mu is held.
+func (n *lan) release(addresses []netip.Addr) {
+	for i, a := range addresses {
+		n.pools[i].Release(a)
+	}
+}
+
+func takeAddress(r network.AttachRequest, p pool, at netip.Addr) (_ netip.Addr, err error) {
 	if at.IsValid() {
-		err = n.pool.Take(at)
+		err = p.Take(at)
 	} else {
-		at, err = n.pool.Next()
+		at, err = p.Next()
 	}
 	switch {
 	case err == nil:
@@ -173,24 +236,39 @@ func (n *lan) takeAddress(r network.AttachRequest) (netip.Addr, error) {
 	case errors.Is(err, address.ErrTaken):
 		return at, attachError(r, fault.AlreadyExists, errors.New("address "+at.String()+" is taken"), "")
 	case errors.Is(err, address.ErrExhausted):
-		return at, attachError(r, fault.NoSpace, errors.New("subnet "+n.settings.plan.Subnet.String()+" has no free address"),
+		return at, attachError(r, fault.NoSpace, errors.New("subnet "+p.plan.Subnet.String()+" has no free address"),
 			"detach endpoints or use a network with a larger subnet")
 	}
-	return at, attachError(r, fault.Invalid, errors.New("address "+at.String()+" is not one for endpoints of subnet "+n.settings.plan.Subnet.String()), "")
+	return at, attachError(r, fault.Invalid, errors.New("address "+at.String()+" is not one for endpoints of subnet "+p.plan.Subnet.String()), "")
 }
 
-func (n *lan) describe(id string, at netip.Addr, mac portguard.MAC, link network.UnixDatagram) network.Endpoint {
-	plan := n.settings.plan
+func (n *lan) describe(id string, addresses []netip.Addr, mac portguard.MAC, link network.UnixDatagram) network.Endpoint {
 	info := network.Endpoint{
 		ID: id, Network: n.settings.config.Name, MTU: uint32(n.settings.mtu), MAC: address.FormatMAC(mac),
-		Addresses: []netip.Prefix{netip.PrefixFrom(at, plan.Subnet.Bits())},
-		Link:      network.Link{UnixDatagram: &link},
+		Link: network.Link{UnixDatagram: &link},
 	}
-	if !n.settings.config.Internal {
-		info.Routes = []network.Route{{Destination: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Gateway: plan.Gateway}}
-		info.DNS = network.DNS{Servers: []netip.Addr{plan.Gateway}}
+	for i, p := range n.pools {
+		info.Addresses = append(info.Addresses, netip.PrefixFrom(addresses[i], p.plan.Subnet.Bits()))
+		if n.settings.config.Internal {
+			continue
+		}
+		if gateway := p.plan.Gateway; !p.plan.Subnet.Contains(gateway) {
+			info.Routes = append(info.Routes, network.Route{Destination: netip.PrefixFrom(gateway, gateway.BitLen())}) // it is on the link nevertheless
+		}
+		info.Routes = append(info.Routes, network.Route{Destination: everything(p.plan.Gateway), Gateway: p.plan.Gateway})
+		if len(info.DNS.Servers) == 0 {
+			info.DNS.Servers = []netip.Addr{p.plan.Gateway} // one knows all
+		}
 	}
 	return info
+}
+
+// everything is the destination of the default route of a gateway's family.
+func everything(gateway netip.Addr) netip.Prefix {
+	if gateway.Is4() {
+		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	}
+	return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 }
 
 // detach frees all of an endpoint.
@@ -204,8 +282,11 @@ func (n *lan) detach(id string) error {
 	delete(n.endpoints, id)
 	n.fabric.Disconnect(e.mac)
 	err := e.close()
-	n.gateway.Remove(e.address)
-	n.pool.Release(e.address)
+	for _, a := range e.known() {
+		n.neighbours.Remove(a)
+	}
+	n.gateway.Remove(e.addresses...)
+	n.release(e.addresses)
 	n.watchers.send(network.Event{Type: network.Detached, Endpoint: e.info})
 	return err
 }

@@ -31,7 +31,7 @@ var _ network.Network = (*Plugin)(nil)
 func Capabilities() map[string][]string {
 	return map[string][]string{
 		network.CapabilityLink:    {network.LinkUnixDatagram},
-		network.CapabilityFamily:  {"ipv4"},
+		network.CapabilityFamily:  {"ipv4", "ipv6"},
 		network.CapabilityFeature: {network.FeatureIsolation, network.FeatureInternal},
 	}
 }
@@ -47,7 +47,10 @@ func (p *Plugin) Create(_ context.Context, _ string, config network.Config) (net
 		}
 		return old.settings.info(), nil
 	}
-	s, err := check(config, func() netip.Prefix { return address.Choose(append(address.InUse(), p.subnets()...)) })
+	s, err := check(config, choices{
+		v4: func() netip.Prefix { return address.Choose(append(address.InUse(), p.subnets()...)) },
+		v6: func() netip.Prefix { return address.ChooseV6(config.Name, append(address.InUseV6(), p.subnets()...)) },
+	})
 	if err != nil {
 		return network.Info{}, err
 	}
@@ -66,7 +69,9 @@ func (p *Plugin) Create(_ context.Context, _ string, config network.Config) (net
 func (p *Plugin) subnets() []netip.Prefix {
 	var list []netip.Prefix
 	for _, n := range p.lans {
-		list = append(list, n.settings.plan.Subnet)
+		for _, plan := range n.settings.plans() {
+			list = append(list, plan.Subnet)
+		}
 	}
 	return list
 }
@@ -129,8 +134,6 @@ func (p *Plugin) Attach(_ context.Context, r network.AttachRequest) (network.End
 		return fail(fault.Invalid, "an endpoint's id has 1 to 64 letters, digits, '_', '.' and '-', and begins with a letter or digit")
 	case len(r.LinkTypes) > 0 && !slices.Contains(r.LinkTypes, network.LinkUnixDatagram):
 		return fail(fault.Unsupported, "user-network offers only links of type \""+network.LinkUnixDatagram+"\"")
-	case r.AddressV6.IsValid():
-		return fail(fault.Unsupported, "user-network has no IPv6")
 	case len(r.Ports) > 0:
 		return fail(fault.Unsupported, "user-network does not publish ports")
 	case len(r.Names) > 0:

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strconv"
 
 	"github.com/vzctl/vzctl/plugins/user-network/address"
@@ -25,11 +26,14 @@ const (
 )
 
 const (
-	// DefaultMTU is the largest that IPv4 over Ethernet frames in datagrams carries with room to spare: fewer and larger frames are faster,
+	// DefaultMTU is the largest that IP over Ethernet frames in datagrams carries with room to spare: fewer and larger frames are faster,
 	// since each costs a trip through the hypervisor (docs/network.md has figures).
 	DefaultMTU = 65000
 	minMTU     = 576
+	minMTUV6   = 1280 // Linux turns IPv6 off below
 	maxMTU     = 65535
+
+	noSubnet = "none" // turns a family off
 
 	defaultFrames = 100_000
 	defaultBytes  = 2 << 30
@@ -38,7 +42,7 @@ const (
 // settings are a network.Config that has been checked.
 type settings struct {
 	config network.Config
-	plan   address.Plan
+	v4, v6 address.Plan // at least one exists
 	mtu    int
 	dns    []netip.AddrPort // nil: the host's
 	frames float64
@@ -49,20 +53,22 @@ var identifier = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}$`)
 
 var label = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
-// check reads a config. The subnet is chosen by choose if it names none.
-func check(config network.Config, choose func() netip.Prefix) (settings, error) {
+// choices of subnets for a config that names none.
+type choices struct{ v4, v6 func() netip.Prefix }
+
+// check reads a config.
+func check(config network.Config, choose choices) (settings, error) {
 	s := settings{config: config, mtu: DefaultMTU, frames: defaultFrames, bytes: defaultBytes}
-	fail := func(reason fault.Reason, cause error, hint string) (settings, error) {
-		return settings{}, &fault.Error{Reason: reason, Op: "create network", Subject: config.Name, Cause: cause, Hint: hint}
+	invalid := func(cause error) (settings, error) {
+		return settings{}, &fault.Error{Reason: fault.Invalid, Op: "create network", Subject: config.Name, Cause: cause}
 	}
-	invalid := func(cause error) (settings, error) { return fail(fault.Invalid, cause, "") }
 	switch {
 	case !label.MatchString(config.Name):
 		return invalid(errors.New("the name is not a DNS label"))
-	case config.SubnetV6 != "" && config.SubnetV6 != "none", config.GatewayV6 != "":
-		return fail(fault.Unsupported, errors.New("user-network has no IPv6"), "leave the IPv6 subnet out or set it to \"none\"")
-	case config.SubnetV4 == "none":
-		return fail(fault.Unsupported, errors.New("user-network has only IPv4, which is turned off"), "leave the IPv4 subnet out")
+	case config.SubnetV4 == noSubnet && config.SubnetV6 == noSubnet:
+		return invalid(errors.New("IPv4 and IPv6 are both turned off"))
+	case config.SubnetV4 == noSubnet && config.GatewayV4 != "", config.SubnetV6 == noSubnet && config.GatewayV6 != "":
+		return invalid(errors.New("a gateway is given for a family that is turned off"))
 	case config.Internal && (config.AllowHostLoopback || config.AllowLAN):
 		return invalid(errors.New("an internal network reaches neither host nor LAN"))
 	case config.MTU != 0 && (config.MTU < minMTU || config.MTU > maxMTU):
@@ -74,27 +80,46 @@ func check(config network.Config, choose func() netip.Prefix) (settings, error) 
 	if err := s.readOptions(); err != nil {
 		return invalid(err)
 	}
-	if err := s.readPlan(choose); err != nil {
+	if err := s.readPlans(choose); err != nil {
 		return invalid(err)
 	}
 	return s, nil
 }
 
-func (s *settings) readPlan(choose func() netip.Prefix) (err error) {
-	var subnet netip.Prefix
-	if s.config.SubnetV4 == "" {
-		subnet = choose()
-	} else if subnet, err = netip.ParsePrefix(s.config.SubnetV4); err != nil {
-		return fmt.Errorf("subnet %q is not a CIDR", s.config.SubnetV4)
+func (s *settings) readPlans(choose choices) (err error) {
+	c := &s.config
+	if s.mtu < minMTUV6 && c.SubnetV6 == "" && c.GatewayV6 == "" && c.SubnetV4 != noSubnet {
+		c.SubnetV6 = noSubnet
 	}
-	var gateway netip.Addr
-	if s.config.GatewayV4 != "" {
-		if gateway, err = netip.ParseAddr(s.config.GatewayV4); err != nil {
-			return fmt.Errorf("gateway %q is not an address", s.config.GatewayV4)
+	if c.SubnetV6 != noSubnet && s.mtu < minMTUV6 {
+		return fmt.Errorf("MTU %d is below the %d that IPv6 needs", s.mtu, minMTUV6)
+	}
+	if s.v4, err = readPlan(c.SubnetV4, c.GatewayV4, choose.v4, address.NewPlan); err != nil {
+		return err
+	}
+	s.v6, err = readPlan(c.SubnetV6, c.GatewayV6, choose.v6, address.NewPlanV6)
+	return err
+}
+
+func readPlan(subnetText, gatewayText string, choose func() netip.Prefix, plan func(netip.Prefix, netip.Addr) (address.Plan, error)) (_ address.Plan, err error) {
+	var subnet netip.Prefix
+	switch subnetText {
+	case noSubnet:
+		return address.Plan{}, nil
+	case "":
+		subnet = choose()
+	default:
+		if subnet, err = netip.ParsePrefix(subnetText); err != nil {
+			return address.Plan{}, fmt.Errorf("subnet %q is not a CIDR", subnetText)
 		}
 	}
-	s.plan, err = address.NewPlan(subnet, gateway)
-	return err
+	var gateway netip.Addr
+	if gatewayText != "" {
+		if gateway, err = netip.ParseAddr(gatewayText); err != nil {
+			return address.Plan{}, fmt.Errorf("gateway %q is not an address", gatewayText)
+		}
+	}
+	return plan(subnet, gateway)
 }
 
 func (s *settings) readOptions() (err error) {
@@ -124,18 +149,35 @@ func parseRate(text string) (float64, error) {
 	return float64(n), nil
 }
 
+// plans are those of the families that the network has, IPv4 first.
+func (s *settings) plans() []address.Plan {
+	return slices.DeleteFunc([]address.Plan{s.v4, s.v6}, func(p address.Plan) bool { return !p.Exists() })
+}
+
 // info is the network as it came to be.
 func (s *settings) info() network.Info {
-	return network.Info{Name: s.config.Name, SubnetV4: s.plan.Subnet, GatewayV4: s.plan.Gateway, MTU: uint32(s.mtu), Internal: s.config.Internal}
+	return network.Info{Name: s.config.Name, SubnetV4: s.v4.Subnet, GatewayV4: s.v4.Gateway, SubnetV6: s.v6.Subnet, GatewayV6: s.v6.Gateway,
+		MTU: uint32(s.mtu), Internal: s.config.Internal}
 }
 
 // differs names what a second config of the same network wants otherwise, or "".
 func (s *settings) differs(c network.Config) string {
+	for _, family := range []struct {
+		plan            address.Plan
+		subnet, gateway string
+	}{{s.v4, c.SubnetV4, c.GatewayV4}, {s.v6, c.SubnetV6, c.GatewayV6}} {
+		has := noSubnet
+		if family.plan.Exists() {
+			has = family.plan.Subnet.String()
+		}
+		if family.subnet != "" && family.subnet != has {
+			return "subnet " + has
+		}
+		if family.gateway != "" && family.gateway != family.plan.Gateway.String() {
+			return "gateway " + family.plan.Gateway.String()
+		}
+	}
 	switch {
-	case c.SubnetV4 != "" && c.SubnetV4 != s.plan.Subnet.String():
-		return "subnet " + s.plan.Subnet.String()
-	case c.GatewayV4 != "" && c.GatewayV4 != s.plan.Gateway.String():
-		return "gateway " + s.plan.Gateway.String()
 	case c.MTU != 0 && int(c.MTU) != s.mtu:
 		return fmt.Sprintf("MTU %d", s.mtu)
 	case c.Internal != s.config.Internal:

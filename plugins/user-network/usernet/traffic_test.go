@@ -294,8 +294,13 @@ func fakeResolver(t *testing.T) string {
 
 func query(t *testing.T, c net.Conn, name string, overTCP bool) dnsmessage.Message {
 	t.Helper()
+	return ask(t, c, name, dnsmessage.TypeA, overTCP)
+}
+
+func ask(t *testing.T, c net.Conn, name string, kind dnsmessage.Type, overTCP bool) dnsmessage.Message {
+	t.Helper()
 	m := dnsmessage.Message{Header: dnsmessage.Header{ID: 77, RecursionDesired: true},
-		Questions: []dnsmessage.Question{{Name: dnsmessage.MustNewName(name), Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET}}}
+		Questions: []dnsmessage.Question{{Name: dnsmessage.MustNewName(name), Type: kind, Class: dnsmessage.ClassINET}}}
 	b, err := m.Pack()
 	if err != nil {
 		t.Fatal(err)

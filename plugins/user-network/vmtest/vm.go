@@ -19,6 +19,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/link/ethernet"
 	"gvisor.dev/gvisor/pkg/tcpip/network/arp"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
@@ -59,17 +60,26 @@ func Start(t testing.TB, e network.Endpoint) *VM {
 	}
 	vm.link = channel.New(1024, e.MTU+header.EthernetMinimumSize, tcpip.LinkAddress(mac))
 	vm.stack = stack.New(stack.Options{
-		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, arp.NewProtocol},
-		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4},
+		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, arp.NewProtocol, ipv6.NewProtocol},
+		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6},
 	})
 	if err := vm.stack.CreateNIC(card, ethernet.New(vm.link)); err != nil {
 		t.Fatal(err)
 	}
-	vm.stack.AddProtocolAddress(card, tcpip.ProtocolAddress{Protocol: ipv4.ProtocolNumber, AddressWithPrefix: tcpip.AddressWithPrefix{
-		Address: tcpip.AddrFrom4(vm.Address().As4()), PrefixLen: e.Addresses[0].Bits()}}, stack.AddressProperties{})
-	routes := []tcpip.Route{{Destination: subnet(t, e.Addresses[0].Masked()), NIC: card}}
+	var routes []tcpip.Route
+	for _, a := range e.Addresses {
+		at := tcpip.ProtocolAddress{Protocol: protocol(a.Addr()), AddressWithPrefix: tcpip.AddressWithPrefix{Address: address(a.Addr()), PrefixLen: a.Bits()}}
+		if err := vm.stack.AddProtocolAddress(card, at, stack.AddressProperties{}); err != nil {
+			t.Fatal(err)
+		}
+		routes = append(routes, tcpip.Route{Destination: subnet(t, a.Masked()), NIC: card})
+	}
 	for _, r := range e.Routes {
-		routes = append(routes, tcpip.Route{Destination: subnet(t, r.Destination), Gateway: tcpip.AddrFrom4(r.Gateway.As4()), NIC: card})
+		route := tcpip.Route{Destination: subnet(t, r.Destination), NIC: card}
+		if r.Gateway.IsValid() {
+			route.Gateway = address(r.Gateway)
+		}
+		routes = append(routes, route)
 	}
 	vm.stack.SetRouteTable(routes)
 	var ctx context.Context
@@ -82,8 +92,8 @@ func Start(t testing.TB, e network.Endpoint) *VM {
 
 func subnet(t testing.TB, p netip.Prefix) tcpip.Subnet {
 	t.Helper()
-	mask := net.CIDRMask(p.Bits(), 32)
-	s, err := tcpip.NewSubnet(tcpip.AddrFrom4(p.Addr().As4()), tcpip.MaskFromBytes(mask))
+	mask := net.CIDRMask(p.Bits(), p.Addr().BitLen())
+	s, err := tcpip.NewSubnet(address(p.Addr()), tcpip.MaskFromBytes(mask))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,8 +109,13 @@ func (vm *VM) Close() {
 	vm.stack.Close()
 }
 
-// Address is the VM's own.
+// Address is the VM's own, of IPv4 if it has one.
 func (vm *VM) Address() netip.Addr { return vm.Endpoint.Addresses[0].Addr() }
+
+// AddressV6 is the VM's own of IPv6.
+func (vm *VM) AddressV6() netip.Addr {
+	return vm.Endpoint.Addresses[len(vm.Endpoint.Addresses)-1].Addr()
+}
 
 func (vm *VM) send(ctx context.Context) {
 	for {
@@ -134,30 +149,48 @@ func (vm *VM) Raw(frame []byte) error {
 	return err
 }
 
+func address(a netip.Addr) tcpip.Address { return tcpip.AddrFromSlice(a.AsSlice()) }
+
+func protocol(a netip.Addr) tcpip.NetworkProtocolNumber {
+	if a.Is4() {
+		return ipv4.ProtocolNumber
+	}
+	return ipv6.ProtocolNumber
+}
+
 func full(a netip.AddrPort) tcpip.FullAddress {
-	return tcpip.FullAddress{NIC: card, Addr: tcpip.AddrFrom4(a.Addr().As4()), Port: a.Port()}
+	return tcpip.FullAddress{NIC: card, Addr: address(a.Addr()), Port: a.Port()}
 }
 
 // DialTCP connects from inside the VM.
 func (vm *VM) DialTCP(ctx context.Context, to netip.AddrPort) (*gonet.TCPConn, error) {
-	return gonet.DialContextTCP(ctx, vm.stack, full(to), ipv4.ProtocolNumber)
+	return gonet.DialContextTCP(ctx, vm.stack, full(to), protocol(to.Addr()))
 }
 
-// ListenTCP listens inside the VM.
-func (vm *VM) ListenTCP(port uint16) (net.Listener, error) {
-	return gonet.ListenTCP(vm.stack, full(netip.AddrPortFrom(vm.Address(), port)), ipv4.ProtocolNumber)
+// ListenTCP listens inside the VM on its address.
+func (vm *VM) ListenTCP(port uint16) (net.Listener, error) { return vm.ListenOn(vm.Address(), port) }
+
+// ListenOn listens inside the VM on one of its addresses.
+func (vm *VM) ListenOn(a netip.Addr, port uint16) (net.Listener, error) {
+	return gonet.ListenTCP(vm.stack, full(netip.AddrPortFrom(a, port)), protocol(a))
 }
 
 // DialUDP makes a connected UDP socket inside the VM.
 func (vm *VM) DialUDP(to netip.AddrPort) (net.Conn, error) {
 	at := full(to)
-	return gonet.DialUDP(vm.stack, nil, &at, ipv4.ProtocolNumber)
+	return gonet.DialUDP(vm.stack, nil, &at, protocol(to.Addr()))
 }
 
 // Ping sends an ICMP echo request and waits for the answer.
 func (vm *VM) Ping(ctx context.Context, to netip.Addr) error {
 	queue := new(waiter.Queue)
-	ep, tcpErr := vm.stack.NewEndpoint(icmp.ProtocolNumber4, ipv4.ProtocolNumber, queue)
+	kind, request := icmp.ProtocolNumber4, make([]byte, header.ICMPv4MinimumSize)
+	header.ICMPv4(request).SetType(header.ICMPv4Echo)
+	if to.Is6() {
+		kind, request = icmp.ProtocolNumber6, make([]byte, header.ICMPv6EchoMinimumSize)
+		header.ICMPv6(request).SetType(header.ICMPv6EchoRequest)
+	}
+	ep, tcpErr := vm.stack.NewEndpoint(kind, protocol(to), queue)
 	if tcpErr != nil {
 		return errors.New(tcpErr.String())
 	}
@@ -166,8 +199,6 @@ func (vm *VM) Ping(ctx context.Context, to netip.Addr) error {
 	if err := ep.Connect(full(netip.AddrPortFrom(to, 0))); err != nil {
 		return errors.New(err.String())
 	}
-	request := header.ICMPv4(make([]byte, header.ICMPv4MinimumSize))
-	request.SetType(header.ICMPv4Echo)
 	if deadline, ok := ctx.Deadline(); ok {
 		_ = conn.SetDeadline(deadline)
 	}
