@@ -196,7 +196,8 @@ func (s *supervision) environment() sandbox.Environment {
 			s.toldOOM.Store(true)
 			s.tell(context.Background(), "oom", nil)
 		},
-		Logger: s.log,
+		Unresponsive: s.unresponsive,
+		Logger:       s.log,
 	}
 }
 
