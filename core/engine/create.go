@@ -14,6 +14,7 @@ import (
 	"github.com/vzctl/vzctl/core/lifecycle"
 	"github.com/vzctl/vzctl/core/runtimespec"
 	"github.com/vzctl/vzctl/core/seccomp"
+	"github.com/vzctl/vzctl/core/signals"
 	"github.com/vzctl/vzctl/core/store"
 	"github.com/vzctl/vzctl/core/timeline"
 	"github.com/vzctl/vzctl/sdk"
@@ -111,7 +112,7 @@ func (e *Engine) check(r *CreateRequest) error {
 		}
 	}
 	if r.StopSignal != "" {
-		if _, err := signalNumber(r.StopSignal); err != nil {
+		if _, err := signals.Number(r.StopSignal); err != nil {
 			return err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vzctl/vzctl/core/restart"
+	"github.com/vzctl/vzctl/core/signals"
 	"github.com/vzctl/vzctl/core/store"
 	"github.com/vzctl/vzctl/sdk/fault"
 )
@@ -38,7 +39,7 @@ func endsByUser(c store.Container, signal int) bool {
 	case unix.SIGKILL, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT:
 		return true
 	}
-	stop, err := signalNumber(c.Process.StopSignal)
+	stop, err := signals.Number(c.Process.StopSignal)
 	return err == nil && stop == signal
 }
 

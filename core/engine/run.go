@@ -7,6 +7,7 @@ import (
 
 	"github.com/vzctl/vzctl/core/lifecycle"
 	"github.com/vzctl/vzctl/core/lock"
+	"github.com/vzctl/vzctl/core/signals"
 	"github.com/vzctl/vzctl/core/store"
 	"github.com/vzctl/vzctl/core/supervisor"
 	"github.com/vzctl/vzctl/core/timeline"
@@ -155,7 +156,7 @@ func gentleStop(c store.Container, options StopOptions) (signal int, timeout tim
 	if options.Timeout != nil {
 		timeout = *options.Timeout
 	}
-	signal, err = signalNumber(firstNonEmpty(options.Signal, c.Process.StopSignal, "SIGTERM"))
+	signal, err = signals.Number(firstNonEmpty(options.Signal, c.Process.StopSignal, "SIGTERM"))
 	return signal, timeout, err
 }
 
@@ -223,7 +224,7 @@ func (e *Engine) stopSupervised(ctx context.Context, c store.Container, ask func
 
 // Kill sends a signal to a container's process.
 func (e *Engine) Kill(ctx context.Context, ref, signal string) error {
-	number, err := signalNumber(firstNonEmpty(signal, "SIGKILL"))
+	number, err := signals.Number(firstNonEmpty(signal, "SIGKILL"))
 	if err != nil {
 		return err
 	}

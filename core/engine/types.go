@@ -114,6 +114,8 @@ type Container struct {
 	RestartCount  int    `json:"restartCount"`
 	// Health is nil if the container has no health check.
 	Health *Health `json:"health,omitempty"`
+	// Unresponsive is nil unless the container's guest does not answer now.
+	Unresponsive *Unresponsive `json:"unresponsive,omitempty"`
 
 	Mounts []MountView `json:"mounts,omitempty"`
 
@@ -131,6 +133,12 @@ type Container struct {
 	Timeline    []Phase           `json:"timeline,omitempty"`    // of its last start
 	Asked       *time.Time        `json:"asked,omitempty"`       // when that was called; Timeline counts from here
 	Checkpoint  *Checkpoint       `json:"checkpoint,omitempty"`  // that it can be restored from; nil: none
+}
+
+// Unresponsive is a guest that does not answer: when that was found out, and what is known of it, for people.
+type Unresponsive struct {
+	Since   time.Time `json:"since"`
+	Message string    `json:"message"`
 }
 
 // Checkpoint is a saved run of a container.

@@ -15,7 +15,7 @@ import (
 	"github.com/vzctl/vzctl/sdk/fault"
 )
 
-// Update changes limits. The VM of a container that runs stays as large as it is; that of one that does not will be as large as it must be.
+// Update changes limits. The VM of a container that runs stays as large as it is; that of one that does not, or waits for its next start, will be as large as it must be.
 func (e *Engine) Update(ctx context.Context, ref string, request UpdateRequest) error {
 	id, err := e.store.Resolve(ref)
 	if err != nil {
@@ -63,7 +63,7 @@ func (e *Engine) checkUpdate(ctx context.Context, l runtimespec.Limits, c *store
 	if l.CPUs > 0 {
 		c.Resources.CPUs = l.CPUs
 	}
-	if c.State.Active() {
+	if hasVM(*c) {
 		if err := fits(*c, *b); err != nil {
 			return err
 		}
@@ -78,6 +78,9 @@ func (e *Engine) checkUpdate(ctx context.Context, l runtimespec.Limits, c *store
 	}
 	return nil
 }
+
+// hasVM reports whether there is a VM whose limits change with the container's. One that waits for its next start has none, and begins that with what is on record.
+func hasVM(c store.Container) bool { return c.State.Active() && c.State != lifecycle.Restarting }
 
 // fits refuses a container that is to be larger than the VM that it runs in.
 func fits(c store.Container, b store.Sandbox) error {
@@ -110,7 +113,7 @@ func (e *Engine) update(ctx context.Context, l runtimespec.Limits, c store.Conta
 		return err
 	}
 	spec.Linux.Resources = whole
-	if c.State.Active() && l != (runtimespec.Limits{}) {
+	if hasVM(c) && l != (runtimespec.Limits{}) {
 		if err := e.updateRunning(ctx, c, changed); err != nil {
 			return err
 		}

@@ -7,6 +7,8 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/vzctl/vzctl/core/lifecycle"
+	"github.com/vzctl/vzctl/core/lock"
 	"github.com/vzctl/vzctl/core/runtimespec"
 	"github.com/vzctl/vzctl/core/store"
 	"github.com/vzctl/vzctl/sdk/fault"
@@ -14,9 +16,23 @@ import (
 
 func limits(l runtimespec.Limits) UpdateRequest { return UpdateRequest{Limits: l} }
 
-func TestLimitsOfAStoppedContainerAreThoseOfItsNextVM(t *testing.T) {
+func TestLimitsOfAContainerThatDoesNotRunAreThoseOfItsNextVM(t *testing.T) {
+	for _, state := range []lifecycle.State{lifecycle.Created, lifecycle.Stopped, lifecycle.Restarting} {
+		t.Run(string(state), func(t *testing.T) { nextVM(t, state) })
+	}
+}
+
+func nextVM(t *testing.T, state lifecycle.State) {
 	e := newEngine(t)
 	c := create(t, e, "web")
+	if _, err := e.store.Update(t.Context(), c.ID, func(c *store.Container) error { c.State = state; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	life, err := lock.Try(e.store.Paths().SandboxLife(c.Sandbox)) // of the supervisor that waits
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer life.Close()
 	if err := e.Update(t.Context(), "web", limits(runtimespec.Limits{CPUs: 3, MemoryBytes: 1 << 30, PidsLimit: 7, CPUSet: "0,2"})); err != nil {
 		t.Fatal(err)
 	}

@@ -74,6 +74,9 @@ func (e *Engine) view(c store.Container) Container {
 		}
 		if c.State.Active() {
 			v.PID, v.Addresses = c.Run.PID, c.Run.Addresses
+			if u := c.Run.Unresponsive; u != nil {
+				v.Unresponsive = &Unresponsive{u.Since, u.Message}
+			}
 		}
 	}
 	return v

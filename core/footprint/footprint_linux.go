@@ -1,4 +1,4 @@
-// Package footprint tells how much of the host's memory a process and all its descendants have.
+// Package footprint tells what a process has of the host: memory, with all its descendants, and time of its processors.
 package footprint
 
 import (

@@ -176,6 +176,7 @@ var transitions = []struct {
 	{Restarting, Again, Starting},
 	{Restarting, Stop, Stopped}, // nothing runs: done
 	{Restarting, Kill, Stopped},
+	{Restarting, Update, Restarting}, // for its next start
 	{Restarting, Rename, Restarting},
 	{Restarting, Lose, Stopped},
 

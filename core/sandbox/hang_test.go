@@ -3,7 +3,11 @@ package sandbox
 import (
 	"context"
 	"net"
+	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -14,7 +18,7 @@ import (
 )
 
 // impatient finds out quickly; what is tested is the order of things.
-var impatient = probing{every: time.Millisecond, patience: 20 * time.Millisecond, misses: 2}
+var impatient = probing{every: time.Millisecond, tell: 5 * time.Millisecond, patience: 20 * time.Millisecond, misses: 2}
 
 func silent(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 
@@ -32,6 +36,103 @@ func TestAGuestThatStopsAnsweringIsHungAndItsVMIsEnded(t *testing.T) {
 		if call == "shutdown" {
 			t.Error("a hung guest was asked to shut down")
 		}
+	}
+}
+
+// A guest that does not answer is told of long before its VM is ended for it, and that it answers again, too.
+func TestAGuestThatDoesNotAnswerForAWhileIsToldOf(t *testing.T) {
+	w := newWorld(t)
+	w.probing = probing{every: time.Millisecond, tell: 5 * time.Millisecond, patience: time.Minute, misses: 1}
+	w.pid = os.Getpid()
+	stuck := make(chan struct{})
+	w.answers = func(ctx context.Context) error {
+		select {
+		case <-stuck:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	told := make(chan string)
+	w.unresponsive = func(why string) { told <- why }
+	s := w.start()
+	if why := <-told; !strings.HasPrefix(why, "the guest does not answer; its VM is ") {
+		t.Errorf("told %q", why)
+	}
+	close(stuck)
+	if why := <-told; why != "" {
+		t.Errorf("when it answers again %q is told", why)
+	}
+	w.exits(&guestv1.Exit{Code: 3})
+	if outcome := w.wait(s); outcome.Reason != Exited {
+		t.Errorf("outcome %+v", outcome)
+	}
+}
+
+func TestAGuestThatStandsStillForAPauseIsNotToldOf(t *testing.T) {
+	w := newWorld(t)
+	w.probing = probing{every: time.Millisecond, tell: 5 * time.Millisecond, patience: 20 * time.Millisecond, misses: 1000}
+	asked, paused := make(chan struct{}, 1000), make(chan struct{})
+	w.answers = func(ctx context.Context) error {
+		select {
+		case <-paused:
+			asked <- struct{}{}
+			return silent(ctx)
+		default:
+			return nil
+		}
+	}
+	told := make(chan string, 1000)
+	w.unresponsive = func(why string) { told <- why }
+	s := w.start()
+	if err := s.Pause(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	close(paused)
+	time.Sleep(5 * w.probing.patience)
+	if len(told) > 0 {
+		t.Errorf("told %q", <-told)
+	}
+	if err := s.Unpause(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	<-told // it does not answer after the pause either
+	w.exits(&guestv1.Exit{})
+	w.wait(s)
+}
+
+func TestWhatAVMDoesWhileItsGuestIsSilentTellsTheKindsApart(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		return // nobody tells there
+	}
+	for _, test := range []struct{ name, script, want string }{
+		{"it stands", "sleep 60", "; its VM is idle"},
+		{"it runs in circles", "while :; do :; done", "; its VM is busy, with "},
+		{"somebody has stopped it", "kill -STOP $$", "is stopped by a signal"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			vm := exec.Command("sh", "-c", test.script)
+			if err := vm.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _, _ = vm.Process.Kill(), vm.Wait() }()
+			q := quiet{pid: vm.Process.Pid}
+			if test.want == "; its VM is idle" {
+				time.Sleep(200 * time.Millisecond) // it begins with some work
+			}
+			q.begin()
+			said := ""
+			for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline) && !strings.Contains(said, test.want); time.Sleep(50 * time.Millisecond) {
+				said = q.meanwhile()
+			}
+			if !strings.Contains(said, test.want) {
+				t.Errorf("it says %q", said)
+			}
+		})
+	}
+	q := quiet{pid: 1 << 30}
+	if q.begin(); q.meanwhile() != "" {
+		t.Errorf("of no process it says %q", q.meanwhile())
 	}
 }
 

@@ -110,52 +110,6 @@ func (s *Sandbox) drain() {
 	s.env.Logger.Warn("output is lost to whoever is attached and does not read it")
 }
 
-// probing is how a guest that has stopped answering is told from one that is slow. An emulated machine under load takes seconds for what takes a
-// millisecond otherwise; a probe waits many times that, and one alone proves nothing: this very process may have been held up.
-type probing struct {
-	every    time.Duration
-	patience time.Duration // with each probe
-	misses   int           // in a row, that prove it
-}
-
-// With these a hung guest is found out 40 to 50 s after it has hung.
-var defaultProbing = probing{every: 10 * time.Second, patience: 20 * time.Second, misses: 2}
-
-// awaitHang returns when the agent does not answer although its connection stands, or at the end of ctx. While the sandbox is being saved, or paused, nobody answers.
-func (s *Sandbox) awaitHang(ctx context.Context) Outcome {
-	for missed := 0; missed < s.probing.misses; {
-		if missed == 0 {
-			select {
-			case <-time.After(s.probing.every):
-			case <-ctx.Done():
-				return Outcome{}
-			}
-		}
-		s.saving.rest(ctx)
-		before := s.saving.begun()
-		probe, cancel := context.WithTimeout(ctx, s.probing.patience)
-		asked := time.Now()
-		told, err := s.guest.Answers(probe)
-		answered := time.Now()
-		late := probe.Err() != nil
-		cancel()
-		switch {
-		case ctx.Err() != nil:
-			return Outcome{}
-		case s.saving.passed(ctx, before):
-			missed = 0
-		case err != nil && late:
-			missed++
-		case err == nil:
-			missed = 0
-			s.keepTime(ctx, told, asked, answered)
-		default:
-			missed = 0 // it has answered; a lost connection is noticed by who waits for the process
-		}
-	}
-	return hung(fmt.Sprintf("the guest's agent has not answered for %s", time.Duration(s.probing.misses)*s.probing.patience))
-}
-
 func hung(message string) Outcome {
 	return Outcome{Code: codeOfCrash, Reason: GuestHung, Message: message, Time: time.Now()}
 }

@@ -153,7 +153,9 @@ type Environment struct {
 	Consume func(ctx context.Context) error
 	// OutOfMemory is called when the guest's kernel has killed processes of the container for want of memory; nil: nobody wants to know.
 	OutOfMemory func()
-	Logger      hclog.Logger
+	// Unresponsive is called when the guest has stopped answering, with what is known of it for people, and with "" when it answers again; nil: nobody wants to know.
+	Unresponsive func(why string)
+	Logger       hclog.Logger
 }
 
 // Reasons of an Outcome, as records and users know them.

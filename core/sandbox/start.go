@@ -85,12 +85,19 @@ func (s *Sandbox) steps() []steps.Step {
 
 // New prepares a sandbox; nothing runs yet, but streams can be attached.
 func New(spec Spec, env Environment) *Sandbox {
+	s := &Sandbox{env: env, Stdin: stdio.NewInput(), Stdout: &stdio.Output{}, Stderr: &stdio.Output{},
+		hurry: make(chan struct{}), ending: make(chan struct{}), stopped: make(chan struct{}), probing: defaultProbing,
+		procs: map[string]*execProcess{}, saving: newSaving()}
+	s.Change(spec)
+	return s
+}
+
+// Change gives a sandbox that is to be started later another spec.
+func (s *Sandbox) Change(spec Spec) {
 	if spec.VirtualMachineID == "" {
 		spec.VirtualMachineID = spec.ID
 	}
-	return &Sandbox{spec: spec, env: env, Stdin: stdio.NewInput(), Stdout: &stdio.Output{}, Stderr: &stdio.Output{},
-		hurry: make(chan struct{}), ending: make(chan struct{}), stopped: make(chan struct{}), probing: defaultProbing,
-		procs: map[string]*execProcess{}, saving: newSaving()}
+	s.spec = spec
 }
 
 // Start returns when the container's process runs. After an error nothing is left of the sandbox.

@@ -44,10 +44,13 @@ type world struct {
 	set     chan time.Time // to what it was set by an Adopt of the time alone
 	link    network.Link
 	probing probing
+	pid     int // of the VM's process
 	exec    map[string]*execution
 	old     bool // the guest has no optional abilities
 	sockets []*guestv1.Socket
 	phases  []*guestv1.Phase // what the guest says of Adopt
+
+	unresponsive func(why string)
 }
 
 func newWorld(t *testing.T) *world {
@@ -120,8 +123,9 @@ func (w *world) environment() Environment {
 			w.log = append(w.log, p...)
 			return nil
 		},
-		Released: func(context.Context) error { return w.do("release") },
-		Logger:   hclog.NewNullLogger(),
+		Released:     func(context.Context) error { return w.do("release") },
+		Unresponsive: w.unresponsive,
+		Logger:       hclog.NewNullLogger(),
 	}
 }
 
@@ -188,7 +192,7 @@ func (m *machine) Start(context.Context, string) (hypervisor.VM, error) {
 		return hypervisor.VM{}, err
 	}
 	m.made("running")
-	return hypervisor.VM{State: hypervisor.Running, VsockPath: m.vsock}, nil
+	return hypervisor.VM{State: hypervisor.Running, VsockPath: m.vsock, PID: int64(m.pid)}, nil
 }
 
 func (m *machine) Stop(_ context.Context, _ string, mode hypervisor.StopMode) (hypervisor.VM, error) {

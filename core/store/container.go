@@ -149,6 +149,14 @@ type Run struct {
 	Accelerator string         `json:"accelerator,omitempty"`
 	Cloned      bool           `json:"cloned,omitempty"` // its VM is a copy of one that was booted before
 	Timeline    []Phase        `json:"timeline,omitempty"`
+	// Unresponsive is set while its guest does not answer.
+	Unresponsive *Unresponsive `json:"unresponsive,omitempty"`
+}
+
+// Unresponsive is a guest that does not answer.
+type Unresponsive struct {
+	Since   time.Time `json:"since"` // when it was found out, some seconds after it began
+	Message string    `json:"message"`
 }
 
 // Checkpoint is a run that was saved, and can go on once. All that it needs lasts: nothing of it is of one boot of the host.

@@ -170,6 +170,7 @@ type fakeVM struct {
 	begun   chan struct{}                                    // has one for each start of the process
 	answer  func(ctx context.Context) (*guestv1.Exit, error) // how further processes end; nil: there are none
 	killed  int                                              // of these
+	size    uint64                                           // of the VM's memory
 }
 
 func newFakeVM(t *testing.T, run string) *fakeVM {
@@ -247,6 +248,12 @@ func (vm *fakeVM) stream(kind guestv1.StreamKind) net.Conn {
 	return vm.streams[kind]
 }
 
+func (vm *fakeVM) memory() uint64 {
+	vm.mu.Lock()
+	defer vm.mu.Unlock()
+	return vm.size
+}
+
 func (vm *fakeVM) asked(call string) bool {
 	vm.mu.Lock()
 	defer vm.mu.Unlock()
@@ -265,6 +272,9 @@ func (p fakePlugin) Done() <-chan struct{}           { return nil }
 func (p fakePlugin) LastWords() string               { return "" }
 func (p fakePlugin) Close(ctx context.Context) error { return p.set("plugin", false) }
 func (p fakePlugin) Create(_ context.Context, _ string, s hypervisor.Spec) (hypervisor.VM, error) {
+	p.mu.Lock()
+	p.size = s.MemoryBytes
+	p.mu.Unlock()
 	return hypervisor.VM{ID: s.ID, VsockPath: p.vsock}, errors.Join(p.listen(), p.set("vm", true))
 }
 func (p fakePlugin) Start(context.Context, string) (hypervisor.VM, error) {

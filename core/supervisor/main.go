@@ -29,6 +29,7 @@ import (
 	"github.com/vzctl/vzctl/core/pluginhost"
 	supervisorv1 "github.com/vzctl/vzctl/core/proto/vzctl/supervisor/v1"
 	"github.com/vzctl/vzctl/core/sandbox"
+	"github.com/vzctl/vzctl/core/signals"
 	"github.com/vzctl/vzctl/core/store"
 	"github.com/vzctl/vzctl/sdk"
 	"github.com/vzctl/vzctl/sdk/hypervisor"
@@ -59,7 +60,7 @@ func Main(args []string) int {
 	return 0
 }
 
-// stopTimeout is how long the container's process has to end when the supervisor itself is asked to.
+// stopTimeout is how long the container's process has to end when the supervisor itself is asked to, unless the container says otherwise.
 const stopTimeout = 10 * time.Second
 
 // supervise runs one sandbox from start to end.
@@ -83,9 +84,14 @@ func supervise(root, run, sandboxID string, log hclog.Logger) error {
 
 // serve runs the sandbox once, and answers on both sockets until it has ended. A signal asks it to end.
 func (s *supervision) serve(env sandbox.Environment, control, streams net.Listener, asked <-chan os.Signal) error {
-	spec, err := s.spec()
-	if err != nil {
-		return errors.Join(err, s.recordFailed(context.Background(), err))
+	var (
+		spec sandbox.Spec
+		err  error
+	)
+	if !s.restarted { // of one that is, the spec is that of the moment in which it begins, see rest
+		if spec, err = s.spec(s.sandbox); err != nil {
+			return errors.Join(err, s.recordFailed(context.Background(), err))
+		}
 	}
 	defer s.releaseVolumes()
 	start := env.StartHypervisor
@@ -142,11 +148,24 @@ func endServer(s *grpc.Server) {
 func (s *supervision) heed(ctx context.Context, asked <-chan os.Signal) {
 	select {
 	case <-asked:
-		if err := s.stop(context.Background(), int(syscall.SIGTERM), stopTimeout); err != nil {
+		signal, timeout := wayToEnd(s.container.Process)
+		if err := s.stop(context.Background(), signal, timeout); err != nil {
 			s.log.Error("cannot stop the container", "error", err)
 		}
 	case <-ctx.Done():
 	}
+}
+
+// wayToEnd is how a process wants to be asked to end, and how long that may take.
+func wayToEnd(p store.Process) (signal int, timeout time.Duration) {
+	signal, timeout = int(syscall.SIGTERM), stopTimeout
+	if n, err := signals.Number(p.StopSignal); err == nil { // an image may say anything
+		signal = n
+	}
+	if p.StopSeconds != nil {
+		timeout = time.Duration(*p.StopSeconds) * time.Second
+	}
+	return signal, timeout
 }
 
 // load reads the records.
@@ -196,7 +215,8 @@ func (s *supervision) environment() sandbox.Environment {
 			s.toldOOM.Store(true)
 			s.tell(context.Background(), "oom", nil)
 		},
-		Logger: s.log,
+		Unresponsive: s.unresponsive,
+		Logger:       s.log,
 	}
 }
 
@@ -241,8 +261,8 @@ func (s *supervision) startHypervisor(ctx context.Context) (sandbox.Hypervisor, 
 	return Hypervisor(running), nil
 }
 
-// spec of the sandbox, from its records.
-func (s *supervision) spec() (sandbox.Spec, error) {
+// spec of the sandbox, from its records, of which that of the sandbox is b. The volumes are the supervisor's after that.
+func (s *supervision) spec(b store.Sandbox) (sandbox.Spec, error) {
 	paths := s.store.Paths()
 	ociSpec, err := os.ReadFile(paths.ContainerSpec(s.container.ID))
 	if err != nil {
@@ -266,7 +286,7 @@ func (s *supervision) spec() (sandbox.Spec, error) {
 	}
 	spec := sandbox.Spec{
 		ID: s.sandbox.ID, ContainerID: s.container.ID,
-		Arch: s.sandbox.Arch, CPUs: s.sandbox.CPUs, MemoryBytes: s.sandbox.MemoryBytes,
+		Arch: b.Arch, CPUs: b.CPUs, MemoryBytes: b.MemoryBytes,
 		Kernel: s.sandbox.Kernel, InitrdPath: s.sandbox.InitrdPath,
 		Lower: s.container.Disks, ReadOnly: s.container.ReadOnly, Discarded: s.container.AutoRemove,
 		Hostname: s.sandbox.Hostname, OCISpec: ociSpec, User: s.container.Process.User,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 
+	"github.com/vzctl/vzctl/core/lifecycle"
 	"github.com/vzctl/vzctl/core/sandbox"
 	"github.com/vzctl/vzctl/core/store"
 	"github.com/vzctl/vzctl/core/volumes"
@@ -72,7 +73,7 @@ func (s *supervision) useVolume(m store.Mount) (sandbox.Volume, error) {
 
 // othersUsing names the other containers that run with a volume.
 func (s *supervision) othersUsing(volume string) ([]string, error) {
-	return s.others(volume, func(c store.Container) bool { return c.State.Active() })
+	return s.others(volume, func(c store.Container) bool { return c.State.Active() && c.State != lifecycle.Restarting })
 }
 
 // others names the other containers that have a volume, and are wanted.

@@ -108,7 +108,8 @@ func (s *supervision) retry(c *store.Container) bool {
 	return true
 }
 
-// rest waits until a restarted container is to begin, and records that it does. It ends early when the container is stopped, which is on record then.
+// rest waits until a restarted container is to begin, and records that it does. It ends early when the container is stopped, which is on record then. What the
+// container is made of, and its volumes, are looked at after that only: its user, and other containers, may have changed them.
 func (s *supervision) rest(ctx context.Context) error {
 	if !s.restarted {
 		return nil
@@ -119,19 +120,45 @@ func (s *supervision) rest(ctx context.Context) error {
 	select {
 	case <-timer.C:
 	case <-ctx.Done():
-		cause := context.Cause(ctx)
-		return errors.Join(cause, s.recordGivenUp(context.WithoutCancel(ctx), nil))
+		return s.givenUp(ctx)
 	}
+	held, err := s.store.LockContainer(ctx, s.container.ID) // nobody changes it now
+	if err != nil {
+		if ctx.Err() != nil {
+			return s.givenUp(ctx)
+		}
+		return errors.Join(err, s.recordGivenUp(context.WithoutCancel(ctx), err))
+	}
+	defer held.Close()
+	return s.again(context.WithoutCancel(ctx))
+}
+
+// again begins the next start. The container's lock is held.
+func (s *supervision) again(ctx context.Context) error {
 	s.asked = time.Now()
 	s.began = s.asked
-	_, err := s.store.Update(context.WithoutCancel(ctx), s.container.ID, func(c *store.Container) error {
+	b, err := s.store.GetSandbox(s.sandbox.ID)
+	var spec sandbox.Spec
+	if err == nil {
+		spec, err = s.spec(b)
+	}
+	if err != nil {
+		return errors.Join(err, s.recordFailed(ctx, err))
+	}
+	s.box.Change(spec)
+	_, err = s.store.Update(ctx, s.container.ID, func(c *store.Container) error {
 		c.Run = &store.Run{Asked: s.asked}
 		return c.Advance(lifecycle.Again)
 	})
 	if err != nil {
-		return errors.Join(err, s.recordGivenUp(context.WithoutCancel(ctx), err))
+		return errors.Join(err, s.recordGivenUp(ctx, err))
 	}
 	return nil
+}
+
+// givenUp records that a container is stopped while it waits for its next start.
+func (s *supervision) givenUp(ctx context.Context) error {
+	return errors.Join(context.Cause(ctx), s.recordGivenUp(context.WithoutCancel(ctx), nil))
 }
 
 // recordGivenUp records that a container which waits for its next start has none: it was stopped, or cause is why.

@@ -290,3 +290,90 @@ func TestNothingOfARunIsInTheWayOfTheNext(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// waits has the container wait for its next start, and returns once its supervision answers there.
+func (r *rig) waits(code int32) {
+	r.t.Helper()
+	r.stay()
+	r.vm.exits(&guestv1.Exit{Code: code})
+	r.until("restarting", is(lifecycle.Restarting))
+	for ctx := r.context(); ; { // the run before answers a little longer
+		if err := r.client.Pause(ctx); err != nil && strings.Contains(err.Error(), "it is starting") {
+			return
+		}
+		if ctx.Err() != nil {
+			r.t.Fatal("the supervision of the next run does not answer")
+		}
+	}
+}
+
+func TestWhileAContainerWaitsForItsNextStartOthersMayUseItsVolumes(t *testing.T) {
+	r := newRig(t, func(c *store.Container) {
+		c.Restart.Policy, c.Desired = "always", store.DesiredRunning
+		c.Mounts = []store.Mount{{Type: store.MountVolume, Source: "db", Destination: "/data", Device: "volume0"}}
+	})
+	all := r.volume("db")
+	r.start()
+	r.begins()
+	r.waits(3)
+	held, err := all.Use("db", false, nobody)
+	if err != nil {
+		t.Fatalf("while it waits: %v", err)
+	}
+	defer held.Close()
+	if err := r.client.Stop(r.context(), 15, time.Minute); err != nil && !errors.Is(err, fault.Unavailable) {
+		t.Error(err)
+	}
+	if err := r.ended(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestLimitsThatChangeWhileAContainerWaitsAreThoseOfItsNextStart(t *testing.T) {
+	r := policy(t, "always")
+	if _, err := r.store.Update(r.context(), r.id, func(c *store.Container) error { c.Restart.Delay = time.Second; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	r.vm.exits(&guestv1.Exit{Code: 3})
+	r.until("restarting", is(lifecycle.Restarting))
+	if _, err := r.store.UpdateSandbox(r.context(), r.box, func(b *store.Sandbox) error { b.MemoryBytes = 123 << 20; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	r.begins()
+	if got := r.vm.memory(); got != 123<<20 {
+		t.Errorf("its VM has %d bytes of memory", got)
+	}
+	if err := r.client.Stop(r.context(), 15, time.Minute); err != nil {
+		t.Error(err)
+	}
+	if err := r.ended(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAProcessThatEndsWithItsHostIsAskedAsItWantsToBe(t *testing.T) {
+	r := newRig(t, func(c *store.Container) { c.Process.StopSignal = "USR1" })
+	r.start()
+	r.asked <- syscall.SIGTERM
+	if err := r.ended(); err != nil {
+		t.Error(err)
+	}
+	if c := r.record(); c.Exit == nil || c.Exit.Signal != 10 {
+		t.Errorf("exit %+v", c.Exit)
+	}
+	minute := 60
+	for _, test := range []struct {
+		process store.Process
+		signal  int
+		timeout time.Duration
+	}{
+		{store.Process{}, 15, 10 * time.Second},
+		{store.Process{StopSignal: "SIGRTMIN+3", StopSeconds: &minute}, 37, time.Minute},
+		{store.Process{StopSignal: "what an image says"}, 15, 10 * time.Second},
+	} {
+		signal, timeout := wayToEnd(test.process)
+		if signal != test.signal || timeout != test.timeout {
+			t.Errorf("%+v: signal %d, %s", test.process, signal, timeout)
+		}
+	}
+}

@@ -44,6 +44,16 @@ func TestE2EMemoryThatAContainerLacksIsItsOwnMatter(t *testing.T) {
 	}
 }
 
+// unresponsive returns what inspect says of a guest that does not answer, and nothing if it does.
+func (p *person) unresponsive(name string) string {
+	p.t.Helper()
+	var all []struct{ Unresponsive struct{ Message string } }
+	if err := json.Unmarshal([]byte(p.must("inspect", name)), &all); err != nil || len(all) != 1 {
+		p.t.Fatalf("inspect shows %v, %v", all, err)
+	}
+	return all[0].Unresponsive.Message
+}
+
 // awaitEvent waits until something is in the event log.
 func (p *person) awaitEvent(action string) {
 	p.t.Helper()
@@ -74,11 +84,32 @@ func TestE2EAGuestThatPanicsOrHangsSaysSo(t *testing.T) {
 	t.Run("hang", func(t *testing.T) {
 		p := alone(t)
 		name := p.name()
-		p.must("run", "-d", "--name", name, p.desk.busybox, "sleep", "1000")
-		if err := syscall.Kill(p.victim("qemu-system-"), syscall.SIGSTOP); err != nil {
+		p.must("run", "-d", "--name", name, "--privileged", p.desk.imageWith(t, "circles"), "sleep", "1000")
+		qemu := p.victim("qemu-system-")
+		// A VM that stands still for a while is told of, and goes on.
+		if err := syscall.Kill(qemu, syscall.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
-		if reason, message := p.ended(name); reason != "guest-hung" || !strings.Contains(message, "has not answered") {
+		p.awaitEvent("unresponsive")
+		if out := p.must("ls"); !strings.Contains(out, "running (unresponsive)") {
+			t.Errorf("ls shows %q", out)
+		}
+		if why := p.unresponsive(name); !strings.Contains(why, "is stopped by a signal") {
+			t.Errorf("inspect says %q", why)
+		}
+		if err := syscall.Kill(qemu, syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		p.awaitEvent("responsive")
+		if why := p.unresponsive(name); why != "" {
+			t.Errorf("it goes on, and inspect says %q", why)
+		}
+		if got := p.must("exec", name, "echo", "on"); got != "on\n" {
+			t.Errorf("exec printed %q", got)
+		}
+		// One whose guest runs in circles, and does not stop, is ended.
+		p.must("exec", "-d", name, "circles")
+		if reason, message := p.ended(name); reason != "guest-hung" || !strings.Contains(message, "has not answered") || !strings.Contains(message, "its VM is busy") {
 			t.Errorf("it ended: %s, %q", reason, message)
 		}
 		p.nothingRuns()

@@ -34,16 +34,18 @@ func newLs(p *program) *cli.Command {
 
 // containerRow is what ls prints of a container as JSON. Every key is always there.
 type containerRow struct {
-	ID        string         `json:"id"`
-	Name      string         `json:"name"`
-	Image     string         `json:"image"`
-	State     string         `json:"state"`
-	ExitCode  *int           `json:"exitCode"`
-	Reason    string         `json:"reason"`
-	Health    string         `json:"health"` // empty: it runs not, or has no check
-	PID       int            `json:"pid"`
-	Addresses []netip.Prefix `json:"addresses"`
-	Created   time.Time      `json:"created"`
+	ID       string `json:"id"`
+	Name     string `json:"name"`
+	Image    string `json:"image"`
+	State    string `json:"state"`
+	ExitCode *int   `json:"exitCode"`
+	Reason   string `json:"reason"`
+	Health   string `json:"health"` // empty: it runs not, or has no check
+	// Unresponsive says that its guest does not answer.
+	Unresponsive bool           `json:"unresponsive"`
+	PID          int            `json:"pid"`
+	Addresses    []netip.Prefix `json:"addresses"`
+	Created      time.Time      `json:"created"`
 }
 
 func (p *program) ls(c *cli.Context, api engine.API) error {
@@ -84,7 +86,7 @@ func row(c engine.Container) containerRow {
 		ID: c.ID, Name: c.Name, Image: c.Image, State: c.State, ExitCode: c.ExitCode, Reason: c.Reason, PID: c.PID,
 		Addresses: c.Addresses, Created: c.Created,
 	}
-	r.Health = healthOf(c)
+	r.Health, r.Unresponsive = healthOf(c), c.Unresponsive != nil
 	if r.Addresses == nil {
 		r.Addresses = []netip.Prefix{}
 	}
@@ -117,7 +119,10 @@ func state(c engine.Container) string {
 	if c.Reason != "" && c.Reason != "exited" && !alive(c) {
 		text += " " + c.Reason
 	}
-	if health := healthOf(c); health != "" {
+	switch health := healthOf(c); {
+	case c.Unresponsive != nil: // which says more
+		text += " (unresponsive)"
+	case health != "":
 		text += " (" + health + ")"
 	}
 	return text
