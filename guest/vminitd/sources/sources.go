@@ -55,8 +55,9 @@ const (
 
 // Set is what is mounted.
 type Set struct {
-	dir    string
-	mounts []string // in the order they were made
+	dir     string
+	mounts  []string // in the order they were made
+	written []string // where the disks of volumes that can be written to are mounted
 }
 
 // Mount mounts the sources below dir. root is the container's, in which nothing runs yet; find returns the device of a disk. What a failed Mount made is gone.
@@ -145,6 +146,9 @@ func (s *Set) mountVolume(v Volume, device, disk, at, root string) error {
 			err = errors.New("it was not unmounted in order, and can be used read-only after it was used once as usual")
 		}
 		return err
+	}
+	if !v.ReadOnly {
+		s.written = append(s.written, disk)
 	}
 	content := filepath.Join(disk, volumeData)
 	if err := fill(v, disk, content, root); err != nil {
@@ -245,6 +249,9 @@ func (s *Set) Path(source string) (string, error) {
 	}
 	return path, nil
 }
+
+// Written returns where the disks of volumes are mounted that can be written to.
+func (s *Set) Written() []string { return s.written }
 
 // Unmount unmounts all in reverse. No process may use them any more. It may be called again after an error.
 func (s *Set) Unmount() error {
