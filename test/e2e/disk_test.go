@@ -125,3 +125,69 @@ func written(t *testing.T, disk string, names ...string) string {
 	}
 	return all.String()
 }
+
+// TestE2EHowFastAContainerUsesItsDisks has a volume with limits, and the root without. It measures no time: what is limited would take hours, and does not end before what is not.
+func TestE2EHowFastAContainerUsesItsDisks(t *testing.T) {
+	p := me(t)
+	name := p.name()
+	volume := "io-" + name
+	t.Cleanup(func() { p.vzctl("volume", "rm", volume) })
+	p.must("create", "--name", name, "-v", volume+":/data", "--device-write-bps", "/data:1k", "--device-read-iops", "/data:1000", "--device-write-iops", "5000", p.desk.busybox, "sleep", "1000")
+	p.must("start", name)
+	limits := func() string {
+		// The image's disk is the first, then the layer, then the volume.
+		return p.must("exec", name, "sh", "-c", "sort -t: -k2n /sys/fs/cgroup/io.max | cut -d' ' -f2-")
+	}
+	root := "rbps=max wbps=max riops=max wiops=5000\n"
+	if got, want := limits(), root+root+"rbps=max wbps=1024 riops=1000 wiops=max\n"; got != want {
+		t.Fatalf("the limits are\n%swant\n%s", got, want)
+	}
+	write := func(to string) []string {
+		return []string{"exec", name, "dd", "if=/dev/zero", "of=" + to, "bs=64k", "count=64", "oflag=direct", "status=none"}
+	}
+	ended := make(chan result, 1)
+	go func() { ended <- p.vzctl(write("/data/slow")...) }()
+	p.must(write("/fast")...)
+	p.must(write("/fast")...)
+	select {
+	case r := <-ended:
+		t.Fatalf("4 MiB at 1 KiB in a second were written before twice as much without a limit: %+v", r)
+	default:
+	}
+	if r := p.vzctl("update", "--device-write-bps", "/etc:1m", name); r.code == 0 || strings.Count(r.stderr, "\n") != 1 || !strings.Contains(r.stderr, "no disk is mounted there") {
+		t.Errorf("no disk: %+v", r)
+	}
+	p.must("update", "--device-write-bps", "/data:-1", "--device-write-bps", "/:1g", name)
+	if r := <-ended; r.code != 0 {
+		t.Errorf("without the limit it ends with %+v", r)
+	}
+	root = "rbps=max wbps=1073741824 riops=max wiops=5000\n"
+	if got, want := limits(), root+root+"rbps=max wbps=max riops=1000 wiops=max\n"; got != want {
+		t.Errorf("the limits are\n%swant\n%s", got, want)
+	}
+	p.must("stop", "-t", "0", name)
+	p.must("start", name)
+	if got := limits(); !strings.HasPrefix(got, root) {
+		t.Errorf("started again, the limits are\n%s", got)
+	}
+}
+
+// TestE2EJournalsOfTheWritableLayer asks the guest's kernel how it journals.
+func TestE2EJournalsOfTheWritableLayer(t *testing.T) {
+	for _, mode := range []string{"writeback", "ordered", "journal"} {
+		t.Run(mode, func(t *testing.T) {
+			p := me(t)
+			name := p.name()
+			p.must("run", "-d", "--name", name, "--storage-opt", "journal="+mode, "--storage-opt", "size=1g", p.desk.busybox, "sh", "-c", "echo written >/file; exec sleep 1000")
+			options := p.must("exec", name, "sh", "-c", "for f in /proc/fs/ext4/*/options; do grep -qx rw $f && grep ^data= $f; done")
+			if options != "data="+mode+"\n" {
+				t.Errorf("the layer has %q", options)
+			}
+			p.must("stop", "-t", "0", name)
+			p.agrees(p.layer(name))
+			if out, err := exec.Command("dumpe2fs", "-h", p.layer(name)).CombinedOutput(); err != nil || !strings.Contains(string(out), "has_journal") {
+				t.Errorf("there is no journal, %v", err)
+			}
+		})
+	}
+}
