@@ -123,6 +123,9 @@ func (e *Engine) check(r *CreateRequest) error {
 	if err := r.checkMounts(); err != nil {
 		return err
 	}
+	if err := checkJournal(r.Journal, "make writable layer", r.Name); err != nil {
+		return err
+	}
 	if r.Hostname != "" && !validHostname.MatchString(r.Hostname) {
 		return &fault.Error{Reason: fault.Invalid, Op: "set host name", Subject: r.Hostname, Cause: errors.New("it is none"),
 			Hint: "use up to 64 letters, digits, '-' and '.', the first a letter or digit"}
@@ -183,6 +186,10 @@ func (e *Engine) plan(r CreateRequest, image images.Image) (store.Container, sto
 	if err != nil {
 		return store.Container{}, store.Sandbox{}, nil, err
 	}
+	disks, _, err := limitIO(nil, r.IOLimits, mounts)
+	if err != nil {
+		return store.Container{}, store.Sandbox{}, nil, err
+	}
 	id := store.NewID()
 	hostname := firstNonEmpty(r.Hostname, store.ShortID(id))
 	spec, err := runtimespec.Build(runtimespec.Input{ContainerID: id, Image: config, Args: args, Env: r.environment(), WorkingDir: r.WorkingDir,
@@ -209,8 +216,9 @@ func (e *Engine) plan(r CreateRequest, image images.Image) (store.Container, sto
 		ReadOnly: r.ReadOnly, AutoRemove: r.AutoRemove, Hostname: hostname, Network: r.Network, Names: r.Names, Log: r.Log, Sockets: r.Sockets, SSH: r.SSH,
 		Restart:   store.Restart{Policy: r.Restart},
 		Health:    check,
-		Resources: store.Resources{CPUs: r.CPUs, MemoryBytes: r.MemoryBytes},
+		Resources: store.Resources{CPUs: r.CPUs, MemoryBytes: r.MemoryBytes, IO: disks},
 		Mounts:    mounts,
+		Journal:   r.Journal,
 		Labels:    runtimespec.Labels(config.Labels, r.Labels),
 		Plugins:   map[sdk.Kind]string{},
 		Sandbox:   store.NewID(), Desired: store.DesiredStopped,

@@ -318,14 +318,22 @@ const (
 	TrimFiles   = guestv1.HoldAction_HOLD_ACTION_TRIM
 )
 
-// HoldFiles freezes, thaws or trims the file system that takes what a running container writes.
+// HoldFiles freezes or thaws the file system that takes what a running container writes, or trims it and the volumes that the container writes to. One that does not run can be trimmed as well,
+// without volumes.
 func (e *Engine) HoldFiles(ctx context.Context, ref string, action HoldAction) error {
+	if action == TrimFiles {
+		_, err := e.withFiles(ctx, ref, true, nil, func(a *access, _ store.Container) error { return a.hold(ctx, action) })
+		return err
+	}
 	s, err := e.connect(ref, lifecycle.Exec)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	a := &access{guest: s}
-	_, err = a.use(ctx, &guestv1.FilesRequest{Of: &guestv1.FilesRequest_Hold{Hold: &guestv1.HoldFilesRequest{Action: action}}}, nil, nil)
+	return (&access{guest: s}).hold(ctx, action)
+}
+
+func (a *access) hold(ctx context.Context, action HoldAction) error {
+	_, err := a.use(ctx, &guestv1.FilesRequest{Of: &guestv1.FilesRequest_Hold{Hold: &guestv1.HoldFilesRequest{Action: action}}}, nil, nil)
 	return err
 }

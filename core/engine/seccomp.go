@@ -50,7 +50,7 @@ func (e *Engine) InspectOCI(ref string) (*specs.Spec, error) {
 	if err := store.ReadJSON(paths.ContainerSpec(c.ID), &spec); err != nil {
 		return nil, &fault.Error{Reason: fault.ReasonOf(err), Op: "read the runtime spec of container", Subject: c.Name, Cause: err}
 	}
-	completeSpec(&spec, c.Process)
+	completeSpec(&spec, c)
 	if c.Process.Filtered {
 		spec.Linux.Seccomp = &specs.LinuxSeccomp{}
 		if err := store.ReadJSON(paths.ContainerSeccomp(c.ID), spec.Linux.Seccomp); err != nil {

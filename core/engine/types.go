@@ -50,6 +50,10 @@ type CreateRequest struct {
 	Mounts      []Mount
 	// StorageBytes is the size of the layer that takes what the container writes; 0: the configuration's, or DefaultDiskBytes.
 	StorageBytes uint64
+	// Journal is how file data of that layer is journalled: one of Journals; empty: as the guest's kernel does.
+	Journal string
+	// IOLimits bound the use of disks.
+	IOLimits []IOLimit
 	// StopSignal asks the process to end, by name or number; empty: the image's, or SIGTERM. StopSeconds is how long it may take then; nil: 10 s.
 	StopSignal  string
 	StopSeconds *int
@@ -121,7 +125,9 @@ type Container struct {
 
 	CPUs        uint32            `json:"cpus,omitempty"`
 	MemoryBytes uint64            `json:"memoryBytes,omitempty"`
-	Kernel      string            `json:"kernel,omitempty"` // path
+	IOLimits    []store.IOLimit   `json:"ioLimits,omitempty"`
+	Journal     string            `json:"journal,omitempty"` // of the layer that takes what it writes; empty: as the guest's kernel does
+	Kernel      string            `json:"kernel,omitempty"`  // path
 	Plugins     map[string]string `json:"plugins,omitempty"`
 	Sandbox     string            `json:"sandbox,omitempty"`
 	LogPath     string            `json:"logPath,omitempty"`
@@ -210,7 +216,8 @@ type StopOptions struct {
 // UpdateRequest of Update. The zero value changes nothing.
 type UpdateRequest struct {
 	runtimespec.Limits
-	Restart string // policy, as restart.Parse reads it; empty: as it is
+	IOLimits []IOLimit // those that are not named stay as they are
+	Restart  string    // policy, as restart.Parse reads it; empty: as it is
 }
 
 // CheckpointOptions of Checkpoint.

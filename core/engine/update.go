@@ -49,7 +49,12 @@ func (e *Engine) Update(ctx context.Context, ref string, request UpdateRequest) 
 			return err
 		}
 	}
-	return e.update(ctx, request.Limits, c, b)
+	io, changedIO, err := limitIO(c.Resources.IO, request.IOLimits, c.Mounts)
+	if err != nil {
+		return err
+	}
+	c.Resources.IO = io
+	return e.update(ctx, request.Limits, changedIO, c, b)
 }
 
 // checkUpdate refuses what cannot be, and puts the new sizes into the records.
@@ -98,8 +103,8 @@ func fits(c store.Container, b store.Sandbox) error {
 	return nil
 }
 
-// update puts limits into force, if the container runs, and on record.
-func (e *Engine) update(ctx context.Context, l runtimespec.Limits, c store.Container, b store.Sandbox) error {
+// update puts limits into force, if the container runs, and on record. io are those of disks that are to change.
+func (e *Engine) update(ctx context.Context, l runtimespec.Limits, io []store.IOLimit, c store.Container, b store.Sandbox) error {
 	path := e.store.Paths().ContainerSpec(c.ID)
 	var spec specs.Spec
 	if err := store.ReadJSON(path, &spec); err != nil {
@@ -113,8 +118,8 @@ func (e *Engine) update(ctx context.Context, l runtimespec.Limits, c store.Conta
 		return err
 	}
 	spec.Linux.Resources = whole
-	if hasVM(c) && l != (runtimespec.Limits{}) {
-		if err := e.updateRunning(ctx, c, changed); err != nil {
+	if hasVM(c) && (l != (runtimespec.Limits{}) || len(io) > 0) {
+		if err := e.updateRunning(ctx, c, changed, io); err != nil {
 			return err
 		}
 	}
@@ -131,7 +136,7 @@ func (e *Engine) update(ctx context.Context, l runtimespec.Limits, c store.Conta
 	}
 	_, err = e.store.Update(ctx, c.ID, func(record *store.Container) error {
 		record.Restart.Policy = c.Restart.Policy
-		record.Resources.CPUs, record.Resources.MemoryBytes = c.Resources.CPUs, c.Resources.MemoryBytes
+		record.Resources = c.Resources
 		return nil
 	})
 	if err == nil {
@@ -140,7 +145,7 @@ func (e *Engine) update(ctx context.Context, l runtimespec.Limits, c store.Conta
 	return err
 }
 
-func (e *Engine) updateRunning(ctx context.Context, c store.Container, changed *specs.LinuxResources) error {
+func (e *Engine) updateRunning(ctx context.Context, c store.Container, changed *specs.LinuxResources, io []store.IOLimit) error {
 	body, err := json.Marshal(changed)
 	if err != nil {
 		return err
@@ -150,5 +155,5 @@ func (e *Engine) updateRunning(ctx context.Context, c store.Container, changed *
 		return err
 	}
 	defer s.Close()
-	return s.Update(ctx, body)
+	return s.Update(ctx, body, supervisor.IOLimits(c.Mounts, io)...)
 }

@@ -46,6 +46,7 @@ func (e *Engine) view(c store.Container) Container {
 		Sockets: c.Sockets, SSH: c.SSH,
 		Args: c.Process.Args, Env: c.Process.Env, WorkingDir: c.Process.WorkingDir, User: c.Process.User, Terminal: c.Process.Terminal,
 		ReadOnly: c.ReadOnly, AutoRemove: c.AutoRemove, Mounts: mountViews(c.Mounts), CPUs: c.Resources.CPUs, MemoryBytes: c.Resources.MemoryBytes,
+		IOLimits: c.Resources.IO, Journal: c.Journal,
 		Sandbox: c.Sandbox, LogPath: paths.ContainerLog(c.ID), LogMaxBytes: c.Log.MaxBytes, LogMaxFiles: c.Log.MaxFiles, ConsolePath: paths.SandboxConsole(c.Sandbox),
 	}
 	for kind, plugin := range c.Plugins {

@@ -38,14 +38,20 @@ type VolumeView struct {
 	Containers     []string          `json:"containers"`     // that have it, running or not
 }
 
-// Journals are the modes of a volume's journal, besides none chosen.
+// Journals are the modes of the journal of a volume or a writable layer, besides none chosen.
 var Journals = []string{"ordered", "writeback", "journal"}
+
+func checkJournal(mode, op, subject string) error {
+	if mode == "" || slices.Contains(Journals, mode) {
+		return nil
+	}
+	return &fault.Error{Reason: fault.Invalid, Op: op, Subject: subject, Cause: fmt.Errorf("there is no journal mode %q", mode), Hint: "use ordered, writeback or journal"}
+}
 
 // CreateVolume makes a volume. One of that name is no error if it is what would be made.
 func (e *Engine) CreateVolume(ctx context.Context, r VolumeRequest) (VolumeView, error) {
-	if r.Journal != "" && !slices.Contains(Journals, r.Journal) {
-		return VolumeView{}, &fault.Error{Reason: fault.Invalid, Op: "make volume", Subject: r.Name, Cause: fmt.Errorf("there is no journal mode %q", r.Journal),
-			Hint: "use ordered, writeback or journal"}
+	if err := checkJournal(r.Journal, "make volume", r.Name); err != nil {
+		return VolumeView{}, err
 	}
 	v := volumes.Volume{Name: r.Name, Labels: r.Labels, Journal: r.Journal}
 	if v.Name == "" {

@@ -36,6 +36,7 @@ type Spec struct {
 	// Lower are the image's disks, lowest first; Layer takes what the container writes, unless it is nil.
 	Lower    []rootfs.Disk
 	Layer    *rootfs.Disk
+	Journal  string // of Layer, as of a Volume
 	ReadOnly bool
 	// Discarded says that the layer is removed with the sandbox, so that its guest need not write it out in the end.
 	Discarded bool
@@ -43,6 +44,8 @@ type Spec struct {
 	// Shares and Volumes are what the runtime spec's bind mounts are made of: the source of one is "sources/" and the share's tag, or the volume's name.
 	Shares  []hypervisor.Share
 	Volumes []Volume
+	// IOLimits bound the use of disks.
+	IOLimits []IOLimit
 
 	// Timed has the guest measure its part of the start, which takes time itself.
 	Timed bool

@@ -39,6 +39,12 @@ func (s *Sandbox) containerStep(needs ...string) steps.Step {
 			if request.Sockets, err = s.guestSockets(); err != nil {
 				return err
 			}
+			if request.IoLimits, err = s.guestIOLimits(s.spec.IOLimits); err != nil {
+				return err
+			}
+			if request.UpperJournal, err = s.guestJournal(); err != nil {
+				return err
+			}
 			if s.spec.Layer != nil {
 				request.Upper = &guestv1.Disk{Serial: layerSerial, FileSystem: s.spec.Layer.FileSystem}
 			}

@@ -44,9 +44,11 @@ type Container struct {
 	// Disks of the root file system, lowest first, the writable layer not among them. Their files are leased, see [Store.Leases].
 	Disks []rootfs.Disk `json:"disks,omitempty"`
 	// Layer is the writable disk; empty path: none.
-	Layer   rootfs.Disk `json:"layer,omitzero"`
-	Mounts  []Mount     `json:"mounts,omitempty"`
-	Sandbox string      `json:"sandbox,omitempty"` // id
+	Layer rootfs.Disk `json:"layer,omitzero"`
+	// Journal is how file data of Layer is journalled, as of volumes; empty: as the guest's kernel does.
+	Journal string  `json:"journal,omitempty"`
+	Mounts  []Mount `json:"mounts,omitempty"`
+	Sandbox string  `json:"sandbox,omitempty"` // id
 
 	// Health is how the container is asked whether it is healthy; nil: it is not.
 	Health *health.Check `json:"health,omitempty"`
@@ -119,6 +121,8 @@ type Socket struct {
 type Resources struct {
 	CPUs        uint32 `json:"cpus"`
 	MemoryBytes uint64 `json:"memoryBytes"`
+	// IO bounds the use of disks; those that are not named have no bounds.
+	IO []IOLimit `json:"io,omitempty"`
 }
 
 // Desired is what a container should be, whatever it is.

@@ -16,6 +16,7 @@ import (
 	"github.com/vzctl/vzctl/core/lifecycle"
 	"github.com/vzctl/vzctl/core/lock"
 	supervisorv1 "github.com/vzctl/vzctl/core/proto/vzctl/supervisor/v1"
+	"github.com/vzctl/vzctl/core/sandbox"
 	"github.com/vzctl/vzctl/core/store"
 	"github.com/vzctl/vzctl/sdk/fault"
 	"github.com/vzctl/vzctl/sdk/rpc"
@@ -183,8 +184,8 @@ func (c *Client) Suspend(ctx context.Context, signal int, timeout time.Duration)
 }
 
 // Update changes limits of the container: linux.resources of an OCI runtime spec as JSON, of which only what is set changes.
-func (c *Client) Update(ctx context.Context, resources []byte) error {
-	_, err := c.rpc.Update(ctx, &supervisorv1.UpdateRequest{OciResources: resources})
+func (c *Client) Update(ctx context.Context, resources []byte, disks ...sandbox.IOLimit) error {
+	_, err := c.rpc.Update(ctx, &supervisorv1.UpdateRequest{OciResources: resources, IoLimits: wireIOLimits(disks)})
 	return err
 }
 

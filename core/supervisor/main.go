@@ -307,8 +307,9 @@ func (s *supervision) spec(b store.Sandbox) (sandbox.Spec, error) {
 		spec.Hosts = append(spec.Hosts, sandbox.Host{Address: h.Address.String(), Name: h.Name})
 	}
 	if s.container.Layer.Path != "" {
-		spec.Layer = &s.container.Layer
+		spec.Layer, spec.Journal = &s.container.Layer, s.container.Journal
 	}
+	spec.IOLimits = IOLimits(s.container.Mounts, s.container.Resources.IO)
 	s.unmountable = s.addMounts(&spec)
 	if e := s.sandbox.Endpoint; e != nil {
 		spec.Wanted = netd.Wanted(*e)

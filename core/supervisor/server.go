@@ -100,7 +100,7 @@ func (s *server) Update(ctx context.Context, request *supervisorv1.UpdateRequest
 	if err := s.running(lifecycle.Update); err != nil {
 		return nil, err
 	}
-	return &supervisorv1.UpdateResponse{}, s.box.Update(ctx, request.OciResources)
+	return &supervisorv1.UpdateResponse{}, s.box.Update(ctx, request.OciResources, ioLimitsOf(request.IoLimits)...)
 }
 
 // Pause lets the VM stand still.

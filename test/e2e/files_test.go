@@ -294,9 +294,6 @@ func TestE2EAFrozenFileSystemLetsTheContainerEnd(t *testing.T) {
 	if r := p.vzctl("fs", "thaw", name); r.code == 0 || !strings.Contains(r.stderr, "not frozen") {
 		t.Errorf("thawed twice: %+v", r)
 	}
-	if r := p.vzctl("fs", "trim", name); r.code == 0 || !strings.Contains(r.stderr, "no blocks back") {
-		t.Errorf("trim: %+v", r)
-	}
 	p.must("fs", "freeze", name)
 	p.must("stop", "-t", "1", name)
 	if c, _ := p.find(name); c.State != "stopped" || c.Reason != "killed" {

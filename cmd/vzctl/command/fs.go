@@ -31,7 +31,7 @@ func newFs(p *program) *cli.Command {
 		Subcommands: []*cli.Command{
 			of("freeze", "write all out, and have writers wait", "Its disk is then consistent, and stays so until vzctl fs thaw. A stop or kill thaws it too, once it comes to SIGKILL.", engine.FreezeFiles),
 			of("thaw", "let writers go on", "", engine.ThawFiles),
-			of("trim", "give blocks back that no file uses", "Fails where the VM's disks take none, which is so with qemu-hypervisor: see docs/files.md.", engine.TrimFiles),
+			of("trim", "give the host blocks back that no file uses, also of a container that does not run", "Those of its volumes, too, if it runs. What it had in files that are gone is free on the host then. One that does not run is trimmed in a VM of its own.", engine.TrimFiles),
 		},
 	}
 }

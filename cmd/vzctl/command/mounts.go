@@ -19,6 +19,7 @@ func mountFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "volume", Aliases: []string{"v"}, Usage: "`[SOURCE:]DIR[:OPTION,...]`: a path of the host or the name of a volume, and where the container finds it; may be repeated"},
 		&cli.StringSliceFlag{Name: "mount", Usage: "`KEY=VALUE,...`: type=bind, volume or tmpfs, source, target, readonly; may be repeated"},
 		&cli.StringFlag{Name: "storage-size", Usage: "`SIZE` of what the container can write to its own root (default: 16g)"},
+		&cli.StringSliceFlag{Name: "storage-opt", Usage: "`KEY=VALUE` of what the container can write to: size=SIZE, or journal=ordered, writeback or journal; may be repeated"},
 	}
 }
 
@@ -44,6 +45,27 @@ func readMounts(c *cli.Context, request *engine.CreateRequest) (err error) {
 	}
 	if request.StorageBytes, err = parseSize(c.String("storage-size")); err != nil {
 		return usage("--storage-size %w", err)
+	}
+	return readStorage(c, request)
+}
+
+// readStorage reads --storage-opt.
+func readStorage(c *cli.Context, request *engine.CreateRequest) error {
+	options, err := keyValues("storage-opt", c.StringSlice("storage-opt"), false)
+	if err != nil {
+		return err
+	}
+	for key, value := range options {
+		switch {
+		case key == "size" && request.StorageBytes == 0:
+			if request.StorageBytes, err = parseSize(value); err != nil {
+				return usage("--storage-opt size: %w", err)
+			}
+		case key == "journal":
+			request.Journal = value
+		default:
+			return usage("--storage-opt %s: use size=SIZE once, or journal=MODE", key)
+		}
 	}
 	return nil
 }

@@ -40,7 +40,7 @@ func createFlags() []cli.Flag {
 		hypervisorFlag(), hypervisorOptFlag(),
 		imageSourceFlag(),
 		pluginFlag(),
-	}, slices.Concat(mountFlags(), isolationFlags(), healthFlags(), socketFlags())...)
+	}, slices.Concat(mountFlags(), ioFlags(), isolationFlags(), healthFlags(), socketFlags())...)
 }
 
 // shapeFlags are those that decide what the VM of a container looks like.
@@ -155,6 +155,9 @@ func (p *program) createRequest(c *cli.Context) (engine.CreateRequest, error) {
 		return request, err
 	}
 	if err := readMounts(c, &request); err != nil {
+		return request, err
+	}
+	if request.IOLimits, err = readIO(c); err != nil {
 		return request, err
 	}
 	return request, readShape(c, &request)

@@ -52,6 +52,10 @@ func TestWordsOfCreateBecomeARequest(t *testing.T) {
 		{"a restart policy", "--restart on-failure:3 i", engine.CreateRequest{Image: "i", Restart: "on-failure:3"}},
 		{"sockets", "--publish-socket /h/p:/c/p --socket /h/s:/c/s:mode=0666,uid=5,gid=6 --ssh i", engine.CreateRequest{Image: "i", SSH: true, Sockets: []store.Socket{
 			{Host: "/h/p", Container: "/c/p", Publish: true}, {Host: "/h/s", Container: "/c/s", Mode: &everybody, UID: &five, GID: &six}}}},
+		{"limits of disks", "--device-read-bps 1m --device-write-bps /data:2m --device-read-iops /data:7 --device-write-iops -1 i", engine.CreateRequest{Image: "i", IOLimits: []engine.IOLimit{
+			{Kind: engine.IOReadBytes, Path: "/", PerSecond: 1 << 20}, {Kind: engine.IOWriteBytes, Path: "/data", PerSecond: 2 << 20},
+			{Kind: engine.IOReadOperations, Path: "/data", PerSecond: 7}, {Kind: engine.IOWriteOperations, Path: "/"}}}},
+		{"the writable layer", "--storage-opt size=1g --storage-opt journal=writeback i", engine.CreateRequest{Image: "i", StorageBytes: 1 << 30, Journal: "writeback"}},
 		{"an image alone leaves all to the image", "busybox", engine.CreateRequest{Image: "busybox"}},
 		{"flags behind the image are the command's", "-i busybox sh -c -it --name=x", engine.CreateRequest{Image: "busybox", StdinOpen: true,
 			Command: []string{"sh", "-c", "-it", "--name=x"}}},

@@ -9,7 +9,7 @@ import (
 )
 
 func newUpdate(p *program) *cli.Command {
-	flags := []cli.Flag{cpusFlag(), cpuSharesFlag(), cpuSetFlag(), memoryFlag(), memorySwapFlag(), pidsLimitFlag(), restartFlag()}
+	flags := append([]cli.Flag{cpusFlag(), cpuSharesFlag(), cpuSetFlag(), memoryFlag(), memorySwapFlag(), pidsLimitFlag(), restartFlag()}, ioFlags()...)
 	return &cli.Command{
 		Name:      "update",
 		Usage:     "change the limits and the restart policy of containers, at once if they run",
@@ -38,6 +38,9 @@ func readUpdate(c *cli.Context) (request engine.UpdateRequest, err error) {
 	}
 	if request.CPUs, request.CPUThousandths, err = parseCPUs(c.String("cpus")); err != nil {
 		return request, usage("--cpus %w", err)
+	}
+	if request.IOLimits, err = readIO(c); err != nil {
+		return request, err
 	}
 	if request.MemoryBytes, err = parseSize(c.String("memory")); err != nil {
 		return request, usage("--memory %w", err)

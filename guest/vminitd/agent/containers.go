@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
+	"github.com/vzctl/vzctl/guest/vminitd/cgroup"
 	"github.com/vzctl/vzctl/guest/vminitd/container"
 	"github.com/vzctl/vzctl/guest/vminitd/helper"
 	"github.com/vzctl/vzctl/guest/vminitd/phase"
@@ -37,11 +38,12 @@ func (a *Agent) CreateContainer(ctx context.Context, r *guestv1.CreateContainerR
 		request.Lower = append(request.Lower, container.Disk{Serial: d.Serial, FileSystem: d.FileSystem})
 	}
 	if r.Upper != nil {
-		request.Upper = &container.Disk{Serial: r.Upper.Serial, FileSystem: r.Upper.FileSystem}
+		request.Upper = &container.Disk{Serial: r.Upper.Serial, FileSystem: r.Upper.FileSystem, Journal: r.UpperJournal}
 	}
 	for _, s := range r.Sources {
 		request.Sources = append(request.Sources, convertSource(s))
 	}
+	request.IOLimits = convertIOLimits(r.IoLimits)
 	hosts, resolvConf, err := a.files(r.Hostname, r.ExtraHosts)
 	if err != nil {
 		return nil, err
@@ -68,6 +70,14 @@ func convertSource(s *guestv1.Source) sources.Source {
 			CopyFrom: v.CopyFrom}
 	}
 	return source
+}
+
+func convertIOLimits(limits []*guestv1.IoLimit) (all []container.IOLimit) {
+	for _, l := range limits {
+		all = append(all, container.IOLimit{Source: l.GetSource(), Rates: cgroup.Rates{
+			ReadBytes: l.GetReadBytes(), WriteBytes: l.GetWriteBytes(), ReadOperations: l.GetReadOperations(), WriteOperations: l.GetWriteOperations()}})
+	}
+	return all
 }
 
 // CreateProcess prepares an exec.
@@ -140,7 +150,7 @@ func (a *Agent) DeleteProcess(_ context.Context, r *guestv1.DeleteProcessRequest
 
 // UpdateContainer changes limits.
 func (a *Agent) UpdateContainer(_ context.Context, r *guestv1.UpdateContainerRequest) (*guestv1.UpdateContainerResponse, error) {
-	return &guestv1.UpdateContainerResponse{}, a.runtime.Update(r.ContainerId, r.OciResources)
+	return &guestv1.UpdateContainerResponse{}, a.runtime.Update(r.ContainerId, r.OciResources, convertIOLimits(r.IoLimits))
 }
 
 // DeleteContainer removes a container.

@@ -55,12 +55,28 @@ func (g *Group) Limit(resources *specs.LinuxResources) error {
 		settings = append(settings, setting{quotaFile, "max 100000"})
 	}
 	g.quota = quota
+	if err := g.set(settings); err != nil {
+		return err
+	}
+	return g.allowDevices(resources)
+}
+
+// LimitIO sets limits of disks.
+func (g *Group) LimitIO(disks []IOLimit) error {
+	settings, err := ioLimits(disks)
+	if err != nil {
+		return err
+	}
+	return g.set(settings)
+}
+
+func (g *Group) set(settings []setting) error {
 	for _, s := range settings {
 		if err := write(g.dir, s.file, s.value); err != nil {
 			return fmt.Errorf("set %s to %s: %w", s.file, s.value, err)
 		}
 	}
-	return g.allowDevices(resources)
+	return nil
 }
 
 // Prepare does what all limits have in common before they are known: the device filter that most have, and a quota of CPU time, any. With the first quota the kernel

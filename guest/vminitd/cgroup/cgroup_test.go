@@ -7,6 +7,12 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
+func rate(major, minor int64, rate uint64) []specs.LinuxThrottleDevice {
+	d := specs.LinuxThrottleDevice{Rate: rate}
+	d.Major, d.Minor = major, minor
+	return []specs.LinuxThrottleDevice{d}
+}
+
 func number[T any](n T) *T { return &n }
 
 func TestLimits(t *testing.T) {
@@ -27,7 +33,12 @@ func TestLimits(t *testing.T) {
 		{"a unified name that leaves the cgroup", specs.LinuxResources{Unified: map[string]string{"../memory.high": "1"}}, "error"},
 		{"the cgroup's own files", specs.LinuxResources{Unified: map[string]string{"cgroup.procs": "1"}}, "error"},
 		{"swap below memory", specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: number(int64(100)), Swap: number(int64(50))}}, "error"},
-		{"block i/o is not done", specs.LinuxResources{BlockIO: &specs.LinuxBlockIO{}}, "error"},
+		{"rates of disks", specs.LinuxResources{BlockIO: &specs.LinuxBlockIO{
+			ThrottleReadBpsDevice: rate(254, 0, 1<<20), ThrottleWriteBpsDevice: rate(254, 0, 0), ThrottleReadIOPSDevice: rate(254, 16, 7), ThrottleWriteIOPSDevice: rate(254, 16, 1<<40)}},
+			"[{io.max 254:0 rbps=1048576} {io.max 254:0 wbps=max} {io.max 254:16 riops=7} {io.max 254:16 wiops=4294967295}]"},
+		{"a disk that cannot be", specs.LinuxResources{BlockIO: &specs.LinuxBlockIO{ThrottleReadBpsDevice: rate(-1, 0, 1)}}, "error"},
+		{"weights of disks are not done", specs.LinuxResources{BlockIO: &specs.LinuxBlockIO{Weight: number(uint16(500))}}, "error"},
+		{"nor those of one disk", specs.LinuxResources{BlockIO: &specs.LinuxBlockIO{WeightDevice: []specs.LinuxWeightDevice{{}}}}, "error"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

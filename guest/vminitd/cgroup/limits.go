@@ -3,6 +3,7 @@ package cgroup
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -19,7 +20,6 @@ func limits(r *specs.LinuxResources) ([]setting, error) {
 		return nil, nil
 	}
 	err := failure.First(
-		failure.Unenforced(r.BlockIO != nil, "linux.resources.blockIO"),
 		failure.Unenforced(len(r.HugepageLimits) > 0, "linux.resources.hugepageLimits"),
 		failure.Unenforced(r.Network != nil, "linux.resources.network"),
 		failure.Unenforced(len(r.Rdma) > 0, "linux.resources.rdma"))
@@ -34,7 +34,11 @@ func limits(r *specs.LinuxResources) ([]setting, error) {
 	if err != nil {
 		return nil, err
 	}
-	settings := append(cpu, memory...)
+	disks, err := blockIO(r.BlockIO)
+	if err != nil {
+		return nil, err
+	}
+	settings := slices.Concat(cpu, memory, disks)
 	if r.Pids != nil && r.Pids.Limit != nil {
 		settings = append(settings, setting{"pids.max", limit(*r.Pids.Limit)})
 	}

@@ -11,12 +11,17 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// Update changes the limits that are set, of a cgroup whose processes may run. After an error all are as they were. One at a time.
-func (g *Group) Update(resources *specs.LinuxResources) error {
+// Update changes the limits that are set, and those of the disks that are named, of a cgroup whose processes may run. After an error all are as they were. One at a time.
+func (g *Group) Update(resources *specs.LinuxResources, disks ...IOLimit) error {
 	settings, err := limits(resources)
 	if err != nil {
 		return err
 	}
+	ofDisks, err := ioLimits(disks)
+	if err != nil {
+		return err
+	}
+	settings = append(settings, ofDisks...)
 	var undo []setting
 	for _, s := range settings {
 		before, err := g.read(s.file)
@@ -25,7 +30,7 @@ func (g *Group) Update(resources *specs.LinuxResources) error {
 		}
 		if err == nil {
 			if err = write(g.dir, s.file, s.value); err == nil {
-				undo = append(undo, setting{s.file, before})
+				undo = append(undo, s.undoing(before))
 				continue
 			}
 			err = fmt.Errorf("set %s to %s: %w", s.file, s.value, err)

@@ -33,7 +33,7 @@ func TestAnUpdateIsWholeOrNone(t *testing.T) {
 		{"all", specs.LinuxResources{CPU: shares, Memory: &specs.LinuxMemory{Limit: number(int64(600))}}, map[string]string{"cpu.weight": "157", "memory.max": "600"}, ""},
 		{"a file that there is not", specs.LinuxResources{CPU: shares, Pids: &specs.LinuxPids{Limit: number(int64(7))}}, nil, "pids.max"},
 		{"less memory than is used", specs.LinuxResources{CPU: shares, Memory: &specs.LinuxMemory{Limit: number(int64(400))}}, nil, "of memory, which is more than"},
-		{"what there is no means for", specs.LinuxResources{CPU: shares, BlockIO: &specs.LinuxBlockIO{}}, nil, "blockIO"},
+		{"what there is no means for", specs.LinuxResources{CPU: shares, BlockIO: &specs.LinuxBlockIO{Weight: number(uint16(500))}}, nil, "blockIO"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -26,7 +26,13 @@ import (
 )
 
 // Disk is one of the machine's, by its serial.
-type Disk struct{ Serial, FileSystem string }
+type Disk struct{ Serial, FileSystem, Journal string }
+
+// IOLimit bounds the use of a volume among the sources or, with an empty name, of each disk of the root.
+type IOLimit struct {
+	Source string
+	cgroup.Rates
+}
 
 // Request is a container to be created.
 type Request struct {
@@ -37,6 +43,7 @@ type Request struct {
 	Spec     []byte
 	// Sources are what relative sources of the spec's bind mounts are below.
 	Sources  []sources.Source
+	IOLimits []IOLimit
 	User     string
 	Hostname string
 	// Seccomp is in place of the spec's, if it is not nil.
@@ -58,6 +65,7 @@ type Container struct {
 	dir     string // of its files and mounts
 	spec    *specs.Spec
 	root    *rootfs.Root
+	devices []string // of the root's disks
 	sources *sources.Set
 	group   *cgroup.Group
 	init    *Process
@@ -122,6 +130,15 @@ func (c *Container) build(ctx context.Context, r Request) error {
 	if c.sources, err = sources.Mount(ctx, c.dir, c.root.Path, r.Sources, c.runtime.disks.Find); err != nil {
 		return &fault.Error{Reason: fault.Invalid, Op: "mount for container", Subject: c.id, Cause: err}
 	}
+	if len(r.IOLimits) > 0 {
+		limits, err := c.disksOf(r.IOLimits)
+		if err != nil {
+			return err
+		}
+		if err := c.group.LimitIO(limits); err != nil {
+			return limitError(err)
+		}
+	}
 	if init.Mounts, err = c.locate(spec.Mounts); err != nil {
 		return err
 	}
@@ -176,6 +193,7 @@ func (c *Container) mount(ctx context.Context, r Request) (*rootfs.Root, error) 
 			return nil, err
 		}
 		lower = append(lower, rootfs.Disk{Device: device, FileSystem: d.FileSystem})
+		c.devices = append(c.devices, device)
 	}
 	var upper *rootfs.Disk
 	if r.Upper != nil {
@@ -183,10 +201,28 @@ func (c *Container) mount(ctx context.Context, r Request) (*rootfs.Root, error) 
 		if err != nil {
 			return nil, err
 		}
-		upper = &rootfs.Disk{Device: device, FileSystem: r.Upper.FileSystem}
+		upper = &rootfs.Disk{Device: device, FileSystem: r.Upper.FileSystem, Journal: r.Upper.Journal}
+		c.devices = append(c.devices, device)
 	}
 	phase.Done(ctx, "find disks")
 	return rootfs.Mount(c.dir, lower, upper)
+}
+
+// disksOf finds the devices that limits are of.
+func (c *Container) disksOf(limits []IOLimit) (found []cgroup.IOLimit, err error) {
+	for _, l := range limits {
+		devices := c.devices
+		if l.Source != "" {
+			devices = []string{c.sources.Device(l.Source)}
+		}
+		for _, device := range devices {
+			if device == "" {
+				return nil, &fault.Error{Reason: fault.Invalid, Op: "limit the use of disks", Subject: c.id, Cause: fmt.Errorf("there is no volume %.40q", l.Source)}
+			}
+			found = append(found, cgroup.IOLimit{Device: device, Rates: l.Rates})
+		}
+	}
+	return found, nil
 }
 
 // locate gives bind mounts of the container's sources the paths where these are mounted.

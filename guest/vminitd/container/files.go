@@ -110,8 +110,15 @@ func (f *Files) Thaw() error {
 	return files.Thaw(f.container.upper())
 }
 
-// Trim gives blocks back.
-func (f *Files) Trim() error { return files.Trim(f.container.upper()) }
+// Trim gives blocks back, of the container's own file system and of the volumes that it writes to.
+func (f *Files) Trim() error {
+	for _, dir := range append([]string{f.container.upper()}, f.container.sources.Written()...) {
+		if err := files.Trim(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // thawFiles lets those go on who wait for a frozen file system: not even SIGKILL ends them.
 func (c *Container) thawFiles() error {

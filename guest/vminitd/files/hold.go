@@ -40,14 +40,25 @@ func Thaw(dir string) error {
 	return err
 }
 
-// Trim gives the blocks back that no file uses.
+// Trim gives the blocks back that no file uses, of the file system a directory is on. Those of files that have just been removed are used by the journal until it is written out.
 func Trim(dir string) error {
+	if err := syncfs(dir); err != nil {
+		return err
+	}
 	all := [3]uint64{0, ^uint64(0), 0} // struct fstrim_range
 	err := control(dir, fiTrim, uintptr(unsafe.Pointer(&all)))
 	if errors.Is(err, unix.EOPNOTSUPP) {
 		return ErrNoTrim
 	}
 	return err
+}
+
+func syncfs(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.Syncfs(int(f.Fd())), f.Close())
 }
 
 func control(dir string, request, argument uintptr) error {

@@ -18,6 +18,18 @@ import (
 type Disk struct {
 	Device     string
 	FileSystem string // "ext4" or "erofs"; empty: ext4
+	Journal    string // of a disk that can be written to, see JournalOption
+}
+
+// JournalOption is the mount option that has ext4 journal file data as "ordered", "writeback" or "journal"; empty: as the kernel does.
+func JournalOption(mode string) (string, error) {
+	switch {
+	case mode == "":
+		return "", nil
+	case slices.Contains([]string{"ordered", "writeback", "journal"}, mode):
+		return "data=" + mode, nil
+	}
+	return "", fmt.Errorf("journal mode %.40q is not supported", mode)
 }
 
 // Root is a mounted root.
@@ -80,7 +92,11 @@ func (r *Root) mountDisk(d Disk, at string, flags uintptr) error {
 	if kind != "ext4" && (kind != "erofs" || flags&unix.MS_RDONLY == 0) {
 		return fmt.Errorf("file system %.40q of disk %s is not supported", kind, d.Device)
 	}
-	return r.mount(d.Device, at, kind, flags, "")
+	options, err := JournalOption(d.Journal)
+	if err != nil {
+		return err
+	}
+	return r.mount(d.Device, at, kind, flags, options)
 }
 
 func (r *Root) mount(source, at, kind string, flags uintptr, options string) error {

@@ -9,12 +9,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/vzctl/vzctl/guest/vminitd/copytree"
+	"github.com/vzctl/vzctl/guest/vminitd/rootfs"
 )
 
 // Source is a share or a volume.
@@ -55,13 +55,15 @@ const (
 
 // Set is what is mounted.
 type Set struct {
-	dir    string
-	mounts []string // in the order they were made
+	dir     string
+	mounts  []string          // in the order they were made
+	written []string          // where the disks of volumes that can be written to are mounted
+	devices map[string]string // of volumes, by name
 }
 
 // Mount mounts the sources below dir. root is the container's, in which nothing runs yet; find returns the device of a disk. What a failed Mount made is gone.
 func Mount(ctx context.Context, dir, root string, list []Source, find func(ctx context.Context, serial string) (string, error)) (_ *Set, err error) {
-	set := &Set{dir: dir}
+	set := &Set{dir: dir, devices: map[string]string{}}
 	if len(list) == 0 {
 		return set, nil
 	}
@@ -99,6 +101,7 @@ func (s *Set) mountSource(ctx context.Context, source Source, root string, find 
 		if err != nil {
 			return err
 		}
+		s.devices[source.Name] = device
 		return s.mountVolume(*source.Volume, device, filepath.Join(s.dir, disks, source.Name), at, root)
 	}
 	return errors.New("it is neither a share nor a volume")
@@ -128,13 +131,9 @@ func (s *Set) mountVolume(v Volume, device, disk, at, root string) error {
 	if v.FileSystem != "" && v.FileSystem != "ext4" {
 		return fmt.Errorf("file system %.40q is not supported", v.FileSystem)
 	}
-	data := ""
-	switch {
-	case v.Journal == "":
-	case slices.Contains([]string{"ordered", "writeback", "journal"}, v.Journal):
-		data = "data=" + v.Journal
-	default:
-		return fmt.Errorf("journal mode %.40q is not supported", v.Journal)
+	data, err := rootfs.JournalOption(v.Journal)
+	if err != nil {
+		return err
 	}
 	var flags uintptr
 	if v.ReadOnly {
@@ -145,6 +144,9 @@ func (s *Set) mountVolume(v Volume, device, disk, at, root string) error {
 			err = errors.New("it was not unmounted in order, and can be used read-only after it was used once as usual")
 		}
 		return err
+	}
+	if !v.ReadOnly {
+		s.written = append(s.written, disk)
 	}
 	content := filepath.Join(disk, volumeData)
 	if err := fill(v, disk, content, root); err != nil {
@@ -245,6 +247,12 @@ func (s *Set) Path(source string) (string, error) {
 	}
 	return path, nil
 }
+
+// Device returns the device of a volume, or "" if there is none of that name.
+func (s *Set) Device(name string) string { return s.devices[name] }
+
+// Written returns where the disks of volumes are mounted that can be written to.
+func (s *Set) Written() []string { return s.written }
 
 // Unmount unmounts all in reverse. No process may use them any more. It may be called again after an error.
 func (s *Set) Unmount() error {

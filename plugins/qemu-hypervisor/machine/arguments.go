@@ -132,15 +132,18 @@ const memoryID = "memory"
 func DiskNode(i int) string { return fmt.Sprintf("disk%d", i) }
 
 // diskArguments uses JSON, in which a path may hold any character. Read-only images are locked shared, so that many VMs can use one; a writable one is
-// locked against a second writer. A flush of the guest reaches the host's file. No holes are punched into it: in a clone QEMU cannot, see package vm, and a
-// template's guest must not count on it.
+// locked against a second writer. A flush of the guest reaches the host's file. What the guest discards becomes a hole in it, but not always, see holes.go of
+// package vm: a guest may only count on zeros where it has written them.
 func diskArguments(i int, disk hypervisor.Disk) []string {
-	name := DiskNode(i)
+	name, discard := DiskNode(i), "unmap"
+	if disk.ReadOnly {
+		discard = "ignore"
+	}
 	return []string{
 		"-blockdev", object(
-			"driver", "raw", "node-name", name, "read-only", disk.ReadOnly,
-			"file", map[string]any{"driver": "file", "filename": disk.File.Path, "read-only": disk.ReadOnly, "locking": "auto"}),
-		"-device", object("driver", "virtio-blk-device", "drive", name, "serial", disk.Serial, "discard", false, "write-zeroes", false,
+			"driver", "raw", "node-name", name, "read-only", disk.ReadOnly, "discard", discard,
+			"file", map[string]any{"driver": "file", "filename": disk.File.Path, "read-only": disk.ReadOnly, "locking": "auto", "discard": discard}),
+		"-device", object("driver", "virtio-blk-device", "drive", name, "serial", disk.Serial, "discard", !disk.ReadOnly, "write-zeroes", false,
 			"werror", "report", "rerror", "report"), // a full host disk is the guest's I/O error; the default would stop the VM
 	}
 }

@@ -66,14 +66,23 @@ func (d *Draft) create(name string) (*os.File, error) {
 	return os.OpenFile(filepath.Join(d.Dir, name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 }
 
-// Commit makes the template one that Open finds. The description is for people. Nobody must write to its files any more; what else is in Dir is
-// removed. It is not synced, see Sync.
-func (d *Draft) Commit(description string, console []byte) error {
+// About is what is kept with a template.
+type About struct {
+	// Description is for people.
+	Description string
+	// Console is what the guest has said.
+	Console []byte
+	// Disks are the descriptors by which the process that was saved had its writable disks.
+	Disks []int
+}
+
+// Commit makes the template one that Open finds. Nobody must write to its files any more; what else is in Dir is removed. It is not synced, see Sync.
+func (d *Draft) Commit(about About) error {
 	boot, err := bootid.Read()
 	if err != nil {
 		return err
 	}
-	made := record{Made: time.Now(), Description: description, Boot: boot}
+	made := record{Made: time.Now(), Description: about.Description, Disks: about.Disks, Boot: boot}
 	for _, f := range []struct {
 		file *os.File
 		is   *identity
@@ -84,7 +93,7 @@ func (d *Draft) Commit(description string, console []byte) error {
 		}
 		*f.is = identify(info)
 	}
-	if err := os.WriteFile(filepath.Join(d.Dir, consoleFile), console, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(d.Dir, consoleFile), about.Console, 0o600); err != nil {
 		return err
 	}
 	if err := made.write(d.Dir); err != nil {

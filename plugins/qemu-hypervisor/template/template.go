@@ -74,6 +74,7 @@ type record struct {
 	Made          time.Time
 	Description   string
 	Memory, State identity
+	Disks         []int `json:",omitempty"`
 	// Boot is the host's boot id until the files are known to be on the disk: what a power failure tears may look whole.
 	Boot string `json:",omitempty"`
 	// Digest of all content, once it was taken; see digest.go.
@@ -86,6 +87,8 @@ type Template struct {
 	Memory, State *os.File
 	// Console is what the guest had said.
 	Console []byte
+	// Disks are the descriptors by which the process that was saved had its writable disks; nil: nobody knows.
+	Disks []int
 }
 
 // Close closes the files.
@@ -104,7 +107,7 @@ func (s Store) Open(key string) (*Template, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Template{}
+	t := &Template{Disks: made.Disks}
 	if t.Memory, err = openSame(filepath.Join(dir, memoryFile), made.Memory); err != nil {
 		return nil, err
 	}

@@ -32,6 +32,8 @@ type birth struct {
 	memory *os.File
 	// shared has the guest's writes reach the file.
 	shared bool
+	// disks are the descriptors by which QEMU will have the writable disks; nil: nobody knows. See holes.go.
+	disks []int
 	// state of the devices; the VM goes on from there instead of booting.
 	state *os.File
 	// paused says that the state is all of a VM, its memory too, and that it goes on later. named is for that memory, see machine.Wiring.
@@ -83,6 +85,13 @@ func startProcess(ctx context.Context, spec hypervisor.Spec, binary string, host
 	defer done()
 	if err := p.greet(greeting, monitor); err != nil {
 		return nil, err
+	}
+	if from.disks != nil {
+		if err := checkDescriptors(p.pid, from.disks, spec); err != nil {
+			p.kill()
+			p.wait()
+			return nil, err
+		}
 	}
 	switch {
 	case from.paused: // which takes as long as the memory is large
@@ -189,7 +198,7 @@ func spawn(spec hypervisor.Spec, binary string, host machine.Host, from birth) (
 	p.cmd.Env = []string{"LC_ALL=C"}
 	p.cmd.Dir = "/"
 	p.cmd.Stderr = &p.stderr
-	if err := p.run(from.memory != nil && !from.shared, binds); err != nil {
+	if err := p.run(from.holes(), binds); err != nil {
 		if log != nil {
 			_ = log.Close()
 		}
@@ -198,9 +207,9 @@ func spawn(spec hypervisor.Spec, binary string, host machine.Host, from birth) (
 	return p, monitor, nil
 }
 
-// run starts the command on a thread that lives as long as the process: Linux sends the death signal when the thread that started it ends. keepHoles has
-// QEMU punch no holes into any file; binds are what it alone sees.
-func (p *process) run(keepHoles bool, binds []bind) error {
+// run starts the command on a thread that lives as long as the process: Linux sends the death signal when the thread that started it ends. holes are the files that
+// QEMU may punch them into; binds are what it alone sees.
+func (p *process) run(holes holes, binds []bind) error {
 	tied, ended, err := tie(p.cmd)
 	if err != nil {
 		return err
@@ -215,8 +224,8 @@ func (p *process) run(keepHoles bool, binds []bind) error {
 				return
 			}
 		}
-		if keepHoles {
-			if err := forbidHoles(); err != nil {
+		if holes.limited {
+			if err := limitHoles(holes.descriptors); err != nil {
 				started <- err
 				return
 			}

@@ -66,8 +66,8 @@ func socketDescriptors() ([2]int, error) {
 	return fds, err
 }
 
-// forbidHoles is of Linux: elsewhere no memory is mapped from a file.
-func forbidHoles() error { return nil }
+// limitHoles is of Linux: elsewhere no memory is mapped from a file.
+func limitHoles([]int) error { return nil }
 
 // bindFiles is never called: macOS has no such mounts, and shared asks for none as nobody runs VMs as root there.
 func bindFiles([]bind) error { return errors.ErrUnsupported }

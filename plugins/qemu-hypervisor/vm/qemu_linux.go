@@ -42,27 +42,9 @@ func bindFiles(binds []bind) error {
 	return nil
 }
 
-// forbidHoles has programs that this thread starts from now on punch no holes into files; they are told that they did. When a guest gives memory back, QEMU
-// punches a hole into the file that the memory was mapped from, even if the mapping is private: into the template of all clones. What QEMU does after that,
-// forgetting its own copy of the page, is what frees the memory, and that is left.
-func forbidHoles() error {
-	const (
-		offsetNumber, offsetArch, offsetMode = 0, 4, 16 + 8 // of struct seccomp_data; the mode is the second argument
-		punchHole                            = unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_KEEP_SIZE
-	)
-	load := func(offset uint32) unix.SockFilter {
-		return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offset}
-	}
-	unless := func(value uint32, skip uint8) unix.SockFilter {
-		return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: value, Jf: skip}
-	}
-	filter := []unix.SockFilter{
-		load(offsetArch), unless(auditArch, 5),
-		load(offsetNumber), unless(unix.SYS_FALLOCATE, 3),
-		load(offsetMode), unless(punchHole, 1),
-		{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ERRNO}, // with errno 0
-		{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ALLOW},
-	}
+// limitHoles has programs that this thread starts from now on punch holes into no files but those that they have by these descriptors; they are told that they did. See holes.go.
+func limitHoles(descriptors []int) error {
+	filter := holesFilter(descriptors)
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return os.NewSyscallError("prctl", err)
 	}
@@ -71,4 +53,29 @@ func forbidHoles() error {
 		return os.NewSyscallError("seccomp", errno)
 	}
 	return nil
+}
+
+// holesFilter is a program over struct seccomp_data.
+func holesFilter(descriptors []int) []unix.SockFilter {
+	const (
+		offsetNumber, offsetArch, offsetFile, offsetMode = 0, 4, 16, 16 + 8 // the file is the first argument, the mode the second
+		punchHole                                        = unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_KEEP_SIZE
+	)
+	load := func(offset uint32) unix.SockFilter {
+		return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offset}
+	}
+	allow := unix.SockFilter{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ALLOW}
+	is := func(value uint32, yes, no uint8) unix.SockFilter {
+		return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: value, Jt: yes, Jf: no}
+	}
+	filter := []unix.SockFilter{
+		load(offsetArch), is(auditArch, 1, 0), allow,
+		load(offsetNumber), is(unix.SYS_FALLOCATE, 1, 0), allow,
+		load(offsetMode), is(punchHole, 1, 0), allow,
+		load(offsetFile),
+	}
+	for _, descriptor := range descriptors {
+		filter = append(filter, is(uint32(descriptor), 0, 1), allow)
+	}
+	return append(filter, unix.SockFilter{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ERRNO}) // with errno 0
 }

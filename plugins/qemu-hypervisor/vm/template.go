@@ -140,6 +140,10 @@ func (v *VM) make(ctx context.Context, draft *template.Draft) (err error) {
 		return p.noSpace(draft, err)
 	}
 	err = p.save(ctx, draft.State)
+	disks, unknown := diskDescriptors(p.pid, spec)
+	if unknown != nil {
+		v.log.Warn("clones of a template will give no blocks of their disks back", "error", unknown)
+	}
 	p.kill() // its disks are placeholders
 	if exit := p.wait(); err != nil {
 		return p.noSpace(draft, fmt.Errorf("%w (%s)", err, exit.Message))
@@ -148,7 +152,7 @@ func (v *VM) make(ctx context.Context, draft *template.Draft) (err error) {
 	if p.console != nil {
 		said = p.console.tail.bytes
 	}
-	return draft.Commit(machine.Description(spec, v.host), said)
+	return draft.Commit(template.About{Description: machine.Description(spec, v.host), Console: said, Disks: disks})
 }
 
 // noSpace tells what QEMU cannot: a page of memory that has no room in its file is a bus error to who writes it.

@@ -12,13 +12,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/machine"
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/template"
@@ -218,7 +216,7 @@ func TestVMBootsIfItCannotBeCloned(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, err = draft.State.WriteString("no state of any machine")
-			if err := errors.Join(err, draft.Commit("", nil), draft.Discard()); err != nil {
+			if err := errors.Join(err, draft.Commit(template.About{}), draft.Discard()); err != nil {
 				t.Fatal(err)
 			}
 		},
@@ -271,7 +269,7 @@ func TestTemplateOfWhichNoGuestComesToLifeIsRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = draft.State.Write(state)
-	if err := errors.Join(err, draft.Commit("", nil), draft.Discard()); err != nil {
+	if err := errors.Join(err, draft.Commit(template.About{}), draft.Discard()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := m.Create(context.Background(), "test", cached(t, "b", cache, "b", 1<<20)); err != nil {
@@ -358,26 +356,61 @@ func TestHostCPUIsKnownByWhatDoesNotChange(t *testing.T) {
 	}
 }
 
-func TestHolesAreNotPunchedByWhoIsForbidden(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "file")
-	content := bytes.Repeat([]byte("x"), 1<<20)
-	if err := os.WriteFile(path, content, 0o600); err != nil {
-		t.Fatal(err)
+func TestHolesArePunchedByTheDescriptorsThatMayAndNoOthers(t *testing.T) {
+	const opened = 3 // by which the program has the only file it opens
+	for name, test := range map[string]struct {
+		holes   holes
+		punched bool
+	}{
+		"unlimited":          {holes{}, true},
+		"none":               {holes{limited: true}, false},
+		"others":             {holes{limited: true, descriptors: []int{opened - 1, opened + 1}}, false},
+		"it, and others too": {holes{limited: true, descriptors: []int{opened + 1, opened}}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "file")
+			content := bytes.Repeat([]byte("x"), 1<<20)
+			if err := os.WriteFile(path, content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			p := &process{exited: make(chan struct{})}
+			p.cmd = exec.Command("fallocate", "--punch-hole", "--offset", "0", "--length", "65536", path)
+			if err := p.run(test.holes, nil); err != nil {
+				t.Fatal(err)
+			}
+			<-p.exited
+			if !p.cmd.ProcessState.Success() {
+				t.Errorf("it noticed: %v", p.cmd.ProcessState)
+			}
+			if now, err := os.ReadFile(path); err != nil || bytes.Equal(now, content) == test.punched {
+				t.Errorf("punched should be %v, %v", test.punched, err)
+			}
+		})
 	}
-	p := &process{exited: make(chan struct{})}
-	p.cmd = exec.Command("fallocate", "--punch-hole", "--offset", "0", "--length", "65536", path)
-	if err := p.run(true, nil); err != nil {
-		t.Fatal(err)
+}
+
+func TestOnlyDescriptorsOfWritableDisksAreTakenForSuch(t *testing.T) {
+	dir := t.TempDir()
+	spec := hypervisor.Spec{Disks: []hypervisor.Disk{
+		{ReadOnly: true, File: &hypervisor.FileBackend{Path: filepath.Join(dir, "image")}},
+		{File: &hypervisor.FileBackend{Path: filepath.Join(dir, "layer")}},
+	}}
+	for _, disk := range spec.Disks {
+		if err := os.WriteFile(disk.File.Path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	<-p.exited
-	if !p.cmd.ProcessState.Success() {
-		t.Errorf("it noticed: %v", p.cmd.ProcessState)
+	image, layer := openWritable(t, spec.Disks[0].File.Path), openWritable(t, spec.Disks[1].File.Path)
+	if found, err := diskDescriptors(os.Getpid(), spec); err != nil || !slices.Equal(found, []int{layer}) {
+		t.Errorf("found %v, %v; the layer is %d, the image %d", found, err, layer, image)
 	}
-	if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, content) {
-		t.Errorf("the file has changed, %v", err)
+	if err := checkDescriptors(os.Getpid(), []int{layer}, spec); err != nil {
+		t.Error(err)
 	}
-	if err := syscall.Fallocate(openWritable(t, path), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, 65536); err != nil {
-		t.Errorf("this process may not: %v", err)
+	for _, wrong := range []int{image, 1 << 20} {
+		if err := checkDescriptors(os.Getpid(), []int{layer, wrong}, spec); !errors.Is(err, errDescriptors) {
+			t.Errorf("descriptor %d gave %v", wrong, err)
+		}
 	}
 }
 

@@ -162,7 +162,13 @@ func (v *VM) clone(ctx context.Context) (*process, error) {
 		return nil, err
 	}
 	defer t.Close()
-	p, err := startProcess(ctx, v.spec, v.binary, v.host, birth{memory: t.Memory, state: t.State, console: t.Console}, v.uplink, v.server.Incoming)
+	from := birth{memory: t.Memory, state: t.State, console: t.Console, disks: t.Disks}
+	p, err := startProcess(ctx, v.spec, v.binary, v.host, from, v.uplink, v.server.Incoming)
+	if errors.Is(err, errDescriptors) {
+		v.log.Warn("blocks that the guest discards are not given back", "error", err)
+		from.disks = nil
+		p, err = startProcess(ctx, v.spec, v.binary, v.host, from, v.uplink, v.server.Incoming)
+	}
 	if err == nil {
 		p.template = key
 	}

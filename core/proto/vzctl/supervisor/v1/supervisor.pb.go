@@ -633,7 +633,9 @@ func (*UnpauseResponse) Descriptor() ([]byte, []int) {
 type UpdateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// linux.resources of an OCI runtime spec, of which only what is set changes.
-	OciResources  []byte `protobuf:"bytes,100,opt,name=oci_resources,json=ociResources,proto3" json:"oci_resources,omitempty"`
+	OciResources []byte `protobuf:"bytes,100,opt,name=oci_resources,json=ociResources,proto3" json:"oci_resources,omitempty"`
+	// In place of all limits of the disks that are named.
+	IoLimits      []*IoLimit `protobuf:"bytes,240,rep,name=io_limits,json=ioLimits,proto3" json:"io_limits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -675,6 +677,90 @@ func (x *UpdateRequest) GetOciResources() []byte {
 	return nil
 }
 
+func (x *UpdateRequest) GetIoLimits() []*IoLimit {
+	if x != nil {
+		return x.IoLimits
+	}
+	return nil
+}
+
+// IoLimit is that of the guest's protocol.
+type IoLimit struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Source          string                 `protobuf:"bytes,240,opt,name=source,proto3" json:"source,omitempty"`
+	ReadBytes       uint64                 `protobuf:"varint,241,opt,name=read_bytes,json=readBytes,proto3" json:"read_bytes,omitempty"`
+	WriteBytes      uint64                 `protobuf:"varint,242,opt,name=write_bytes,json=writeBytes,proto3" json:"write_bytes,omitempty"`
+	ReadOperations  uint64                 `protobuf:"varint,243,opt,name=read_operations,json=readOperations,proto3" json:"read_operations,omitempty"`
+	WriteOperations uint64                 `protobuf:"varint,244,opt,name=write_operations,json=writeOperations,proto3" json:"write_operations,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *IoLimit) Reset() {
+	*x = IoLimit{}
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IoLimit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IoLimit) ProtoMessage() {}
+
+func (x *IoLimit) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IoLimit.ProtoReflect.Descriptor instead.
+func (*IoLimit) Descriptor() ([]byte, []int) {
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *IoLimit) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *IoLimit) GetReadBytes() uint64 {
+	if x != nil {
+		return x.ReadBytes
+	}
+	return 0
+}
+
+func (x *IoLimit) GetWriteBytes() uint64 {
+	if x != nil {
+		return x.WriteBytes
+	}
+	return 0
+}
+
+func (x *IoLimit) GetReadOperations() uint64 {
+	if x != nil {
+		return x.ReadOperations
+	}
+	return 0
+}
+
+func (x *IoLimit) GetWriteOperations() uint64 {
+	if x != nil {
+		return x.WriteOperations
+	}
+	return 0
+}
+
 type UpdateResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -683,7 +769,7 @@ type UpdateResponse struct {
 
 func (x *UpdateResponse) Reset() {
 	*x = UpdateResponse{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[13]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -695,7 +781,7 @@ func (x *UpdateResponse) String() string {
 func (*UpdateResponse) ProtoMessage() {}
 
 func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[13]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -708,7 +794,7 @@ func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateResponse.ProtoReflect.Descriptor instead.
 func (*UpdateResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{13}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{14}
 }
 
 type CheckpointRequest struct {
@@ -722,7 +808,7 @@ type CheckpointRequest struct {
 
 func (x *CheckpointRequest) Reset() {
 	*x = CheckpointRequest{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[14]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -734,7 +820,7 @@ func (x *CheckpointRequest) String() string {
 func (*CheckpointRequest) ProtoMessage() {}
 
 func (x *CheckpointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[14]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -747,7 +833,7 @@ func (x *CheckpointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointRequest.ProtoReflect.Descriptor instead.
 func (*CheckpointRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{14}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CheckpointRequest) GetLeaveRunning() bool {
@@ -772,7 +858,7 @@ type CheckpointResponse struct {
 
 func (x *CheckpointResponse) Reset() {
 	*x = CheckpointResponse{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[15]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -784,7 +870,7 @@ func (x *CheckpointResponse) String() string {
 func (*CheckpointResponse) ProtoMessage() {}
 
 func (x *CheckpointResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[15]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -797,7 +883,7 @@ func (x *CheckpointResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointResponse.ProtoReflect.Descriptor instead.
 func (*CheckpointResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{15}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{16}
 }
 
 type CheckHealthRequest struct {
@@ -808,7 +894,7 @@ type CheckHealthRequest struct {
 
 func (x *CheckHealthRequest) Reset() {
 	*x = CheckHealthRequest{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[16]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -820,7 +906,7 @@ func (x *CheckHealthRequest) String() string {
 func (*CheckHealthRequest) ProtoMessage() {}
 
 func (x *CheckHealthRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[16]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -833,7 +919,7 @@ func (x *CheckHealthRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckHealthRequest.ProtoReflect.Descriptor instead.
 func (*CheckHealthRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{16}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{17}
 }
 
 type CheckHealthResponse struct {
@@ -850,7 +936,7 @@ type CheckHealthResponse struct {
 
 func (x *CheckHealthResponse) Reset() {
 	*x = CheckHealthResponse{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[17]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -862,7 +948,7 @@ func (x *CheckHealthResponse) String() string {
 func (*CheckHealthResponse) ProtoMessage() {}
 
 func (x *CheckHealthResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[17]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -875,7 +961,7 @@ func (x *CheckHealthResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckHealthResponse.ProtoReflect.Descriptor instead.
 func (*CheckHealthResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{17}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CheckHealthResponse) GetExitCode() int32 {
@@ -916,7 +1002,7 @@ type CreateProcessRequest struct {
 
 func (x *CreateProcessRequest) Reset() {
 	*x = CreateProcessRequest{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[18]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -928,7 +1014,7 @@ func (x *CreateProcessRequest) String() string {
 func (*CreateProcessRequest) ProtoMessage() {}
 
 func (x *CreateProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[18]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -941,7 +1027,7 @@ func (x *CreateProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateProcessRequest.ProtoReflect.Descriptor instead.
 func (*CreateProcessRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{18}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CreateProcessRequest) GetArgs() []string {
@@ -1009,7 +1095,7 @@ type CreateProcessResponse struct {
 
 func (x *CreateProcessResponse) Reset() {
 	*x = CreateProcessResponse{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[19]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1021,7 +1107,7 @@ func (x *CreateProcessResponse) String() string {
 func (*CreateProcessResponse) ProtoMessage() {}
 
 func (x *CreateProcessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[19]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1034,7 +1120,7 @@ func (x *CreateProcessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateProcessResponse.ProtoReflect.Descriptor instead.
 func (*CreateProcessResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{19}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CreateProcessResponse) GetProcessId() string {
@@ -1053,7 +1139,7 @@ type StartProcessRequest struct {
 
 func (x *StartProcessRequest) Reset() {
 	*x = StartProcessRequest{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[20]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1065,7 +1151,7 @@ func (x *StartProcessRequest) String() string {
 func (*StartProcessRequest) ProtoMessage() {}
 
 func (x *StartProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[20]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1078,7 +1164,7 @@ func (x *StartProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartProcessRequest.ProtoReflect.Descriptor instead.
 func (*StartProcessRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{20}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *StartProcessRequest) GetProcessId() string {
@@ -1096,7 +1182,7 @@ type StartProcessResponse struct {
 
 func (x *StartProcessResponse) Reset() {
 	*x = StartProcessResponse{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[21]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1108,7 +1194,7 @@ func (x *StartProcessResponse) String() string {
 func (*StartProcessResponse) ProtoMessage() {}
 
 func (x *StartProcessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[21]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1121,7 +1207,7 @@ func (x *StartProcessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartProcessResponse.ProtoReflect.Descriptor instead.
 func (*StartProcessResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{21}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{22}
 }
 
 type DeleteProcessRequest struct {
@@ -1133,7 +1219,7 @@ type DeleteProcessRequest struct {
 
 func (x *DeleteProcessRequest) Reset() {
 	*x = DeleteProcessRequest{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[22]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1145,7 +1231,7 @@ func (x *DeleteProcessRequest) String() string {
 func (*DeleteProcessRequest) ProtoMessage() {}
 
 func (x *DeleteProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[22]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1158,7 +1244,7 @@ func (x *DeleteProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteProcessRequest.ProtoReflect.Descriptor instead.
 func (*DeleteProcessRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{22}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *DeleteProcessRequest) GetProcessId() string {
@@ -1176,7 +1262,7 @@ type DeleteProcessResponse struct {
 
 func (x *DeleteProcessResponse) Reset() {
 	*x = DeleteProcessResponse{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[23]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1188,7 +1274,7 @@ func (x *DeleteProcessResponse) String() string {
 func (*DeleteProcessResponse) ProtoMessage() {}
 
 func (x *DeleteProcessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[23]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1201,7 +1287,7 @@ func (x *DeleteProcessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteProcessResponse.ProtoReflect.Descriptor instead.
 func (*DeleteProcessResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{23}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{24}
 }
 
 type ResizeRequest struct {
@@ -1215,7 +1301,7 @@ type ResizeRequest struct {
 
 func (x *ResizeRequest) Reset() {
 	*x = ResizeRequest{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[24]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1227,7 +1313,7 @@ func (x *ResizeRequest) String() string {
 func (*ResizeRequest) ProtoMessage() {}
 
 func (x *ResizeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[24]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1240,7 +1326,7 @@ func (x *ResizeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeRequest.ProtoReflect.Descriptor instead.
 func (*ResizeRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{24}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ResizeRequest) GetProcessId() string {
@@ -1272,7 +1358,7 @@ type ResizeResponse struct {
 
 func (x *ResizeResponse) Reset() {
 	*x = ResizeResponse{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[25]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1284,7 +1370,7 @@ func (x *ResizeResponse) String() string {
 func (*ResizeResponse) ProtoMessage() {}
 
 func (x *ResizeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[25]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1297,7 +1383,7 @@ func (x *ResizeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeResponse.ProtoReflect.Descriptor instead.
 func (*ResizeResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{25}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{26}
 }
 
 type StatsRequest struct {
@@ -1310,7 +1396,7 @@ type StatsRequest struct {
 
 func (x *StatsRequest) Reset() {
 	*x = StatsRequest{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[26]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1322,7 +1408,7 @@ func (x *StatsRequest) String() string {
 func (*StatsRequest) ProtoMessage() {}
 
 func (x *StatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[26]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1335,7 +1421,7 @@ func (x *StatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsRequest.ProtoReflect.Descriptor instead.
 func (*StatsRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{26}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *StatsRequest) GetIntervalMilliseconds() uint64 {
@@ -1370,7 +1456,7 @@ type StatsResponse struct {
 
 func (x *StatsResponse) Reset() {
 	*x = StatsResponse{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[27]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1382,7 +1468,7 @@ func (x *StatsResponse) String() string {
 func (*StatsResponse) ProtoMessage() {}
 
 func (x *StatsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[27]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1395,7 +1481,7 @@ func (x *StatsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsResponse.ProtoReflect.Descriptor instead.
 func (*StatsResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{27}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *StatsResponse) GetUptimeNanoseconds() uint64 {
@@ -1511,7 +1597,7 @@ type TopRequest struct {
 
 func (x *TopRequest) Reset() {
 	*x = TopRequest{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[28]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1523,7 +1609,7 @@ func (x *TopRequest) String() string {
 func (*TopRequest) ProtoMessage() {}
 
 func (x *TopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[28]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1536,7 +1622,7 @@ func (x *TopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TopRequest.ProtoReflect.Descriptor instead.
 func (*TopRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{28}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{29}
 }
 
 type TopResponse struct {
@@ -1548,7 +1634,7 @@ type TopResponse struct {
 
 func (x *TopResponse) Reset() {
 	*x = TopResponse{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[29]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1560,7 +1646,7 @@ func (x *TopResponse) String() string {
 func (*TopResponse) ProtoMessage() {}
 
 func (x *TopResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[29]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1573,7 +1659,7 @@ func (x *TopResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TopResponse.ProtoReflect.Descriptor instead.
 func (*TopResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{29}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *TopResponse) GetProcesses() []*Process {
@@ -1601,7 +1687,7 @@ type Process struct {
 
 func (x *Process) Reset() {
 	*x = Process{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[30]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1613,7 +1699,7 @@ func (x *Process) String() string {
 func (*Process) ProtoMessage() {}
 
 func (x *Process) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[30]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1626,7 +1712,7 @@ func (x *Process) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Process.ProtoReflect.Descriptor instead.
 func (*Process) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{30}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Process) GetPid() int64 {
@@ -1714,7 +1800,7 @@ type StreamRequest struct {
 
 func (x *StreamRequest) Reset() {
 	*x = StreamRequest{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[31]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1726,7 +1812,7 @@ func (x *StreamRequest) String() string {
 func (*StreamRequest) ProtoMessage() {}
 
 func (x *StreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[31]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1739,7 +1825,7 @@ func (x *StreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamRequest.ProtoReflect.Descriptor instead.
 func (*StreamRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{31}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *StreamRequest) GetProcessId() string {
@@ -1772,7 +1858,7 @@ type StreamResponse struct {
 
 func (x *StreamResponse) Reset() {
 	*x = StreamResponse{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[32]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1784,7 +1870,7 @@ func (x *StreamResponse) String() string {
 func (*StreamResponse) ProtoMessage() {}
 
 func (x *StreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[32]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1797,7 +1883,7 @@ func (x *StreamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamResponse.ProtoReflect.Descriptor instead.
 func (*StreamResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{32}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *StreamResponse) GetError() string {
@@ -1839,9 +1925,18 @@ const file_vzctl_supervisor_v1_supervisor_proto_rawDesc = "" +
 	"\fPauseRequest\"\x0f\n" +
 	"\rPauseResponse\"\x10\n" +
 	"\x0eUnpauseRequest\"\x11\n" +
-	"\x0fUnpauseResponse\"4\n" +
+	"\x0fUnpauseResponse\"p\n" +
 	"\rUpdateRequest\x12#\n" +
-	"\roci_resources\x18d \x01(\fR\fociResources\"\x10\n" +
+	"\roci_resources\x18d \x01(\fR\fociResources\x12:\n" +
+	"\tio_limits\x18\xf0\x01 \x03(\v2\x1c.vzctl.supervisor.v1.IoLimitR\bioLimits\"\xba\x01\n" +
+	"\aIoLimit\x12\x17\n" +
+	"\x06source\x18\xf0\x01 \x01(\tR\x06source\x12\x1e\n" +
+	"\n" +
+	"read_bytes\x18\xf1\x01 \x01(\x04R\treadBytes\x12 \n" +
+	"\vwrite_bytes\x18\xf2\x01 \x01(\x04R\n" +
+	"writeBytes\x12(\n" +
+	"\x0fread_operations\x18\xf3\x01 \x01(\x04R\x0ereadOperations\x12*\n" +
+	"\x10write_operations\x18\xf4\x01 \x01(\x04R\x0fwriteOperations\"\x10\n" +
 	"\x0eUpdateResponse\"c\n" +
 	"\x11CheckpointRequest\x12#\n" +
 	"\rleave_running\x18\x01 \x01(\bR\fleaveRunning\x12)\n" +
@@ -1964,7 +2059,7 @@ func file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP() []byte {
 }
 
 var file_vzctl_supervisor_v1_supervisor_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_vzctl_supervisor_v1_supervisor_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_vzctl_supervisor_v1_supervisor_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_vzctl_supervisor_v1_supervisor_proto_goTypes = []any{
 	(StreamKind)(0),               // 0: vzctl.supervisor.v1.StreamKind
 	(*StartRequest)(nil),          // 1: vzctl.supervisor.v1.StartRequest
@@ -1980,67 +2075,69 @@ var file_vzctl_supervisor_v1_supervisor_proto_goTypes = []any{
 	(*UnpauseRequest)(nil),        // 11: vzctl.supervisor.v1.UnpauseRequest
 	(*UnpauseResponse)(nil),       // 12: vzctl.supervisor.v1.UnpauseResponse
 	(*UpdateRequest)(nil),         // 13: vzctl.supervisor.v1.UpdateRequest
-	(*UpdateResponse)(nil),        // 14: vzctl.supervisor.v1.UpdateResponse
-	(*CheckpointRequest)(nil),     // 15: vzctl.supervisor.v1.CheckpointRequest
-	(*CheckpointResponse)(nil),    // 16: vzctl.supervisor.v1.CheckpointResponse
-	(*CheckHealthRequest)(nil),    // 17: vzctl.supervisor.v1.CheckHealthRequest
-	(*CheckHealthResponse)(nil),   // 18: vzctl.supervisor.v1.CheckHealthResponse
-	(*CreateProcessRequest)(nil),  // 19: vzctl.supervisor.v1.CreateProcessRequest
-	(*CreateProcessResponse)(nil), // 20: vzctl.supervisor.v1.CreateProcessResponse
-	(*StartProcessRequest)(nil),   // 21: vzctl.supervisor.v1.StartProcessRequest
-	(*StartProcessResponse)(nil),  // 22: vzctl.supervisor.v1.StartProcessResponse
-	(*DeleteProcessRequest)(nil),  // 23: vzctl.supervisor.v1.DeleteProcessRequest
-	(*DeleteProcessResponse)(nil), // 24: vzctl.supervisor.v1.DeleteProcessResponse
-	(*ResizeRequest)(nil),         // 25: vzctl.supervisor.v1.ResizeRequest
-	(*ResizeResponse)(nil),        // 26: vzctl.supervisor.v1.ResizeResponse
-	(*StatsRequest)(nil),          // 27: vzctl.supervisor.v1.StatsRequest
-	(*StatsResponse)(nil),         // 28: vzctl.supervisor.v1.StatsResponse
-	(*TopRequest)(nil),            // 29: vzctl.supervisor.v1.TopRequest
-	(*TopResponse)(nil),           // 30: vzctl.supervisor.v1.TopResponse
-	(*Process)(nil),               // 31: vzctl.supervisor.v1.Process
-	(*StreamRequest)(nil),         // 32: vzctl.supervisor.v1.StreamRequest
-	(*StreamResponse)(nil),        // 33: vzctl.supervisor.v1.StreamResponse
-	(*timestamppb.Timestamp)(nil), // 34: google.protobuf.Timestamp
+	(*IoLimit)(nil),               // 14: vzctl.supervisor.v1.IoLimit
+	(*UpdateResponse)(nil),        // 15: vzctl.supervisor.v1.UpdateResponse
+	(*CheckpointRequest)(nil),     // 16: vzctl.supervisor.v1.CheckpointRequest
+	(*CheckpointResponse)(nil),    // 17: vzctl.supervisor.v1.CheckpointResponse
+	(*CheckHealthRequest)(nil),    // 18: vzctl.supervisor.v1.CheckHealthRequest
+	(*CheckHealthResponse)(nil),   // 19: vzctl.supervisor.v1.CheckHealthResponse
+	(*CreateProcessRequest)(nil),  // 20: vzctl.supervisor.v1.CreateProcessRequest
+	(*CreateProcessResponse)(nil), // 21: vzctl.supervisor.v1.CreateProcessResponse
+	(*StartProcessRequest)(nil),   // 22: vzctl.supervisor.v1.StartProcessRequest
+	(*StartProcessResponse)(nil),  // 23: vzctl.supervisor.v1.StartProcessResponse
+	(*DeleteProcessRequest)(nil),  // 24: vzctl.supervisor.v1.DeleteProcessRequest
+	(*DeleteProcessResponse)(nil), // 25: vzctl.supervisor.v1.DeleteProcessResponse
+	(*ResizeRequest)(nil),         // 26: vzctl.supervisor.v1.ResizeRequest
+	(*ResizeResponse)(nil),        // 27: vzctl.supervisor.v1.ResizeResponse
+	(*StatsRequest)(nil),          // 28: vzctl.supervisor.v1.StatsRequest
+	(*StatsResponse)(nil),         // 29: vzctl.supervisor.v1.StatsResponse
+	(*TopRequest)(nil),            // 30: vzctl.supervisor.v1.TopRequest
+	(*TopResponse)(nil),           // 31: vzctl.supervisor.v1.TopResponse
+	(*Process)(nil),               // 32: vzctl.supervisor.v1.Process
+	(*StreamRequest)(nil),         // 33: vzctl.supervisor.v1.StreamRequest
+	(*StreamResponse)(nil),        // 34: vzctl.supervisor.v1.StreamResponse
+	(*timestamppb.Timestamp)(nil), // 35: google.protobuf.Timestamp
 }
 var file_vzctl_supervisor_v1_supervisor_proto_depIdxs = []int32{
-	34, // 0: vzctl.supervisor.v1.WaitResponse.time:type_name -> google.protobuf.Timestamp
-	31, // 1: vzctl.supervisor.v1.TopResponse.processes:type_name -> vzctl.supervisor.v1.Process
-	0,  // 2: vzctl.supervisor.v1.StreamRequest.kind:type_name -> vzctl.supervisor.v1.StreamKind
-	1,  // 3: vzctl.supervisor.v1.Supervisor.Start:input_type -> vzctl.supervisor.v1.StartRequest
-	3,  // 4: vzctl.supervisor.v1.Supervisor.Stop:input_type -> vzctl.supervisor.v1.StopRequest
-	5,  // 5: vzctl.supervisor.v1.Supervisor.Signal:input_type -> vzctl.supervisor.v1.SignalRequest
-	7,  // 6: vzctl.supervisor.v1.Supervisor.Wait:input_type -> vzctl.supervisor.v1.WaitRequest
-	9,  // 7: vzctl.supervisor.v1.Supervisor.Pause:input_type -> vzctl.supervisor.v1.PauseRequest
-	11, // 8: vzctl.supervisor.v1.Supervisor.Unpause:input_type -> vzctl.supervisor.v1.UnpauseRequest
-	13, // 9: vzctl.supervisor.v1.Supervisor.Update:input_type -> vzctl.supervisor.v1.UpdateRequest
-	15, // 10: vzctl.supervisor.v1.Supervisor.Checkpoint:input_type -> vzctl.supervisor.v1.CheckpointRequest
-	17, // 11: vzctl.supervisor.v1.Supervisor.CheckHealth:input_type -> vzctl.supervisor.v1.CheckHealthRequest
-	19, // 12: vzctl.supervisor.v1.Supervisor.CreateProcess:input_type -> vzctl.supervisor.v1.CreateProcessRequest
-	21, // 13: vzctl.supervisor.v1.Supervisor.StartProcess:input_type -> vzctl.supervisor.v1.StartProcessRequest
-	23, // 14: vzctl.supervisor.v1.Supervisor.DeleteProcess:input_type -> vzctl.supervisor.v1.DeleteProcessRequest
-	25, // 15: vzctl.supervisor.v1.Supervisor.Resize:input_type -> vzctl.supervisor.v1.ResizeRequest
-	27, // 16: vzctl.supervisor.v1.Supervisor.Stats:input_type -> vzctl.supervisor.v1.StatsRequest
-	29, // 17: vzctl.supervisor.v1.Supervisor.Top:input_type -> vzctl.supervisor.v1.TopRequest
-	2,  // 18: vzctl.supervisor.v1.Supervisor.Start:output_type -> vzctl.supervisor.v1.StartResponse
-	4,  // 19: vzctl.supervisor.v1.Supervisor.Stop:output_type -> vzctl.supervisor.v1.StopResponse
-	6,  // 20: vzctl.supervisor.v1.Supervisor.Signal:output_type -> vzctl.supervisor.v1.SignalResponse
-	8,  // 21: vzctl.supervisor.v1.Supervisor.Wait:output_type -> vzctl.supervisor.v1.WaitResponse
-	10, // 22: vzctl.supervisor.v1.Supervisor.Pause:output_type -> vzctl.supervisor.v1.PauseResponse
-	12, // 23: vzctl.supervisor.v1.Supervisor.Unpause:output_type -> vzctl.supervisor.v1.UnpauseResponse
-	14, // 24: vzctl.supervisor.v1.Supervisor.Update:output_type -> vzctl.supervisor.v1.UpdateResponse
-	16, // 25: vzctl.supervisor.v1.Supervisor.Checkpoint:output_type -> vzctl.supervisor.v1.CheckpointResponse
-	18, // 26: vzctl.supervisor.v1.Supervisor.CheckHealth:output_type -> vzctl.supervisor.v1.CheckHealthResponse
-	20, // 27: vzctl.supervisor.v1.Supervisor.CreateProcess:output_type -> vzctl.supervisor.v1.CreateProcessResponse
-	22, // 28: vzctl.supervisor.v1.Supervisor.StartProcess:output_type -> vzctl.supervisor.v1.StartProcessResponse
-	24, // 29: vzctl.supervisor.v1.Supervisor.DeleteProcess:output_type -> vzctl.supervisor.v1.DeleteProcessResponse
-	26, // 30: vzctl.supervisor.v1.Supervisor.Resize:output_type -> vzctl.supervisor.v1.ResizeResponse
-	28, // 31: vzctl.supervisor.v1.Supervisor.Stats:output_type -> vzctl.supervisor.v1.StatsResponse
-	30, // 32: vzctl.supervisor.v1.Supervisor.Top:output_type -> vzctl.supervisor.v1.TopResponse
-	18, // [18:33] is the sub-list for method output_type
-	3,  // [3:18] is the sub-list for method input_type
-	3,  // [3:3] is the sub-list for extension type_name
-	3,  // [3:3] is the sub-list for extension extendee
-	0,  // [0:3] is the sub-list for field type_name
+	35, // 0: vzctl.supervisor.v1.WaitResponse.time:type_name -> google.protobuf.Timestamp
+	14, // 1: vzctl.supervisor.v1.UpdateRequest.io_limits:type_name -> vzctl.supervisor.v1.IoLimit
+	32, // 2: vzctl.supervisor.v1.TopResponse.processes:type_name -> vzctl.supervisor.v1.Process
+	0,  // 3: vzctl.supervisor.v1.StreamRequest.kind:type_name -> vzctl.supervisor.v1.StreamKind
+	1,  // 4: vzctl.supervisor.v1.Supervisor.Start:input_type -> vzctl.supervisor.v1.StartRequest
+	3,  // 5: vzctl.supervisor.v1.Supervisor.Stop:input_type -> vzctl.supervisor.v1.StopRequest
+	5,  // 6: vzctl.supervisor.v1.Supervisor.Signal:input_type -> vzctl.supervisor.v1.SignalRequest
+	7,  // 7: vzctl.supervisor.v1.Supervisor.Wait:input_type -> vzctl.supervisor.v1.WaitRequest
+	9,  // 8: vzctl.supervisor.v1.Supervisor.Pause:input_type -> vzctl.supervisor.v1.PauseRequest
+	11, // 9: vzctl.supervisor.v1.Supervisor.Unpause:input_type -> vzctl.supervisor.v1.UnpauseRequest
+	13, // 10: vzctl.supervisor.v1.Supervisor.Update:input_type -> vzctl.supervisor.v1.UpdateRequest
+	16, // 11: vzctl.supervisor.v1.Supervisor.Checkpoint:input_type -> vzctl.supervisor.v1.CheckpointRequest
+	18, // 12: vzctl.supervisor.v1.Supervisor.CheckHealth:input_type -> vzctl.supervisor.v1.CheckHealthRequest
+	20, // 13: vzctl.supervisor.v1.Supervisor.CreateProcess:input_type -> vzctl.supervisor.v1.CreateProcessRequest
+	22, // 14: vzctl.supervisor.v1.Supervisor.StartProcess:input_type -> vzctl.supervisor.v1.StartProcessRequest
+	24, // 15: vzctl.supervisor.v1.Supervisor.DeleteProcess:input_type -> vzctl.supervisor.v1.DeleteProcessRequest
+	26, // 16: vzctl.supervisor.v1.Supervisor.Resize:input_type -> vzctl.supervisor.v1.ResizeRequest
+	28, // 17: vzctl.supervisor.v1.Supervisor.Stats:input_type -> vzctl.supervisor.v1.StatsRequest
+	30, // 18: vzctl.supervisor.v1.Supervisor.Top:input_type -> vzctl.supervisor.v1.TopRequest
+	2,  // 19: vzctl.supervisor.v1.Supervisor.Start:output_type -> vzctl.supervisor.v1.StartResponse
+	4,  // 20: vzctl.supervisor.v1.Supervisor.Stop:output_type -> vzctl.supervisor.v1.StopResponse
+	6,  // 21: vzctl.supervisor.v1.Supervisor.Signal:output_type -> vzctl.supervisor.v1.SignalResponse
+	8,  // 22: vzctl.supervisor.v1.Supervisor.Wait:output_type -> vzctl.supervisor.v1.WaitResponse
+	10, // 23: vzctl.supervisor.v1.Supervisor.Pause:output_type -> vzctl.supervisor.v1.PauseResponse
+	12, // 24: vzctl.supervisor.v1.Supervisor.Unpause:output_type -> vzctl.supervisor.v1.UnpauseResponse
+	15, // 25: vzctl.supervisor.v1.Supervisor.Update:output_type -> vzctl.supervisor.v1.UpdateResponse
+	17, // 26: vzctl.supervisor.v1.Supervisor.Checkpoint:output_type -> vzctl.supervisor.v1.CheckpointResponse
+	19, // 27: vzctl.supervisor.v1.Supervisor.CheckHealth:output_type -> vzctl.supervisor.v1.CheckHealthResponse
+	21, // 28: vzctl.supervisor.v1.Supervisor.CreateProcess:output_type -> vzctl.supervisor.v1.CreateProcessResponse
+	23, // 29: vzctl.supervisor.v1.Supervisor.StartProcess:output_type -> vzctl.supervisor.v1.StartProcessResponse
+	25, // 30: vzctl.supervisor.v1.Supervisor.DeleteProcess:output_type -> vzctl.supervisor.v1.DeleteProcessResponse
+	27, // 31: vzctl.supervisor.v1.Supervisor.Resize:output_type -> vzctl.supervisor.v1.ResizeResponse
+	29, // 32: vzctl.supervisor.v1.Supervisor.Stats:output_type -> vzctl.supervisor.v1.StatsResponse
+	31, // 33: vzctl.supervisor.v1.Supervisor.Top:output_type -> vzctl.supervisor.v1.TopResponse
+	19, // [19:34] is the sub-list for method output_type
+	4,  // [4:19] is the sub-list for method input_type
+	4,  // [4:4] is the sub-list for extension type_name
+	4,  // [4:4] is the sub-list for extension extendee
+	0,  // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_vzctl_supervisor_v1_supervisor_proto_init() }
@@ -2054,7 +2151,7 @@ func file_vzctl_supervisor_v1_supervisor_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vzctl_supervisor_v1_supervisor_proto_rawDesc), len(file_vzctl_supervisor_v1_supervisor_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   33,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
