@@ -33,13 +33,14 @@ const (
 	protocolMax = 1
 )
 
-// Optional abilities: Freeze and Thaw, UpdateContainer, sockets of containers, ContainerStats, ListProcesses.
+// Optional abilities: Freeze and Thaw, UpdateContainer, sockets of containers, ContainerStats, ListProcesses, CreateProcess that starts.
 const (
 	featureFreeze    = "freeze"
 	featureUpdate    = "update"
 	featureSockets   = "sockets"
 	featureStats     = "stats"
 	featureProcesses = "processes"
+	featureRun       = "run"
 )
 
 // Agent serves one host.
@@ -97,6 +98,6 @@ func (a *Agent) Done() <-chan struct{} { return a.shutdown }
 // Hello exchanges versions. It comes before Adopt, so it must not use random numbers.
 func (a *Agent) Hello(context.Context, *guestv1.HelloRequest) (*guestv1.HelloResponse, error) {
 	return &guestv1.HelloResponse{Version: a.version, ProtocolMin: protocolMin, ProtocolMax: protocolMax,
-		Features:          []string{featureFreeze, featureUpdate, featureSockets, featureStats, featureProcesses},
+		Features:          []string{featureFreeze, featureUpdate, featureSockets, featureStats, featureProcesses, featureRun},
 		UptimeNanoseconds: uint64(identity.Uptime()), InitUptimeNanoseconds: uint64(a.started), Time: timestamppb.Now()}, nil
 }
