@@ -28,8 +28,8 @@ func attach(ctx context.Context, s *supervisor.Client, process string, streams S
 	}{
 		{streams.Stdout != nil, supervisor.Stdout, &a.stdout},
 		{streams.Stderr != nil, supervisor.Stderr, &a.stderr},
-		// A further process whose caller has no input must be told so; the first knows from its record.
-		{streams.Stdin != nil || process != "", supervisor.Stdin, &a.stdin},
+		// A process whose caller has no input knows it already.
+		{streams.Stdin != nil, supervisor.Stdin, &a.stdin},
 	} {
 		if !stream.wanted {
 			continue

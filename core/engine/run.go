@@ -323,7 +323,8 @@ func (e *Engine) Exec(ctx context.Context, ref string, request ExecRequest, stre
 	}
 	defer s.Close()
 	process, err := s.CreateProcess(ctx, supervisor.ProcessRequest{Args: request.Args, Env: request.Env, WorkingDir: request.WorkingDir,
-		User: request.User, Terminal: request.Terminal, Width: uint32(request.Size.Width), Height: uint32(request.Size.Height), Detached: request.Detach})
+		User: request.User, Terminal: request.Terminal, Width: uint32(request.Size.Width), Height: uint32(request.Size.Height), Detached: request.Detach,
+		NoInput: streams.Stdin == nil})
 	if err != nil {
 		return Exit{}, err
 	}

@@ -7,8 +7,6 @@ import (
 	"net"
 	"sync"
 	"time"
-
-	"github.com/vzctl/vzctl/core/stdio"
 )
 
 const (
@@ -21,34 +19,25 @@ const (
 // Capture runs a further process of the container to its end, without input, and returns how it ended and the beginning of what it wrote to both streams, limit bytes at most. When
 // ctx ends first the process is killed, and the error is ctx's cause; what it has written is returned all the same.
 func (s *Sandbox) Capture(ctx context.Context, ociProcess []byte, user string, limit int) (Outcome, []byte, error) {
-	id, err := s.CreateProcess(ctx, ociProcess, user, false, false)
+	id, err := s.CreateProcess(ProcessRequest{OCIProcess: ociProcess, User: user, NoInput: true})
 	if err != nil {
 		return Outcome{}, nil, s.captured(ctx, err)
 	}
-	out := &beginning{limit: limit}
-	defer func() {
-		after, cancel := context.WithTimeout(context.WithoutCancel(ctx), captureEnd)
-		defer cancel()
-		if err := s.DeleteProcess(after, id); err != nil {
-			s.env.Logger.Debug("cannot forget a process", "process", id, "error", err)
-		}
-	}()
+	defer s.deleteQuietly(id)
 	p := s.process(id)
 	if p == nil {
 		return Outcome{}, nil, errEnded
 	}
+	if err := s.StartProcess(ctx, id); err != nil {
+		return Outcome{}, nil, s.captured(ctx, err)
+	}
+	out := &beginning{limit: limit}
 	drained := make(chan struct{})
 	var copies sync.WaitGroup
 	for _, stream := range []net.Conn{p.streams.stdout, p.streams.stderr} {
 		copies.Go(func() { _, _ = io.Copy(out, stream) }) // the end of the process, or of the VM, is an end
 	}
 	go func() { copies.Wait(); close(drained) }()
-	if half, ok := p.streams.stdin.(stdio.WriteCloser); ok {
-		_ = half.CloseWrite() // a process that has ended needs no input
-	}
-	if err := s.StartProcess(ctx, id); err != nil {
-		return Outcome{}, out.bytes(), s.captured(ctx, err)
-	}
 	answer, err := s.guest.WaitProcess(ctx, s.waitRequest(id))
 	if err != nil {
 		killing, cancel := context.WithTimeout(context.WithoutCancel(ctx), captureEnd)

@@ -28,7 +28,7 @@ func (w *world) capture(ctx context.Context, s *Sandbox) (*execution, <-chan cap
 	for begun := time.Now(); ; time.Sleep(time.Millisecond) {
 		w.mu.Lock()
 		process := w.exec["exec1"]
-		ready := process != nil && len(process.streams) == 3
+		ready := process != nil && len(process.streams) == 2
 		w.mu.Unlock()
 		if ready {
 			return process, done

@@ -15,10 +15,23 @@ import (
 	"github.com/vzctl/vzctl/sdk/fault"
 )
 
+// ProcessRequest is a further process.
+type ProcessRequest struct {
+	// OCIProcess is the process object of a runtime spec, User in place of its user unless empty.
+	OCIProcess []byte
+	User       string
+	Terminal   bool
+	// Detached: nobody attaches to it, or deletes it.
+	Detached bool
+	// NoInput: nobody attaches to its input, which is at its end.
+	NoInput bool
+}
+
 // execProcess is a further process in the container. Its streams go straight to the one caller who opens them.
 type execProcess struct {
-	terminal bool
-	detached bool
+	ProcessRequest
+	starting bool          // guarded by Sandbox.mu
+	started  chan struct{} // closed when its start has succeeded or failed
 	opened   chan struct{} // closed when streams is set
 	streams  *streams
 	deleted  chan struct{} // closed when it is forgotten
@@ -30,33 +43,23 @@ type execProcess struct {
 // unstartedTimeout is how long a created process is kept for a caller who may be gone.
 const unstartedTimeout = 30 * time.Second
 
-// CreateProcess prepares a process and opens its streams. Nobody attaches to a detached one, or deletes it. A process that is not started soon is
+// CreateProcess takes note of a process, so that callers can attach to it; its guest learns of it when it is started. A process that is not started soon is
 // forgotten: its caller is gone.
-func (s *Sandbox) CreateProcess(ctx context.Context, ociProcess []byte, user string, terminal, detached bool) (id string, err error) {
+func (s *Sandbox) CreateProcess(r ProcessRequest) (id string, err error) {
 	done, err := s.saving.exclude()
 	if err != nil {
 		return "", err
 	}
 	defer done()
 	s.mu.Lock()
-	s.nextProc++
-	id = "exec" + strconv.Itoa(s.nextProc)
-	s.mu.Unlock()
-	if _, err := s.guest.CreateProcess(ctx, &guestv1.CreateProcessRequest{
-		ContainerId: s.spec.ContainerID, ProcessId: id, OciProcess: ociProcess, User: user}); err != nil {
-		return "", err
-	}
-	p := &execProcess{terminal: terminal, detached: detached, opened: make(chan struct{}), deleted: make(chan struct{})}
-	if !terminal {
-		if err := s.open(ctx, id, p); err != nil {
-			return "", errors.Join(err, s.deleteInGuest(context.WithoutCancel(ctx), id))
-		}
-	}
-	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.procs == nil {
-		return "", errors.Join(errEnded, p.close())
+		return "", errEnded
 	}
+	r.NoInput = r.NoInput || r.Detached
+	s.nextProc++
+	id = "exec" + strconv.Itoa(s.nextProc)
+	p := &execProcess{ProcessRequest: r, started: make(chan struct{}), opened: make(chan struct{}), deleted: make(chan struct{})}
 	p.unwanted = time.AfterFunc(unstartedTimeout, func() { s.deleteQuietly(id) })
 	s.procs[id] = p
 	return id, nil
@@ -65,13 +68,16 @@ func (s *Sandbox) CreateProcess(ctx context.Context, ociProcess []byte, user str
 // errEnded is what is said to who comes too late.
 var errEnded = &fault.Error{Reason: fault.FailedPrecondition, Op: "execute in container", Cause: errors.New("it has ended")}
 
-// open opens the streams of a process; a terminal's once it runs.
-func (s *Sandbox) open(ctx context.Context, id string, p *execProcess) error {
+// open opens the streams of a process.
+func (s *Sandbox) open(ctx context.Context, id string, p *execProcess, withInput bool) error {
 	ctx, cancel := context.WithTimeout(ctx, guestAnswer)
 	defer cancel()
-	opened, err := openStreams(ctx, s.guest, s.spec.ContainerID, id, p.terminal, false)
+	opened, err := openStreams(ctx, s.guest, s.spec.ContainerID, id, p.Terminal, withInput, false)
 	if err != nil {
 		return err
+	}
+	if half, ok := opened.stdin.(stdio.WriteCloser); ok && withInput && p.NoInput && !p.Terminal {
+		_ = half.CloseWrite() // a process that has ended needs no input
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -101,6 +107,9 @@ func (s *Sandbox) process(id string) *execProcess {
 	return s.procs[id]
 }
 
+// featureRun is the guest's ability to create and start a process with one call.
+const featureRun = "run"
+
 // StartProcess runs a created process.
 func (s *Sandbox) StartProcess(ctx context.Context, id string) error {
 	p := s.process(id)
@@ -108,16 +117,44 @@ func (s *Sandbox) StartProcess(ctx context.Context, id string) error {
 		return noProcess(id)
 	}
 	p.unwanted.Stop()
-	_, err := s.guest.StartProcess(ctx, &guestv1.StartProcessRequest{ContainerId: s.spec.ContainerID, ProcessId: id})
-	if err == nil && p.terminal {
-		err = s.open(ctx, id, p)
-	}
+	err := s.startProcess(ctx, id, p)
 	switch {
-	case err == nil && p.detached:
+	case err == nil && p.Detached:
 		s.tend(func() { s.drainDetached(id, p) })
-	case p.detached:
-		if deleteErr := s.DeleteProcess(context.WithoutCancel(ctx), id); deleteErr != nil {
+	case p.Detached:
+		if deleteErr := s.DeleteProcess(id); deleteErr != nil {
 			err = errors.Join(err, deleteErr)
+		}
+	}
+	return err
+}
+
+func (s *Sandbox) startProcess(ctx context.Context, id string, p *execProcess) error {
+	s.mu.Lock()
+	before := p.starting
+	p.starting = true
+	s.mu.Unlock()
+	if before {
+		return &fault.Error{Reason: fault.FailedPrecondition, Op: "start process", Subject: id, Cause: errors.New("it was started before")}
+	}
+	defer close(p.started)
+	// Each call costs an emulated guest as much as a few milliseconds of the process.
+	atOnce := s.guest.Offers(featureRun)
+	if _, err := s.guest.CreateProcess(ctx, &guestv1.CreateProcessRequest{ContainerId: s.spec.ContainerID, ProcessId: id, OciProcess: p.OCIProcess, User: p.User,
+		Start: atOnce, InputEnded: atOnce && p.NoInput}); err != nil {
+		return err
+	}
+	if !atOnce {
+		if _, err := s.guest.StartProcess(ctx, &guestv1.StartProcessRequest{ContainerId: s.spec.ContainerID, ProcessId: id}); err != nil {
+			return err
+		}
+	}
+	err := s.open(ctx, id, p, !(atOnce && p.NoInput))
+	if err != nil { // nobody will learn what it does
+		killing, cancel := context.WithTimeout(context.WithoutCancel(ctx), guestAnswer)
+		defer cancel()
+		if killErr := s.Signal(killing, id, sigkill); killErr != nil && !ended(killErr) {
+			err = errors.Join(err, killErr)
 		}
 	}
 	return err
@@ -140,9 +177,6 @@ func (s *Sandbox) drainDetached(id string, p *execProcess) {
 			drained.Go(func() { _, _ = io.Copy(io.Discard, out) }) // the end of the VM is an end, too
 		}
 	}
-	if half, ok := p.streams.stdin.(stdio.WriteCloser); ok && p.streams.stderr != nil {
-		_ = half.CloseWrite() // a process that has ended needs no input
-	}
 	s.forgetAtEnd(id)
 	drained.Wait() // the streams are closed now
 }
@@ -156,9 +190,7 @@ func (s *Sandbox) forgetAtEnd(id string) {
 }
 
 func (s *Sandbox) deleteQuietly(id string) {
-	ctx, cancel := context.WithTimeout(context.Background(), guestAnswer)
-	defer cancel()
-	if err := s.DeleteProcess(ctx, id); err != nil {
+	if err := s.DeleteProcess(id); err != nil {
 		s.env.Logger.Debug("cannot forget a process", "process", id, "error", err)
 	}
 }
@@ -169,6 +201,9 @@ func (s *Sandbox) waitRequest(id string) *guestv1.WaitProcessRequest {
 
 // WaitProcess returns how a process ended. If the caller goes before that, and nobody deletes the process, it runs to its end and is forgotten.
 func (s *Sandbox) WaitProcess(ctx context.Context, id string) (Outcome, error) {
+	if err := s.awaitStarted(ctx, id); err != nil {
+		return Outcome{}, err
+	}
 	answer, err := s.guest.WaitProcess(ctx, s.waitRequest(id))
 	if err == nil {
 		return s.processOutcome(answer.GetExit()), nil
@@ -192,24 +227,77 @@ func (s *Sandbox) WaitProcess(ctx context.Context, id string) (Outcome, error) {
 	return Outcome{}, err
 }
 
-// DeleteProcess forgets a process, and what of its output nobody has read. Idempotent.
-func (s *Sandbox) DeleteProcess(ctx context.Context, id string) error {
+// awaitStarted returns once the guest knows of a process, unless it never will.
+func (s *Sandbox) awaitStarted(ctx context.Context, id string) error {
+	if p := s.process(id); p != nil {
+		select {
+		case <-p.started:
+			return nil
+		case <-p.deleted:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	select {
+	case <-s.ending: // which is what there is to say
+		return nil
+	default:
+		return noProcess(id)
+	}
+}
+
+// DeleteProcess forgets a process, and what of its output nobody has read; the guest does so a little later. Idempotent.
+func (s *Sandbox) DeleteProcess(id string) error {
 	s.mu.Lock()
 	p := s.procs[id]
 	delete(s.procs, id)
+	known := p != nil && p.starting
+	if known {
+		s.forgetting.begin()
+	}
 	s.mu.Unlock()
 	if p == nil {
 		return nil
 	}
 	err := s.forget(p)
-	if guestErr := s.deleteInGuest(ctx, id); guestErr != nil {
-		select {
-		case <-s.ending: // and everything in the guest with it
-		default:
-			err = errors.Join(err, guestErr)
-		}
+	if known {
+		go s.forgetInGuest(id, p)
 	}
 	return err
+}
+
+// forgetInGuest ends with the agent's connection, at the latest.
+func (s *Sandbox) forgetInGuest(id string, p *execProcess) {
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.forgetting.end()
+	}()
+	<-p.started // after which there is nothing to come
+	ctx, cancel := context.WithTimeout(context.Background(), guestAnswer)
+	defer cancel()
+	if _, err := s.guest.DeleteProcess(ctx, &guestv1.DeleteProcessRequest{ContainerId: s.spec.ContainerID, ProcessId: id}); err != nil {
+		s.env.Logger.Debug("the guest does not forget a process", "process", id, "error", err)
+	}
+}
+
+// forgetting counts the processes that the guest is about to forget. Sandbox.mu guards it.
+type forgetting struct {
+	count int
+	over  chan struct{} // closed when there are none any more; nil while there are none
+}
+
+func (f *forgetting) begin() {
+	if f.count++; f.count == 1 {
+		f.over = make(chan struct{})
+	}
+}
+
+func (f *forgetting) end() {
+	if f.count--; f.count == 0 {
+		close(f.over)
+		f.over = nil
+	}
 }
 
 // forget closes what this process has of a process that is no longer listed.
@@ -238,11 +326,6 @@ func (s *Sandbox) forgetAll() {
 		}
 	}
 	s.tending.Wait()
-}
-
-func (s *Sandbox) deleteInGuest(ctx context.Context, id string) error {
-	_, err := s.guest.DeleteProcess(ctx, &guestv1.DeleteProcessRequest{ContainerId: s.spec.ContainerID, ProcessId: id})
-	return err
 }
 
 // AttachProcess prepares to join a caller's connection to one stream of an exec process: 0 is stdin, 1 stdout, 2 stderr. Join does it, once, until either ends. The
@@ -277,6 +360,9 @@ func (p *execProcess) join(stream int, conn net.Conn) error {
 	out := p.streams.stdout
 	switch stream {
 	case 0:
+		if p.streams.stdin == nil { // it has no input
+			return nil
+		}
 		if _, err := io.Copy(p.streams.stdin, conn); err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"testing"
 	"time"
 
@@ -12,15 +13,30 @@ import (
 	"github.com/vzctl/vzctl/sdk/fault"
 )
 
-// running is a sandbox with a further process in it.
-func running(t *testing.T) (*world, *Sandbox, string, *execution) {
+// running is a sandbox with a further process that is to be started in it.
+func running(t *testing.T) (*world, *Sandbox, string) {
 	w := newWorld(t)
 	s := w.start()
-	id, err := s.CreateProcess(t.Context(), []byte("{}"), "", false, false)
+	return w, s, created(t, s, ProcessRequest{})
+}
+
+func created(t *testing.T, s *Sandbox, r ProcessRequest) (id string) {
+	t.Helper()
+	r.OCIProcess = []byte("{}")
+	id, err := s.CreateProcess(r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return w, s, id, w.execution(id)
+	return id
+}
+
+// started is what the guest knows of a process that is started now.
+func (w *world) started(t *testing.T, s *Sandbox, id string) *execution {
+	t.Helper()
+	if err := s.StartProcess(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	return w.execution(id)
 }
 
 // attach joins a connection to a stream of a process, and returns the caller's end.
@@ -45,11 +61,9 @@ func soon(t *testing.T, what string, done <-chan struct{}) {
 }
 
 func TestAnExecGivesAllItsOutputAndItsExitCode(t *testing.T) {
-	w, s, id, process := running(t)
+	w, s, id := running(t)
 	caller, _ := attachProcess(t, s, id, 1)
-	if err := s.StartProcess(t.Context(), id); err != nil {
-		t.Fatal(err)
-	}
+	process := w.started(t, s, id)
 	if _, err := io.WriteString(process.streams[guestv1.StreamKind_STREAM_KIND_STDOUT], "hello"); err != nil {
 		t.Fatal(err)
 	}
@@ -60,11 +74,11 @@ func TestAnExecGivesAllItsOutputAndItsExitCode(t *testing.T) {
 	if outcome, err := s.WaitProcess(t.Context(), id); outcome.Code != 7 || err != nil {
 		t.Errorf("outcome %+v, %v", outcome, err)
 	}
-	if err := s.DeleteProcess(t.Context(), id); err != nil {
+	if err := s.DeleteProcess(id); err != nil {
 		t.Error(err)
 	}
 	soon(t, "forgotten in the guest", process.deleted)
-	if err := s.DeleteProcess(t.Context(), id); err != nil {
+	if err := s.DeleteProcess(id); err != nil {
 		t.Errorf("deleting again: %v", err)
 	}
 	w.exits(&guestv1.Exit{})
@@ -86,11 +100,9 @@ func TestAProcessThatIsNotThereIsRefused(t *testing.T) {
 }
 
 func TestTheEndOfTheContainerEndsItsExecsAndThoseAttachedToThem(t *testing.T) {
-	w, s, id, process := running(t)
+	w, s, id := running(t)
 	idle, joined := attachProcess(t, s, id, 0) // a caller who sends nothing, and does not look
-	if err := s.StartProcess(t.Context(), id); err != nil {
-		t.Fatal(err)
-	}
+	process := w.started(t, s, id)
 	w.exits(&guestv1.Exit{})
 	w.wait(s)
 	select {
@@ -101,21 +113,19 @@ func TestTheEndOfTheContainerEndsItsExecsAndThoseAttachedToThem(t *testing.T) {
 	if _, err := idle.Read(make([]byte, 1)); err == nil {
 		t.Error("the caller's connection is open")
 	}
-	if _, err := s.CreateProcess(t.Context(), []byte("{}"), "", false, false); !errors.Is(err, fault.FailedPrecondition) {
+	if _, err := s.CreateProcess(ProcessRequest{}); !errors.Is(err, fault.FailedPrecondition) {
 		t.Errorf("creating another: %v", err)
 	}
 	process.exits()
 }
 
 func TestAnExecWhoseCallerDiesRunsToItsEndAndIsForgotten(t *testing.T) {
-	w, s, id, process := running(t)
+	w, s, id := running(t)
 	caller, _ := attachProcess(t, s, id, 1)
 	waiting, die := context.WithCancel(t.Context())
 	waited := make(chan error, 1)
 	go func() { _, err := s.WaitProcess(waiting, id); waited <- err }()
-	if err := s.StartProcess(t.Context(), id); err != nil {
-		t.Fatal(err)
-	}
+	process := w.started(t, s, id)
 	caller.Close()
 	die()
 	if err := <-waited; !errors.Is(err, context.Canceled) {
@@ -134,19 +144,98 @@ func TestAnExecWhoseCallerDiesRunsToItsEndAndIsForgotten(t *testing.T) {
 func TestADetachedExecIsForgottenAtItsEnd(t *testing.T) {
 	w := newWorld(t)
 	s := w.start()
-	id, err := s.CreateProcess(t.Context(), []byte("{}"), "", false, true)
+	process := w.started(t, s, created(t, s, ProcessRequest{Detached: true}))
+	if !process.asked.InputEnded || process.streams[guestv1.StreamKind_STREAM_KIND_STDIN] != nil {
+		t.Error("it has an input")
+	}
+	process.exits()
+	soon(t, "forgotten in the guest", process.deleted)
+	w.exits(&guestv1.Exit{})
+	w.wait(s)
+}
+
+func TestAProcessWithoutInputIsOneCallOfTheGuest(t *testing.T) {
+	w := newWorld(t)
+	s := w.start()
+	id := created(t, s, ProcessRequest{NoInput: true})
+	process := w.started(t, s, id)
+	if !process.asked.Start || !process.asked.InputEnded || len(process.streams) != 2 {
+		t.Errorf("the guest was asked for %v, and for %d streams", process.asked, len(process.streams))
+	}
+	near, _ := pair(t)
+	join, err := s.AttachProcess(id, 0, near)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.StartProcess(t.Context(), id); err != nil {
-		t.Fatal(err)
+	if err := join(); err != nil {
+		t.Errorf("joining its input: %v", err)
 	}
-	process := w.execution(id)
+	if err := s.StartProcess(t.Context(), id); !errors.Is(err, fault.FailedPrecondition) {
+		t.Errorf("starting it again: %v", err)
+	}
+	process.exits()
+	w.exits(&guestv1.Exit{})
+	w.wait(s)
+}
+
+func TestAnOlderGuestGetsACallForEachStep(t *testing.T) {
+	w := newWorld(t)
+	w.old = true
+	s := w.start()
+	process := w.started(t, s, created(t, s, ProcessRequest{NoInput: true}))
+	if process.asked.Start || process.asked.InputEnded || !slices.Contains(w.calls, "start exec") {
+		t.Errorf("the guest was asked for %v", process.asked)
+	}
 	if got, err := io.ReadAll(process.streams[guestv1.StreamKind_STREAM_KIND_STDIN]); len(got) != 0 || err != nil {
 		t.Errorf("its input: %q, %v", got, err)
 	}
 	process.exits()
-	soon(t, "forgotten in the guest", process.deleted)
+	w.exits(&guestv1.Exit{})
+	w.wait(s)
+}
+
+func TestAnExecThatDoesNotStartLeavesNothing(t *testing.T) {
+	w, s, id := running(t)
+	w.fail["start exec"] = errors.New("there is no such program")
+	if err := s.StartProcess(t.Context(), id); !errors.Is(err, w.fail["start exec"]) {
+		t.Errorf("error %v", err)
+	}
+	if err := s.DeleteProcess(id); err != nil {
+		t.Error(err)
+	}
+	soon(t, "forgotten in the guest", w.execution(id).deleted)
+	w.exits(&guestv1.Exit{})
+	w.wait(s)
+}
+
+func TestASaveWaitsForWhatTheGuestIsAboutToForget(t *testing.T) {
+	w, s, id := running(t)
+	process := w.started(t, s, id)
+	process.exits()
+	if _, err := s.WaitProcess(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	w.forget = make(chan struct{})
+	if err := s.DeleteProcess(id); err != nil {
+		t.Fatal(err)
+	}
+	began := make(chan error, 1)
+	go func() {
+		end, err := s.beginSaving(t.Context())
+		if err == nil {
+			select {
+			case <-process.deleted:
+			default:
+				err = errors.New("the guest still knows the process")
+			}
+			end()
+		}
+		began <- err
+	}()
+	close(w.forget)
+	if err := <-began; err != nil {
+		t.Error(err)
+	}
 	w.exits(&guestv1.Exit{})
 	w.wait(s)
 }

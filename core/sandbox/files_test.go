@@ -15,7 +15,7 @@ func TestMaintenanceRunsNothingOfTheContainer(t *testing.T) {
 	if err := m.Close(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if want := []string{"plugin", "create vm", "start vm", "dial", "adopt", "create container", "shutdown", "stop vm await-guest", "delete vm"}; !slices.Equal(w.calls, want) {
+	if want := []string{"plugin", "create vm", "start vm", "dial", "adopt", "create container", "shutdown", "stop vm kill", "delete vm"}; !slices.Equal(w.calls, want) {
 		t.Errorf("calls %q; want %q", w.calls, want)
 	}
 	if left := w.remains(); len(left) > 0 {

@@ -56,7 +56,7 @@ func TestAPauseMayBeginAndEndAgain(t *testing.T) {
 		if err := s.Pause(t.Context()); err != nil || !s.Paused() {
 			t.Fatalf("paused: %t, %v", s.Paused(), err)
 		}
-		if _, err := s.CreateProcess(t.Context(), nil, "", false, false); !errors.Is(err, fault.FailedPrecondition) {
+		if _, err := s.CreateProcess(ProcessRequest{}); !errors.Is(err, fault.FailedPrecondition) {
 			t.Errorf("a process in a paused container: %v", err)
 		}
 		if err := s.Unpause(t.Context()); err != nil || s.Paused() {

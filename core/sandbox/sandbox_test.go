@@ -75,7 +75,7 @@ func TestAContainerEndsWithItsExitCodeAllItsOutputAndNothingLeft(t *testing.T) {
 	if left := w.remains(); len(left) > 0 {
 		t.Errorf("left: %q", left)
 	}
-	order := []string{"shutdown", "stop vm await-guest", "delete vm", "detach"}
+	order := []string{"shutdown", "stop vm kill", "delete vm", "detach"}
 	if got := w.calls[len(w.calls)-len(order):]; !slices.Equal(got, order) {
 		t.Errorf("taken down by %q, want %q", got, order)
 	}

@@ -63,7 +63,7 @@ func (s *Sandbox) Save(ctx context.Context, r SaveRequest) error {
 	if err != nil {
 		return err
 	}
-	end, err := s.saving.begin(ctx, s.nothingElseRuns)
+	end, err := s.beginSaving(ctx)
 	if err != nil {
 		return err
 	}
@@ -103,6 +103,29 @@ func (s *Sandbox) Save(ctx context.Context, r SaveRequest) error {
 	return explained(ctx, err)
 }
 
+// beginSaving waits for what the guest is about to forget.
+func (s *Sandbox) beginSaving(ctx context.Context) (end func(), err error) {
+	for {
+		end, err = s.saving.begin(ctx, s.nothingElseRuns)
+		if !errors.Is(err, errForgetting) {
+			return end, err
+		}
+		s.mu.Lock()
+		over := s.forgetting.over
+		s.mu.Unlock()
+		if over == nil {
+			continue
+		}
+		select {
+		case <-over:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+var errForgetting = errors.New("a process that was executed in it has just ended")
+
 // nothingElseRuns refuses if there are processes whose callers wait for their output, and would be gone.
 func (s *Sandbox) nothingElseRuns() error {
 	s.mu.Lock()
@@ -112,6 +135,8 @@ func (s *Sandbox) nothingElseRuns() error {
 		return errors.New("it is ending")
 	case len(s.procs) > 0:
 		return fmt.Errorf("processes that were executed in it: %d", len(s.procs))
+	case s.forgetting.count > 0:
+		return errForgetting
 	}
 	return nil
 }

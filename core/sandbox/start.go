@@ -59,6 +59,8 @@ type Sandbox struct {
 	procs    map[string]*execProcess // nil once none can run any more
 	tending  sync.WaitGroup
 	nextProc int
+
+	forgetting forgetting
 }
 
 // steps is the start of a sandbox, in the order a reader may think of it; what does not need each other runs side by side.

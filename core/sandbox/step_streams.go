@@ -29,15 +29,17 @@ func (c *streams) close() error {
 	return errors.Join(errs...)
 }
 
-// openStreams opens all streams of a process at once; again says that they were open before.
-func openStreams(ctx context.Context, guest Guest, container, process string, terminal, again bool) (*streams, error) {
+// openStreams opens all streams of a process at once, of its input only withInput; again says that they were open before.
+func openStreams(ctx context.Context, guest Guest, container, process string, terminal, withInput, again bool) (*streams, error) {
 	var c streams
 	wanted := map[guestv1.StreamKind]*net.Conn{guestv1.StreamKind_STREAM_KIND_TERMINAL: &c.stdout}
 	if !terminal {
 		wanted = map[guestv1.StreamKind]*net.Conn{
-			guestv1.StreamKind_STREAM_KIND_STDIN:  &c.stdin,
 			guestv1.StreamKind_STREAM_KIND_STDOUT: &c.stdout,
 			guestv1.StreamKind_STREAM_KIND_STDERR: &c.stderr,
+		}
+		if withInput {
+			wanted[guestv1.StreamKind_STREAM_KIND_STDIN] = &c.stdin
 		}
 	}
 	var (
@@ -99,7 +101,7 @@ func (s *Sandbox) streamsStep(needs ...string) steps.Step {
 
 // join opens the streams of the init process, and passes on what comes out of them until their end.
 func (s *Sandbox) join(ctx context.Context, again bool) error {
-	c, err := openStreams(ctx, s.guest, s.spec.ContainerID, agent.InitProcess, s.spec.Terminal, again)
+	c, err := openStreams(ctx, s.guest, s.spec.ContainerID, agent.InitProcess, s.spec.Terminal, true, again)
 	if err != nil {
 		return err
 	}

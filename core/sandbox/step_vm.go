@@ -3,7 +3,6 @@ package sandbox
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/vzctl/vzctl/core/steps"
 	"github.com/vzctl/vzctl/sdk/hypervisor"
@@ -62,9 +61,6 @@ func vmDisk(serial string, d rootfs.Disk) hypervisor.Disk {
 	return hypervisor.Disk{Serial: serial, ReadOnly: d.ReadOnly, File: &hypervisor.FileBackend{Path: d.Path, Format: "raw"}}
 }
 
-// guestPowerOff is how long a guest that has answered Shutdown may take to be gone.
-const guestPowerOff = 5 * time.Second
-
 // startVMStep lets the VM run.
 func (s *Sandbox) startVMStep(needs ...string) steps.Step {
 	return steps.Step{Name: "start vm", Needs: needs,
@@ -76,15 +72,7 @@ func (s *Sandbox) startVMStep(needs ...string) steps.Step {
 			if s.pluginGone() {
 				return nil
 			}
-			if s.shutDown {
-				patience, cancel := context.WithTimeout(ctx, guestPowerOff)
-				_, err := s.hypervisor.Stop(patience, s.spec.VirtualMachineID, hypervisor.AwaitGuest)
-				cancel()
-				if err == nil {
-					return nil
-				}
-				s.env.Logger.Warn("the guest does not power off; ending the VM", "error", err)
-			}
+			// A guest that has shut down has written all out, and what it does after that nobody needs.
 			_, err := s.hypervisor.Stop(ctx, s.spec.VirtualMachineID, hypervisor.Kill)
 			return err
 		},

@@ -46,7 +46,8 @@ type world struct {
 	probing probing
 	pid     int // of the VM's process
 	exec    map[string]*execution
-	old     bool // the guest has no optional abilities
+	old     bool          // the guest has no optional abilities
+	forget  chan struct{} // closed when the guest may forget processes; nil: any time
 	sockets []*guestv1.Socket
 	phases  []*guestv1.Phase // what the guest says of Adopt
 
@@ -375,6 +376,7 @@ func pair(t *testing.T) (near, far net.Conn) {
 
 // execution is a further process in the guest.
 type execution struct {
+	asked   *guestv1.CreateProcessRequest
 	streams map[guestv1.StreamKind]net.Conn // the guest's ends
 	ended   chan struct{}
 	deleted chan struct{}
@@ -405,12 +407,18 @@ func (w *world) execution(id string) *execution {
 
 func (g *guest) CreateProcess(_ context.Context, r *guestv1.CreateProcessRequest, _ ...grpc.CallOption) (*guestv1.CreateProcessResponse, error) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.exec[r.ProcessId] = &execution{streams: map[guestv1.StreamKind]net.Conn{}, ended: make(chan struct{}), deleted: make(chan struct{})}
+	g.exec[r.ProcessId] = &execution{asked: r, streams: map[guestv1.StreamKind]net.Conn{}, ended: make(chan struct{}), deleted: make(chan struct{})}
+	g.mu.Unlock()
+	if r.Start {
+		return &guestv1.CreateProcessResponse{}, g.do("start exec")
+	}
 	return &guestv1.CreateProcessResponse{}, nil
 }
 
 func (g *guest) DeleteProcess(_ context.Context, r *guestv1.DeleteProcessRequest, _ ...grpc.CallOption) (*guestv1.DeleteProcessResponse, error) {
+	if g.forget != nil {
+		<-g.forget
+	}
 	close(g.execution(r.ProcessId).deleted)
 	return &guestv1.DeleteProcessResponse{}, nil
 }

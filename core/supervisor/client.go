@@ -254,12 +254,13 @@ type ProcessRequest struct {
 	Terminal         bool
 	Width, Height    uint32
 	Detached         bool // nobody opens its streams or deletes it
+	NoInput          bool // nobody opens the stream of its input
 }
 
 // CreateProcess prepares a process, and returns its id.
 func (c *Client) CreateProcess(ctx context.Context, p ProcessRequest) (string, error) {
 	answer, err := c.rpc.CreateProcess(ctx, &supervisorv1.CreateProcessRequest{Args: p.Args, Env: p.Env, WorkingDir: p.WorkingDir,
-		User: p.User, Terminal: p.Terminal, Width: p.Width, Height: p.Height, Detached: p.Detached})
+		User: p.User, Terminal: p.Terminal, Width: p.Width, Height: p.Height, Detached: p.Detached, NoInput: p.NoInput})
 	if err != nil {
 		return "", err
 	}

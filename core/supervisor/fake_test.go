@@ -380,7 +380,10 @@ func (g fakeGuest) OpenStream(_ context.Context, r *guestv1.StreamRequest) (net.
 	return near, err
 }
 
-func (g fakeGuest) CreateProcess(context.Context, *guestv1.CreateProcessRequest, ...grpc.CallOption) (*guestv1.CreateProcessResponse, error) {
+func (g fakeGuest) CreateProcess(_ context.Context, r *guestv1.CreateProcessRequest, _ ...grpc.CallOption) (*guestv1.CreateProcessResponse, error) {
+	if r.Start {
+		return &guestv1.CreateProcessResponse{}, g.failure("exec")
+	}
 	return &guestv1.CreateProcessResponse{}, nil
 }
 

@@ -144,7 +144,7 @@ func (s *server) CheckHealth(ctx context.Context, _ *supervisorv1.CheckHealthReq
 }
 
 // CreateProcess prepares a process with the container's environment.
-func (s *server) CreateProcess(ctx context.Context, request *supervisorv1.CreateProcessRequest) (*supervisorv1.CreateProcessResponse, error) {
+func (s *server) CreateProcess(_ context.Context, request *supervisorv1.CreateProcessRequest) (*supervisorv1.CreateProcessResponse, error) {
 	if err := s.running(lifecycle.Exec); err != nil {
 		return nil, err
 	}
@@ -168,7 +168,8 @@ func (s *server) CreateProcess(ctx context.Context, request *supervisorv1.Create
 	if err != nil {
 		return nil, err
 	}
-	id, err := s.box.CreateProcess(ctx, body, user, request.Terminal, request.Detached)
+	id, err := s.box.CreateProcess(sandbox.ProcessRequest{OCIProcess: body, User: user, Terminal: request.Terminal, Detached: request.Detached,
+		NoInput: request.NoInput})
 	if err != nil {
 		return nil, err
 	}
@@ -185,8 +186,8 @@ func (s *server) StartProcess(ctx context.Context, request *supervisorv1.StartPr
 }
 
 // DeleteProcess forgets a process.
-func (s *server) DeleteProcess(ctx context.Context, request *supervisorv1.DeleteProcessRequest) (*supervisorv1.DeleteProcessResponse, error) {
-	return &supervisorv1.DeleteProcessResponse{}, s.box.DeleteProcess(ctx, request.ProcessId)
+func (s *server) DeleteProcess(_ context.Context, request *supervisorv1.DeleteProcessRequest) (*supervisorv1.DeleteProcessResponse, error) {
+	return &supervisorv1.DeleteProcessResponse{}, s.box.DeleteProcess(request.ProcessId)
 }
 
 // Resize sets the size of a terminal.

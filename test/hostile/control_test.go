@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/vzctl/vzctl/core/sandbox"
 	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
 	pluginv1 "github.com/vzctl/vzctl/sdk/proto/vzctl/plugin/v1"
 )
@@ -157,10 +158,11 @@ func TestTheEndOfAnExecIsNotThatOfItsContainer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	id, err := s.CreateProcess(t.Context(), []byte("{}"), "", false, false)
+	id, err := s.CreateProcess(sandbox.ProcessRequest{OCIProcess: []byte("{}")})
 	if err != nil {
 		t.Fatal(err)
 	}
+	_ = s.StartProcess(t.Context(), id) // whatever the guest says of it
 	for range 2 {
 		if outcome, err := s.WaitProcess(t.Context(), id); err != nil || outcome.Code != 255 {
 			t.Errorf("%+v, %v", outcome, err)

@@ -33,7 +33,8 @@ const (
 	protocolMax = 1
 )
 
-// Optional abilities: Freeze and Thaw, UpdateContainer, sockets of containers, ContainerStats, ListProcesses, limits of disks, the journal of the writable layer.
+// Optional abilities: Freeze and Thaw, UpdateContainer, sockets of containers, ContainerStats, ListProcesses, limits of disks, the journal of the writable layer,
+// CreateProcess that starts.
 const (
 	featureFreeze    = "freeze"
 	featureUpdate    = "update"
@@ -42,6 +43,7 @@ const (
 	featureProcesses = "processes"
 	featureIOLimits  = "io-limits"
 	featureJournal   = "upper-journal"
+	featureRun       = "run"
 )
 
 // Agent serves one host.
@@ -99,6 +101,6 @@ func (a *Agent) Done() <-chan struct{} { return a.shutdown }
 // Hello exchanges versions. It comes before Adopt, so it must not use random numbers.
 func (a *Agent) Hello(context.Context, *guestv1.HelloRequest) (*guestv1.HelloResponse, error) {
 	return &guestv1.HelloResponse{Version: a.version, ProtocolMin: protocolMin, ProtocolMax: protocolMax,
-		Features:          []string{featureFreeze, featureUpdate, featureSockets, featureStats, featureProcesses, featureIOLimits, featureJournal},
+		Features:          []string{featureFreeze, featureUpdate, featureSockets, featureStats, featureProcesses, featureIOLimits, featureJournal, featureRun},
 		UptimeNanoseconds: uint64(identity.Uptime()), InitUptimeNanoseconds: uint64(a.started), Time: timestamppb.Now()}, nil
 }

@@ -80,9 +80,24 @@ func convertIOLimits(limits []*guestv1.IoLimit) (all []container.IOLimit) {
 	return all
 }
 
-// CreateProcess prepares an exec.
-func (a *Agent) CreateProcess(_ context.Context, r *guestv1.CreateProcessRequest) (*guestv1.CreateProcessResponse, error) {
-	return &guestv1.CreateProcessResponse{}, a.runtime.CreateProcess(r.ContainerId, r.ProcessId, r.OciProcess, r.User)
+// CreateProcess prepares an exec, and starts it if that is wanted.
+func (a *Agent) CreateProcess(ctx context.Context, r *guestv1.CreateProcessRequest) (*guestv1.CreateProcessResponse, error) {
+	p, err := a.runtime.CreateProcess(r.ContainerId, r.ProcessId, r.OciProcess, r.User)
+	if err != nil {
+		return nil, err
+	}
+	if r.InputEnded {
+		p.EndInput()
+	}
+	if r.Start {
+		if _, err := p.Start(ctx); err != nil {
+			if deleteErr := a.runtime.DeleteProcess(r.ContainerId, r.ProcessId); deleteErr != nil {
+				err = errors.Join(err, deleteErr)
+			}
+			return nil, err
+		}
+	}
+	return &guestv1.CreateProcessResponse{}, nil
 }
 
 // StartProcess executes a process.

@@ -282,11 +282,11 @@ func (c *Container) undo(ctx context.Context) error {
 	if c.init != nil {
 		c.init.delete()
 	}
-	return c.destroy(context.WithoutCancel(ctx), nil)
+	return c.destroy(context.WithoutCancel(ctx), nil, false)
 }
 
-// destroy kills and removes all there is of the container. It may be called again after an error.
-func (c *Container) destroy(ctx context.Context, processes []*Process) error {
+// destroy kills and removes all there is of the container. It may be called again after an error. If it is the machine's last deed only what is on the disks matters.
+func (c *Container) destroy(ctx context.Context, processes []*Process, last bool) error {
 	if c.group != nil {
 		if err := c.group.Kill(); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("kill the container's processes: %w", err)
@@ -314,6 +314,9 @@ func (c *Container) destroy(ctx context.Context, processes []*Process) error {
 		if err := c.sources.Unmount(); err != nil {
 			return err
 		}
+	}
+	if c.root != nil && last {
+		return c.root.Settle()
 	}
 	if c.root != nil {
 		if err := c.root.Unmount(); err != nil {

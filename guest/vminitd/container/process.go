@@ -54,6 +54,13 @@ func newProcess(c *Container, id string, config helper.Config) (*Process, error)
 	return p, err
 }
 
+// EndInput has the process find its input at its end. A terminal's has none.
+func (p *Process) EndInput() {
+	if p.pipes != nil {
+		p.pipes.Stdin.Close()
+	}
+}
+
 // Start runs the process; see launch.Start.
 func (p *Process) Start(ctx context.Context) (pid int, err error) {
 	p.starting.Lock()

@@ -159,33 +159,33 @@ func (r *Runtime) Process(container, process string) (*Process, error) {
 }
 
 // CreateProcess prepares another process of a running container.
-func (r *Runtime) CreateProcess(container, process string, spec []byte, user string) error {
+func (r *Runtime) CreateProcess(container, process string, spec []byte, user string) (*Process, error) {
 	if err := checkID("process", process); err != nil {
-		return err
+		return nil, err
 	}
 	parsed, err := parseProcess(spec)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c, err := r.container(container)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if _, err := c.runningInit(); err != nil {
-		return err
+		return nil, err
 	}
 	if c.processes[process] != nil {
-		return &fault.Error{Reason: fault.AlreadyExists, Op: "create process", Subject: process}
+		return nil, &fault.Error{Reason: fault.AlreadyExists, Op: "create process", Subject: process}
 	}
 	inherit(parsed, c.spec.Process)
 	p, err := newProcess(c, process, helper.Config{Process: parsed, User: user, Groups: c.groups, Filters: c.filters})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	c.processes[process] = p
-	return nil
+	return p, nil
 }
 
 // DeleteProcess forgets a process that does not run. Idempotent.
@@ -236,7 +236,10 @@ func (r *Runtime) SignalAll(container string, signal unix.Signal) error {
 }
 
 // Delete kills what runs of a container and removes all of it. Idempotent.
-func (r *Runtime) Delete(ctx context.Context, id string) error {
+func (r *Runtime) Delete(ctx context.Context, id string) error { return r.remove(ctx, id, false) }
+
+// remove is Delete; see destroy for last.
+func (r *Runtime) remove(ctx context.Context, id string, last bool) error {
 	for {
 		r.mu.Lock()
 		c := r.containers[id]
@@ -261,7 +264,7 @@ func (r *Runtime) Delete(ctx context.Context, id string) error {
 		c.deleting = done
 		processes := slices.Collect(maps.Values(c.processes))
 		r.mu.Unlock()
-		err := c.destroy(ctx, processes)
+		err := c.destroy(ctx, processes, last)
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		defer close(done)
@@ -309,7 +312,7 @@ func (r *Runtime) List() (all []Summary) {
 	return all
 }
 
-// Close deletes all containers and takes no new ones. What it could not delete it reports, having done the rest.
+// Close ends all containers and takes no new ones; their disks are as after a deletion. The machine is to end then. What it could not do it reports, having done the rest.
 func (r *Runtime) Close(ctx context.Context) error {
 	r.mu.Lock()
 	r.closed = true
@@ -318,7 +321,7 @@ func (r *Runtime) Close(ctx context.Context) error {
 	errs := make([]error, len(ids))
 	var deletions sync.WaitGroup
 	for i, id := range ids {
-		deletions.Go(func() { errs[i] = r.Delete(ctx, id) })
+		deletions.Go(func() { errs[i] = r.remove(ctx, id, true) })
 	}
 	deletions.Wait()
 	err := errors.Join(errs...)

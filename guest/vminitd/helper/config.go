@@ -10,9 +10,11 @@
 package helper
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"io"
+	"reflect"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
@@ -50,14 +52,19 @@ type Filter struct {
 
 // Encode makes the text of a configuration, and what follows it.
 func (c Config) Encode() (text, programs []byte, err error) {
-	filters := make([]Filter, len(c.Filters))
-	for i, f := range c.Filters {
-		filters[i] = Filter{Size: len(f.Program), Flags: f.Flags}
+	packed, rest := c.packed()
+	text = append(binary.AppendUvarint(nil, uint64(len(packed))), packed...)
+	if !reflect.ValueOf(rest).IsZero() {
+		left, err := json.Marshal(rest)
+		if err != nil {
+			return nil, nil, err
+		}
+		text = append(text, left...)
+	}
+	for _, f := range c.Filters {
 		programs = append(programs, f.Program...)
 	}
-	c.Filters = filters
-	text, err = json.Marshal(c)
-	return text, programs, err
+	return text, programs, nil
 }
 
 // readPrograms reads what follows the text.

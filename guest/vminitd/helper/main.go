@@ -2,7 +2,6 @@ package helper
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -142,17 +141,20 @@ func receiveConfig(socket *os.File) (*Config, []int, error) {
 	if _, err := io.ReadFull(socket, text); err != nil {
 		return nil, nil, err
 	}
-	var config Config
-	if err := json.Unmarshal(text, &config); err != nil {
+	config, err := decodeConfig(text)
+	if err != nil {
 		return nil, nil, err
 	}
 	if err := config.readPrograms(socket); err != nil {
 		return nil, nil, err
 	}
+	if config.Process == nil {
+		return nil, nil, errPacked
+	}
 	if !config.Rehearsal && !config.Process.Terminal && len(fds) != 3 {
 		return nil, nil, fmt.Errorf("%d descriptors", len(fds))
 	}
-	return &config, fds, nil
+	return config, fds, nil
 }
 
 // join enters the namespaces of the container's first process. Of its pid namespace the helper is a member already.

@@ -37,6 +37,7 @@ type Root struct {
 	Path   string   // where the root is mounted
 	Lower  []string // where the read-only disks are, the uppermost first
 	mounts []string // in the order they were made
+	upper  string   // where the disk that takes the writes is mounted; "" without one
 }
 
 // overlayOptions are set explicitly whatever the kernel's defaults. Without them renaming a directory of an image fails with EXDEV, the names of a
@@ -71,6 +72,7 @@ func Mount(dir string, lower []Disk, upper *Disk) (_ *Root, err error) {
 	top := filepath.Join(dir, "upper")
 	if upper != nil {
 		err = root.mountDisk(*upper, top, 0)
+		root.upper = top
 	} else {
 		err = root.mount("tmpfs", top, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0700")
 	}
@@ -129,6 +131,18 @@ func prepareUpper(top, image string) error {
 		return nil // as it was made
 	}
 	return errors.Join(unix.Chown(upper, int(stat.Uid), int(stat.Gid)), unix.Chmod(upper, stat.Mode&0o7777))
+}
+
+// Settle writes out what was written and leaves the disks as Unmount does, but mounted, for a machine that is about to end: to unmount takes several times as long, most of
+// it for what nobody will miss. No process may be in the root any more.
+func (r *Root) Settle() error {
+	if r.upper == "" {
+		return nil
+	}
+	if err := unix.Mount("", r.upper, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		return r.Unmount() // which says more, if it fails too
+	}
+	return nil
 }
 
 // Unmount unmounts the root and its disks in reverse. No process may be in it any more. It may be called again after an error.

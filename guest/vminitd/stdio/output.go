@@ -62,7 +62,13 @@ func (o *Output) Serve(conn Conn) {
 // copy reports whether the stream has ended.
 func (o *Output) copy(conn io.Writer) (ended bool) {
 	from := nonblock.Of(o.file)
-	buffer := make([]byte, bufferSize)
+	room := buffers.Get().(*[bufferSize]byte)
+	buffer := room[:]
+	defer func() {
+		if len(o.left) == 0 { // otherwise it is in there
+			buffers.Put(room)
+		}
+	}()
 	for tried := false; ; {
 		if len(o.left) == 0 {
 			n, err := from.Read(buffer)

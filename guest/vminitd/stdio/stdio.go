@@ -16,6 +16,9 @@ import (
 // bufferSize is what one stream moves at a time, in bytes: as much as a pipe holds.
 const bufferSize = 64 << 10
 
+// buffers are kept, of bufferSize: new memory costs a guest more than what is done with it.
+var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+
 // Errors for a host that asks for a stream.
 var (
 	ErrBusy   = errors.New("stream is open already")

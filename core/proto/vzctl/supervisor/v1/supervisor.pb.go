@@ -995,7 +995,9 @@ type CreateProcessRequest struct {
 	Width      uint32                 `protobuf:"varint,6,opt,name=width,proto3" json:"width,omitempty"`
 	Height     uint32                 `protobuf:"varint,7,opt,name=height,proto3" json:"height,omitempty"`
 	// Nobody will open its streams or delete it: its input is at its end, its output goes nowhere, and it is forgotten when it ends.
-	Detached      bool `protobuf:"varint,8,opt,name=detached,proto3" json:"detached,omitempty"`
+	Detached bool `protobuf:"varint,8,opt,name=detached,proto3" json:"detached,omitempty"`
+	// It has no input, and nobody opens the stream of that.
+	NoInput       bool `protobuf:"varint,280,opt,name=no_input,json=noInput,proto3" json:"no_input,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1082,6 +1084,13 @@ func (x *CreateProcessRequest) GetHeight() uint32 {
 func (x *CreateProcessRequest) GetDetached() bool {
 	if x != nil {
 		return x.Detached
+	}
+	return false
+}
+
+func (x *CreateProcessRequest) GetNoInput() bool {
+	if x != nil {
+		return x.NoInput
 	}
 	return false
 }
@@ -1946,7 +1955,7 @@ const file_vzctl_supervisor_v1_supervisor_proto_rawDesc = "" +
 	"\x13CheckHealthResponse\x12\x1b\n" +
 	"\texit_code\x18\x01 \x01(\x05R\bexitCode\x12\x16\n" +
 	"\x06output\x18\x02 \x01(\fR\x06output\x12\x16\n" +
-	"\x06status\x18\x03 \x01(\tR\x06status\"\xd7\x01\n" +
+	"\x06status\x18\x03 \x01(\tR\x06status\"\xf3\x01\n" +
 	"\x14CreateProcessRequest\x12\x12\n" +
 	"\x04args\x18\x01 \x03(\tR\x04args\x12\x10\n" +
 	"\x03env\x18\x02 \x03(\tR\x03env\x12\x1f\n" +
@@ -1956,7 +1965,8 @@ const file_vzctl_supervisor_v1_supervisor_proto_rawDesc = "" +
 	"\bterminal\x18\x05 \x01(\bR\bterminal\x12\x14\n" +
 	"\x05width\x18\x06 \x01(\rR\x05width\x12\x16\n" +
 	"\x06height\x18\a \x01(\rR\x06height\x12\x1a\n" +
-	"\bdetached\x18\b \x01(\bR\bdetached\"6\n" +
+	"\bdetached\x18\b \x01(\bR\bdetached\x12\x1a\n" +
+	"\bno_input\x18\x98\x02 \x01(\bR\anoInput\"6\n" +
 	"\x15CreateProcessResponse\x12\x1d\n" +
 	"\n" +
 	"process_id\x18\x01 \x01(\tR\tprocessId\"4\n" +

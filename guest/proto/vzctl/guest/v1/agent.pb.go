@@ -1484,8 +1484,12 @@ type CreateProcessRequest struct {
 	// Unique in the container; "init" is taken.
 	ProcessId string `protobuf:"bytes,2,opt,name=process_id,json=processId,proto3" json:"process_id,omitempty"`
 	// The process object of an OCI runtime spec.
-	OciProcess    []byte `protobuf:"bytes,3,opt,name=oci_process,json=ociProcess,proto3" json:"oci_process,omitempty"`
-	User          string `protobuf:"bytes,4,opt,name=user,proto3" json:"user,omitempty"`
+	OciProcess []byte `protobuf:"bytes,3,opt,name=oci_process,json=ociProcess,proto3" json:"oci_process,omitempty"`
+	User       string `protobuf:"bytes,4,opt,name=user,proto3" json:"user,omitempty"`
+	// It is started at once, and after an error there is no such process. What it writes until its streams are opened waits for them. An optional ability, "run".
+	Start bool `protobuf:"varint,280,opt,name=start,proto3" json:"start,omitempty"`
+	// It has no input, and the stream of that is not to be opened. A part of the ability "run".
+	InputEnded    bool `protobuf:"varint,281,opt,name=input_ended,json=inputEnded,proto3" json:"input_ended,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1546,6 +1550,20 @@ func (x *CreateProcessRequest) GetUser() string {
 		return x.User
 	}
 	return ""
+}
+
+func (x *CreateProcessRequest) GetStart() bool {
+	if x != nil {
+		return x.Start
+	}
+	return false
+}
+
+func (x *CreateProcessRequest) GetInputEnded() bool {
+	if x != nil {
+		return x.InputEnded
+	}
+	return false
 }
 
 type CreateProcessResponse struct {
@@ -4203,14 +4221,17 @@ const file_vzctl_guest_v1_agent_proto_rawDesc = "" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\"H\n" +
 	"\x17CreateContainerResponse\x12-\n" +
-	"\x06phases\x18\x01 \x03(\v2\x15.vzctl.guest.v1.PhaseR\x06phases\"\x8d\x01\n" +
+	"\x06phases\x18\x01 \x03(\v2\x15.vzctl.guest.v1.PhaseR\x06phases\"\xc6\x01\n" +
 	"\x14CreateProcessRequest\x12!\n" +
 	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\x12\x1d\n" +
 	"\n" +
 	"process_id\x18\x02 \x01(\tR\tprocessId\x12\x1f\n" +
 	"\voci_process\x18\x03 \x01(\fR\n" +
 	"ociProcess\x12\x12\n" +
-	"\x04user\x18\x04 \x01(\tR\x04user\"\x17\n" +
+	"\x04user\x18\x04 \x01(\tR\x04user\x12\x15\n" +
+	"\x05start\x18\x98\x02 \x01(\bR\x05start\x12 \n" +
+	"\vinput_ended\x18\x99\x02 \x01(\bR\n" +
+	"inputEnded\"\x17\n" +
 	"\x15CreateProcessResponse\"|\n" +
 	"\x13StartProcessRequest\x12!\n" +
 	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\x12\x1d\n" +
