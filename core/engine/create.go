@@ -122,7 +122,7 @@ func (e *Engine) check(r *CreateRequest) error {
 	if err := r.checkMounts(); err != nil {
 		return err
 	}
-	if r.Hostname != "" && !validHostname.MatchString(r.Hostname) {
+	if r.Hostname != "" && !validHostname().MatchString(r.Hostname) {
 		return &fault.Error{Reason: fault.Invalid, Op: "set host name", Subject: r.Hostname, Cause: errors.New("it is none"),
 			Hint: "use up to 64 letters, digits, '-' and '.', the first a letter or digit"}
 	}
@@ -152,7 +152,7 @@ func (e *Engine) check(r *CreateRequest) error {
 }
 
 // validHostname is what Linux takes and /etc/hosts can have. Underscores are against the standard, and common.
-var validHostname = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$`)
+var validHostname = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$`) })
 
 // MinMemoryBytes and MaxMemoryBytes are the least and the most a container may be given.
 const (
