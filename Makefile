@@ -25,7 +25,9 @@ OCIARCH := $(patsubst x86_64,amd64,$(KARCH))
 # The init image of the host's own architecture has no name of it.
 FOREIGN := $(if $(filter $(KARCH),$(patsubst aarch64,arm64,$(shell uname -m))),,-$(OCIARCH))
 LDFLAGS := -s -w -X main.version=$(VERSION)
-GOBUILD := CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
+# What would make tables at the start of each process, and is not used: gRPC's pages about itself, the manual as the library of commands writes it.
+TAGS    := grpcnotrace,urfave_cli_no_docs
+GOBUILD := CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags "$(LDFLAGS)"
 
 SOURCES := ./cmd/... ./core/... ./guest/... ./kernel/... ./plugins/... ./sdk/... ./test/...
 
@@ -52,7 +54,7 @@ plugins:
 
 initrd:
 	@mkdir -p build libexec/vzctl
-	GOOS=linux GOARCH=$(OCIARCH) $(GOBUILD) -tags grpcnotrace -o build/vminitd$(FOREIGN) ./guest/vminitd
+	GOOS=linux GOARCH=$(OCIARCH) $(GOBUILD) -o build/vminitd$(FOREIGN) ./guest/vminitd
 	go run ./guest/initrd -o libexec/vzctl/initrd$(FOREIGN).cpio build/vminitd$(FOREIGN)
 
 kernel:

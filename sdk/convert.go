@@ -3,7 +3,7 @@ package sdk
 import (
 	"errors"
 	"fmt"
-	"regexp"
+	"strings"
 
 	"github.com/vzctl/vzctl/sdk/fault"
 	pluginv1 "github.com/vzctl/vzctl/sdk/proto/vzctl/plugin/v1"
@@ -18,8 +18,10 @@ var kindsOnTheWire = map[Kind]pluginv1.Kind{
 	Translator:     pluginv1.Kind_KIND_TRANSLATOR,
 }
 
-// pluginName is a DNS label.
-var pluginName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+// isLabel reports whether a name is a DNS label.
+func isLabel(name string) bool {
+	return name != "" && len(name) <= 63 && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == "" && name[0] != '-' && name[len(name)-1] != '-'
+}
 
 // InfoToProto converts what a plugin says of itself.
 func InfoToProto(i Info) *pluginv1.InfoResponse {
@@ -53,7 +55,7 @@ func InfoFromProto(r *pluginv1.InfoResponse) (Info, error) {
 		}
 		i.Capabilities[key] = list.GetValues()
 	}
-	if !pluginName.MatchString(i.Name) {
+	if !isLabel(i.Name) {
 		return i, &fault.Error{Reason: fault.Invalid, Op: "read info", Cause: fmt.Errorf("a plugin calls itself %q, which is no DNS label", i.Name)}
 	}
 	if i.Kind == "" {

@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/BurntSushi/toml"
 
@@ -136,7 +137,7 @@ func (c *Config) read(path string) error {
 	return c.check()
 }
 
-var label = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+var label = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`) })
 
 func (c *Config) check() error {
 	if c.Root != "" && !filepath.IsAbs(c.Root) {
@@ -159,7 +160,7 @@ func (c *Config) check() error {
 	}
 	for name, n := range c.Networks {
 		// It becomes a directory's name, and a part of names that containers look up. "none" is what --network has for no network.
-		if !label.MatchString(name) || name == "none" {
+		if !label().MatchString(name) || name == "none" {
 			return fmt.Errorf("networks: %q is no name for a network; use lower case letters, digits and '-'", name)
 		}
 		if err := n.check(); err != nil {

@@ -29,9 +29,12 @@ type Spec struct {
 	// LogPath is appended with what the daemon writes to stdout and stderr. A daemon that logs to NewLog of the same path bounds it.
 	LogPath string
 	Env     []string
+	// Held has the daemon wait for Release as soon as it is up, so that its process is made while its starter still makes what it will need. If that ends before,
+	// or withdraws it, the daemon ends.
+	Held bool
 }
 
-// firstFD is where a daemon finds what it inherits: the life lock, then the listeners.
+// firstFD is where a daemon finds what it inherits: the life lock, then the listeners, then the pipe that holds it.
 const firstFD = 3
 
 // Process is a started daemon. It outlives its starter; one that looks after it must call Wait.
@@ -39,6 +42,7 @@ type Process struct {
 	cmd     *exec.Cmd
 	logPath string
 	logFrom int64
+	hold    *os.File // its end holds or, with a byte before, releases the daemon; nil: it was not held
 	done    chan struct{}
 	err     error
 }
@@ -65,10 +69,21 @@ func Start(spec Spec) (p *Process, err error) {
 		defer func() { err = errors.Join(err, file.Close()) }()
 		cmd.ExtraFiles = append(cmd.ExtraFiles, file)
 	}
+	p = &Process{cmd: cmd, logPath: spec.LogPath, logFrom: from, done: make(chan struct{})}
+	if spec.Held {
+		theirs, ours, err := os.Pipe()
+		if err != nil {
+			return nil, err
+		}
+		defer theirs.Close()
+		cmd.ExtraFiles, p.hold = append(cmd.ExtraFiles, theirs), ours
+	}
 	if err := cmd.Start(); err != nil {
+		if p.hold != nil {
+			err = errors.Join(err, p.hold.Close())
+		}
 		return nil, fmt.Errorf("start %s: %w", strings.Join(append(spec.Program, spec.Args...), " "), err)
 	}
-	p = &Process{cmd: cmd, logPath: spec.LogPath, logFrom: from, done: make(chan struct{})}
 	go func() {
 		p.err = cmd.Wait()
 		close(p.done)
@@ -96,6 +111,28 @@ func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 // Done is closed when the daemon has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Release lets a held daemon begin. One that has ended meanwhile is no error here; Wait tells.
+func (p *Process) Release() error {
+	_, err := p.hold.Write([]byte{1})
+	if errors.Is(err, syscall.EPIPE) {
+		err = nil
+	}
+	return errors.Join(err, p.hold.Close())
+}
+
+// Withdraw has a held daemon end, and returns when it has or ctx does.
+func (p *Process) Withdraw(ctx context.Context) error {
+	if err := p.hold.Close(); err != nil {
+		return err
+	}
+	select {
+	case <-p.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
 
 // Kill ends the daemon at once.
 func (p *Process) Kill() error {
@@ -158,6 +195,17 @@ type Inherited struct {
 	Listeners []*net.UnixListener
 }
 
+// Released returns, in a daemon that was started held, once its starter lets it begin; false: it is not to.
+func (in *Inherited) Released() bool {
+	hold := os.NewFile(uintptr(firstFD+1+len(in.Listeners)), "hold")
+	if hold == nil {
+		return false
+	}
+	n, _ := hold.Read(make([]byte, 1)) // its end is the answer
+	_ = hold.Close()                   // read to its end
+	return n == 1
+}
+
 // Inherit takes over what Start handed to this process. It is called once, with the number of sockets that the daemon has.
 func Inherit(sockets int) (*Inherited, error) {
 	// No os.File is made of the life lock: its finalizer would let go of it.
@@ -166,6 +214,7 @@ func Inherit(sockets int) (*Inherited, error) {
 		return nil, errNotStarted
 	}
 	syscall.CloseOnExec(firstFD)
+	syscall.CloseOnExec(firstFD + 1 + sockets) // of a held one the pipe; otherwise there is nothing
 	in := &Inherited{}
 	for i := range sockets {
 		fd := firstFD + 1 + i

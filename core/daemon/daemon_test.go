@@ -27,6 +27,9 @@ func TestMain(m *testing.M) {
 	}
 	listener := in.Listeners[0]
 	finalize()
+	if os.Getenv("DAEMON_TEST_HELD") != "" && !in.Released() {
+		os.Exit(4)
+	}
 	for range 2 {
 		conn, err := listener.Accept()
 		if err != nil {
@@ -53,15 +56,21 @@ func finalize() {
 	}
 }
 
-func start(t *testing.T) (p *Process, socket, life string) {
+func start(t *testing.T) (p *Process, socket, life string) { return startHeld(t, false) }
+
+func startHeld(t *testing.T, isHeld bool) (p *Process, socket, life string) {
 	dir := t.TempDir()
 	socket, life = filepath.Join(dir, "socket"), filepath.Join(dir, "life")
 	held, err := lock.Try(life)
 	if err != nil {
 		t.Fatal(err)
 	}
+	env := []string{"DAEMON_TEST=1"}
+	if isHeld {
+		env = append(env, "DAEMON_TEST_HELD=1")
+	}
 	p, err = Start(Spec{Program: []string{os.Args[0]}, Sockets: []string{socket}, Life: held,
-		LogPath: filepath.Join(dir, "log"), Env: []string{"DAEMON_TEST=1"}})
+		LogPath: filepath.Join(dir, "log"), Env: env, Held: isHeld})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,6 +113,49 @@ func TestADaemonAnswersFromTheFirstMomentAndHoldsItsLifeLock(t *testing.T) {
 	}
 	if words := p.LastWords(); !strings.HasSuffix(words, "the disk is on fire") {
 		t.Errorf("last words %q", words)
+	}
+}
+
+func TestAHeldDaemonBeginsWhenItIsReleased(t *testing.T) {
+	p, socket, _ := startHeld(t, true)
+	conn, err := net.Dial("unix", socket) // who comes early is answered later
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := p.Release(); err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+	if all, err := io.ReadAll(conn); err != nil || string(all) != "hello" {
+		t.Errorf("got %q, %v", all, err)
+	}
+	if err := p.Kill(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAHeldDaemonEndsIfItIsNotWanted(t *testing.T) {
+	p, _, life := startHeld(t, true)
+	if err := p.Withdraw(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Wait(t.Context()); err == nil || err.Error() != "exit status 4" {
+		t.Errorf("ended with %v", err)
+	}
+	if alive, err := lock.Held(life); err != nil || alive {
+		t.Errorf("alive: %t, %v", alive, err)
+	}
+}
+
+func TestAHeldDaemonThatDiedIsFoundOutByWhoWaitsForIt(t *testing.T) {
+	p, _, _ := startHeld(t, true)
+	if err := p.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-p.Done()
+	if err := p.Release(); err != nil {
+		t.Error(err)
 	}
 }
 

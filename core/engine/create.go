@@ -16,6 +16,7 @@ import (
 	"github.com/vzctl/vzctl/core/seccomp"
 	"github.com/vzctl/vzctl/core/signals"
 	"github.com/vzctl/vzctl/core/store"
+	"github.com/vzctl/vzctl/core/supervisor"
 	"github.com/vzctl/vzctl/core/timeline"
 	"github.com/vzctl/vzctl/sdk"
 	"github.com/vzctl/vzctl/sdk/fault"
@@ -60,14 +61,22 @@ func (e *Engine) Create(ctx context.Context, request CreateRequest, report progr
 	if err != nil {
 		return Container{}, err
 	}
-	defer held.Close()
-	if err := e.make(ctx, request, &c, &b, spec, report); err != nil {
+	ready, err := e.make(ctx, request, &c, &b, spec, report)
+	if err != nil {
 		undo := context.WithoutCancel(ctx)
-		err = errors.Join(err, e.store.RemoveSandbox(undo, b.ID), e.store.Remove(undo, c.ID))
+		if ready != nil {
+			err = errors.Join(err, ready.Close(undo))
+		}
+		err = errors.Join(err, e.store.RemoveSandbox(undo, b.ID), e.store.Remove(undo, c.ID), held.Close())
 		e.discardAnonymous(undo, c.Mounts)
 		return Container{}, err
 	}
 	e.tell(ctx, aboutContainer("create", c))
+	if ready == nil {
+		defer held.Close()
+	} else {
+		e.keepPrepared(c.ID, &prepared{held, ready})
+	}
 	return e.view(c), nil
 }
 
@@ -126,7 +135,7 @@ func (e *Engine) check(r *CreateRequest) error {
 	if err := checkJournal(r.Journal, "make writable layer", r.Name); err != nil {
 		return err
 	}
-	if r.Hostname != "" && !validHostname.MatchString(r.Hostname) {
+	if r.Hostname != "" && !validHostname().MatchString(r.Hostname) {
 		return &fault.Error{Reason: fault.Invalid, Op: "set host name", Subject: r.Hostname, Cause: errors.New("it is none"),
 			Hint: "use up to 64 letters, digits, '-' and '.', the first a letter or digit"}
 	}
@@ -156,7 +165,7 @@ func (e *Engine) check(r *CreateRequest) error {
 }
 
 // validHostname is what Linux takes and /etc/hosts can have. Underscores are against the standard, and common.
-var validHostname = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$`)
+var validHostname = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$`) })
 
 // MinMemoryBytes and MaxMemoryBytes are the least and the most a container may be given.
 const (
@@ -225,18 +234,29 @@ func (e *Engine) plan(r CreateRequest, image images.Image) (store.Container, sto
 	}
 	b := store.Sandbox{
 		ID: c.Sandbox, Created: now, Containers: []string{id},
-		Arch: image.Manifest.Platform.Architecture, CPUs: r.CPUs, MemoryBytes: r.MemoryBytes + vmOverheadBytes,
+		Arch: image.Manifest.Platform.Architecture, CPUs: r.CPUs, MemoryBytes: r.MemoryBytes + vmOverheadBytes, RuntimeDir: e.store.Paths().SandboxRun(c.Sandbox),
 		InitrdPath: initrd, HypervisorOptions: r.HypervisorOptions, Network: r.Network, Hostname: hostname,
 	}
 	return c, b, spec, nil
 }
 
-// make fills the records with what plugins give, and puts everything on the disk. What plugins do not need of each other they do side by side.
-func (e *Engine) make(ctx context.Context, r CreateRequest, c *store.Container, b *store.Sandbox, spec *specs.Spec, report progress.Func) error {
+// make fills the records with what plugins give, and puts everything on the disk. What plugins do not need of each other they do side by side, and the supervisor's process is made
+// meanwhile if it is needed next; it is returned, also beside an error.
+func (e *Engine) make(ctx context.Context, r CreateRequest, c *store.Container, b *store.Sandbox, spec *specs.Spec, report progress.Func) (ready *supervisor.Prepared, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if err := e.choosePlugins(ctx, r, c, b); err != nil {
+		return nil, err
+	}
 	if err := e.store.CreateSandbox(ctx, *b); err != nil {
-		return err
+		return nil, err
+	}
+	if r.StartNext {
+		end := timeline.Begin(ctx, "prepare supervisor", timeline.Create)
+		if ready, err = supervisor.Prepare(ctx, e.store, e.options.Program, b.ID, e.log.IsDebug()); err != nil {
+			e.log.Debug("cannot make the supervisor's process yet", "error", err) // the start will say
+		}
+		end()
 	}
 	var (
 		wait        sync.WaitGroup
@@ -283,24 +303,23 @@ func (e *Engine) make(ctx context.Context, r CreateRequest, c *store.Container, 
 		c.Process.Filtered = true
 		return e.writeFilter(profile, c.ID, seccomp.Subject{Capabilities: spec.Process.Capabilities.Bounding, Arch: b.Arch, Kernel: guestImage.Version})
 	})
-	side("plugins", func() error { return e.choosePlugins(ctx, r, c, b) })
 	wait.Wait()
 	if err := errors.Join(errs...); err != nil {
-		return err
+		return ready, err
 	}
 	if err := e.chooseTransport(ctx, c, b.Hypervisor); err != nil {
-		return err
+		return ready, err
 	}
 	if err := e.matchCapabilities(ctx, c, b, guestImage, len(disks)+1); err != nil {
-		return err
+		return ready, err
 	}
 	defer timeline.Begin(ctx, "write records", timeline.Create)()
 	if err := store.WriteJSON(e.store.Paths().ContainerSpec(c.ID), spec, false); err != nil {
-		return err
+		return ready, err
 	}
 	b.Kernel = guestImage
 	if _, err := e.store.UpdateSandbox(ctx, b.ID, func(record *store.Sandbox) error { *record = *b; return nil }); err != nil {
-		return err
+		return ready, err
 	}
 	updated, err := e.store.Update(ctx, c.ID, func(record *store.Container) error {
 		state := record.State
@@ -311,7 +330,7 @@ func (e *Engine) make(ctx context.Context, r CreateRequest, c *store.Container, 
 	if err == nil {
 		*c = updated
 	}
-	return err
+	return ready, err
 }
 
 // rootfs gets the image's disks, from the cache if they were built before, and an empty layer.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -24,6 +25,9 @@ type Engine struct {
 	images  *images.Store
 	host    *pluginhost.Host
 	log     hclog.Logger
+
+	mu       sync.Mutex
+	prepared map[string]*prepared // by container
 }
 
 var _ API = (*Engine)(nil)
@@ -40,7 +44,7 @@ const (
 	vmOverheadBytes = 64 << 20
 )
 
-// Open returns an engine on a root, which is made if it is missing. The engine needs no closing.
+// Open returns an engine on a root, which is made if it is missing. See Close.
 func Open(_ context.Context, options Options) (*Engine, error) {
 	if options.Log == nil {
 		options.Log = hclog.NewNullLogger()

@@ -24,11 +24,16 @@ func (e *Engine) supervise(ctx context.Context, ref string, how lifecycle.Event)
 	if err != nil {
 		return nil, nil, err
 	}
-	held, err := e.lockSettled(ctx, id)
-	if err != nil {
+	var (
+		held  *lock.Lock
+		ready *supervisor.Prepared
+	)
+	if p := e.takePrepared(id); p != nil {
+		held, ready = p.held, p.supervisor
+	} else if held, err = e.lockSettled(ctx, id); err != nil {
 		return nil, nil, err
 	}
-	s, err := e.superviseLocked(ctx, id, how)
+	s, err := e.superviseLocked(ctx, id, how, ready)
 	if err != nil {
 		if closeErr := held.Close(); closeErr != nil {
 			err = errors.Join(err, closeErr)
@@ -41,11 +46,19 @@ func (e *Engine) supervise(ctx context.Context, ref string, how lifecycle.Event)
 // lockSettled takes a container's lock. A verb that was killed may have left the record in a state of which only the lock's holder is the keeper; as that is the caller
 // now, nobody else could tell any more that it was abandoned.
 func (e *Engine) lockSettled(ctx context.Context, id string) (*lock.Lock, error) {
+	if p := e.takePrepared(id); p != nil {
+		if err := p.close(ctx); err != nil {
+			return nil, err
+		}
+	}
 	held, err := e.store.LockContainer(ctx, id)
 	if err != nil {
 		return nil, err
 	}
 	c, err := e.store.Get(id)
+	if err == nil && c.State == lifecycle.Creating { // a supervisor that was prepared by one who was killed is just ending
+		err = lock.AwaitFree(ctx, e.store.Paths().SandboxLife(c.Sandbox))
+	}
 	if err != nil || c.State != lifecycle.Starting && c.State != lifecycle.Creating {
 		return held, nil // what is wrong with the record the verb will say
 	}
@@ -62,7 +75,10 @@ func (e *Engine) lockSettled(ctx context.Context, id string) (*lock.Lock, error)
 	return held, nil
 }
 
-func (e *Engine) superviseLocked(ctx context.Context, id string, how lifecycle.Event) (*supervisor.Client, error) {
+func (e *Engine) superviseLocked(ctx context.Context, id string, how lifecycle.Event, ready *supervisor.Prepared) (_ *supervisor.Client, err error) {
+	if ready != nil {
+		defer func() { err = errors.Join(err, ready.Close(ctx)) }() // which does nothing once it is launched
+	}
 	asked := time.Now()
 	end := timeline.Begin(ctx, "record start", timeline.Start)
 	c, err := e.store.Update(ctx, id, func(c *store.Container) error {
@@ -82,7 +98,7 @@ func (e *Engine) superviseLocked(ctx context.Context, id string, how lifecycle.E
 		return nil, err
 	}
 	end = timeline.Begin(ctx, "launch", timeline.Start)
-	s, err := e.launch(ctx, c)
+	s, err := e.launch(ctx, c, ready)
 	end()
 	if err == nil {
 		return s, nil
@@ -97,10 +113,13 @@ func (e *Engine) superviseLocked(ctx context.Context, id string, how lifecycle.E
 	return nil, err
 }
 
-func (e *Engine) launch(ctx context.Context, c store.Container) (*supervisor.Client, error) {
-	// A supervisor before, that was killed, may have left sockets; one that is just leaving is waited for.
-	if err := lock.AwaitFree(ctx, e.store.Paths().SandboxLife(c.Sandbox)); err != nil {
-		return nil, err
+// launch lets the supervisor of a container begin, with the process that is ready or, if that is nil, with a new one.
+func (e *Engine) launch(ctx context.Context, c store.Container, ready *supervisor.Prepared) (*supervisor.Client, error) {
+	if ready == nil {
+		// A supervisor before, that was killed, may have left sockets; one that is just leaving is waited for.
+		if err := lock.AwaitFree(ctx, e.store.Paths().SandboxLife(c.Sandbox)); err != nil {
+			return nil, err
+		}
 	}
 	b, err := e.store.GetSandbox(c.Sandbox)
 	if err != nil {
@@ -116,7 +135,12 @@ func (e *Engine) launch(ctx context.Context, c store.Container) (*supervisor.Cli
 			return nil, err
 		}
 	}
-	return supervisor.Launch(ctx, e.store, e.options.Program, b.ID, c.ID, e.log.IsDebug())
+	if ready == nil {
+		if ready, err = supervisor.Prepare(ctx, e.store, e.options.Program, b.ID, e.log.IsDebug()); err != nil {
+			return nil, err
+		}
+	}
+	return ready.Launch(c.ID)
 }
 
 // prepareNetwork writes what the network's daemon will read, should it have to be started.

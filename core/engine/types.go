@@ -47,7 +47,10 @@ type CreateRequest struct {
 	Kernel      string // a kernel's name or path
 	ReadOnly    bool
 	AutoRemove  bool
-	Mounts      []Mount
+	// StartNext says that the caller starts the container as soon as it is created: the process of its supervisor is made beside that. It costs what it takes until the container is
+	// started, another verb of this engine takes it, or the engine is closed.
+	StartNext bool
+	Mounts    []Mount
 	// StorageBytes is the size of the layer that takes what the container writes; 0: the configuration's, or DefaultDiskBytes.
 	StorageBytes uint64
 	// Journal is how file data of that layer is journalled: one of Journals; empty: as the guest's kernel does.

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/distribution/reference"
+
 	"github.com/vzctl/vzctl/core/images"
 	"github.com/vzctl/vzctl/sdk/fault"
 	"github.com/vzctl/vzctl/sdk/imagesource/imagetest"
@@ -161,12 +163,49 @@ func TestReferences(t *testing.T) {
 	}
 }
 
+// sameAsDocker compares how a reference was read with how Docker's own library reads it.
+func sameAsDocker(t *testing.T, text, canonical string, err error) {
+	named, dockerErr := reference.ParseDockerRef(text)
+	if dockerErr != nil || err != nil {
+		if (dockerErr == nil) != (err == nil) {
+			t.Errorf("Canonical(%q) = %q, %v; Docker's: %v", text, canonical, err, dockerErr)
+		}
+		return
+	}
+	if canonical != named.String() {
+		t.Errorf("Canonical(%q) = %q, Docker's is %q", text, canonical, named)
+	}
+	if docker, err := reference.ParseNormalizedNamed(canonical); err != nil || images.Familiar(canonical) != reference.FamiliarString(docker) {
+		t.Errorf("Familiar(%q) = %q, Docker's is %q, %v", canonical, images.Familiar(canonical), docker, err)
+	}
+}
+
+func TestReferencesAreReadAsDockerReadsThem(t *testing.T) {
+	hex := strings.Repeat("0123456789abcdef", 4)
+	for _, text := range []string{"", "busybox", "busybox:1.36", "me/app", "Me/app", "me/App", "ME.example/app", "localhost/app", "localhost", "docker.io/app", "index.docker.io/app",
+		"index.docker.io/me/app:1", "docker.io/library/a/b", "a.b", "a.b/c", "a_b.c/app", "a__b.c/app", "a___b.c/app", "a-/app", "a-.b/app", "-a.b/app", "a--b.c/app", "a..b/app",
+		"[::1]/app", "[::1]:5000/app", "[::1]5000/app", "[::1]:/app", "[]:1/app", "[::g]/app", "[::1/app", "host:5000/app", "host:/app", "host:5a/app", "host:5000:1/app",
+		"app:", "app:-1", "app:.1", "app:_1", "app:" + strings.Repeat("t", 128), "app:" + strings.Repeat("t", 129), "app:a:b", "app:a/b", "app@", "app@sha256:00", "app@sha256:" + hex,
+		"app:1@sha256:" + hex, "app:@sha256:" + hex, "app@sha256:" + hex + "@x", "app@sha256:" + strings.ToUpper(hex), "app@md5:" + hex, "app@sha512:" + hex + hex, "sha256:" + hex, hex, hex + "/a",
+		strings.ToUpper(hex), "a/" + hex, "app/", "app//x", "/app", "a b", "a\x00b", "\xff", "\u212a/app", "app:\u212a", "app\n", "app:1\n", strings.Repeat("a", 247), strings.Repeat("a", 248),
+		"h.x/" + strings.Repeat("a", 255), "h.x/" + strings.Repeat("a", 256), "a_b.c/" + strings.Repeat("a", 250), "a.-b", "a-._b", "app-", "a_-b", "a-----b"} {
+		if strings.HasPrefix(text, "/") {
+			continue // a path
+		}
+		canonical, err := images.Canonical(text)
+		sameAsDocker(t, text, canonical, err)
+	}
+}
+
 func FuzzReferences(f *testing.F) {
 	for _, seed := range []string{"busybox", "./dir:tag", "/a@sha256:00", "..", "/a:b/.@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", "x:5000/y@", "sha256:abcd"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		canonical, err := images.Canonical(text)
+		if text != "" && !strings.ContainsRune("./", rune(text[0])) { // no path
+			sameAsDocker(t, text, canonical, err)
+		}
 		if err != nil {
 			return
 		}

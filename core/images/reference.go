@@ -2,10 +2,8 @@ package images
 
 import (
 	"path/filepath"
-	"regexp"
 	"strings"
 
-	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/vzctl/vzctl/sdk/fault"
@@ -18,12 +16,12 @@ func Canonical(text string) (string, error) {
 	if isPath(text) {
 		return canonicalPath(text)
 	}
-	named, err := reference.ParseDockerRef(text)
+	n, err := parseNamed(text)
 	if err != nil {
 		return "", &fault.Error{Reason: fault.Invalid, Op: "read reference", Subject: text, Cause: err,
 			Hint: `write it like "name:tag", "registry.example.com/name:tag" or "./path:tag"`}
 	}
-	return named.String(), nil
+	return n.canonical, nil
 }
 
 // Familiar shortens a canonical reference to what people write.
@@ -31,11 +29,11 @@ func Familiar(canonical string) string {
 	if isPath(canonical) {
 		return canonical
 	}
-	named, err := reference.ParseNormalizedNamed(canonical)
+	n, err := parseNamed(canonical)
 	if err != nil {
 		return canonical
 	}
-	return reference.FamiliarString(named)
+	return n.familiar()
 }
 
 func isPath(text string) bool {
@@ -47,8 +45,6 @@ func isPath(text string) bool {
 	}
 	return strings.HasPrefix(text, "/")
 }
-
-var tag = regexp.MustCompile(`^` + reference.TagRegexp.String() + `$`)
 
 // canonicalPath reads paths as the image source oci-layout does: a tag or digest follows the path, and with both the digest stays.
 func canonicalPath(text string) (string, error) {
@@ -64,7 +60,7 @@ func canonicalPath(text string) (string, error) {
 	}
 	for {
 		colon := strings.LastIndexByte(path, ':')
-		if colon <= strings.LastIndexByte(path, '/') || !tag.MatchString(path[colon+1:]) {
+		if colon <= strings.LastIndexByte(path, '/') || !isTag(path[colon+1:]) {
 			return path + version, nil
 		}
 		before := filepath.Clean(path[:colon])

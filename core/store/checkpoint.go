@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // NewCheckpoint makes an empty directory for a checkpoint of a sandbox, and returns its name. It counts for nothing until it is on record.
@@ -22,7 +23,7 @@ func (s *Store) NewCheckpoint(sandbox string) (name string, err error) {
 	return name, syncDir(s.paths.Sandbox(sandbox))
 }
 
-var checkpointPattern = regexp.MustCompile(`^checkpoint-[0-9a-f]{16}$`)
+var checkpointPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^checkpoint-[0-9a-f]{16}$`) })
 
 // RemoveCheckpoints removes the directories of all checkpoints of a sandbox but one, "" being none: those that are on no record any more, or never were.
 func (s *Store) RemoveCheckpoints(sandbox, but string) error {
@@ -43,7 +44,7 @@ func (s *Store) RemoveCheckpoints(sandbox, but string) error {
 
 // CheckpointDir returns where a container's checkpoint is. A record that says anything but a name of NewCheckpoint is damaged.
 func (s *Store) CheckpointDir(c Container) (string, error) {
-	if c.Checkpoint == nil || !checkpointPattern.MatchString(c.Checkpoint.Directory) {
+	if c.Checkpoint == nil || !checkpointPattern().MatchString(c.Checkpoint.Directory) {
 		return "", damaged(s.paths.ContainerRecord(c.ID), errors.New("it names no checkpoint"))
 	}
 	return s.paths.SandboxCheckpoint(c.Sandbox, c.Checkpoint.Directory), nil

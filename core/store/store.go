@@ -15,8 +15,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/vzctl/vzctl/core/lock"
@@ -95,14 +95,13 @@ func NewID() string {
 	return hex.EncodeToString(b[:])
 }
 
-var idPattern = regexp.MustCompile(`^[0-9a-f]{32}$`)
-
-func validID(id string) bool { return idPattern.MatchString(id) }
+// No regular expressions here, and not in what else all processes of a start have: each of them would compile them.
+func validID(id string) bool { return len(id) == 32 && strings.Trim(id, "0123456789abcdef") == "" }
 
 // MaxName is how long a name may be, in bytes.
 const MaxName = 64
 
-var namePattern = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`)
+const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
 // CheckName refuses what cannot be the name of a container or network.
 func CheckName(name string) error {
@@ -113,7 +112,7 @@ func CheckName(name string) error {
 	case len(name) > MaxName:
 		cause = errors.New("it has " + strconv.Itoa(len(name)) + " characters, " + strconv.Itoa(MaxName) + " are allowed")
 		name = name[:MaxName] + "..."
-	case !namePattern.MatchString(name):
+	case strings.Trim(name, letters+"_.-") != "" || strings.ContainsRune("_.-", rune(name[0])):
 		cause = errors.New("only letters, digits, '_', '.' and '-' are allowed, the first a letter or digit")
 	default:
 		return nil

@@ -34,9 +34,17 @@ type Client struct {
 	daemon *daemon.Process // set by Launch
 }
 
-// Launch starts the supervisor of a sandbox: program is the vzctl to run. The supervisor begins at once; its container's process runs after Start. The caller has recorded that the
-// container is starting, and holds its lock.
-func Launch(ctx context.Context, st *store.Store, program []string, sandboxID, containerID string, debug bool) (*Client, error) {
+// Prepared is the process of a supervisor that waits to be launched. It and its hypervisor plugin are made meanwhile, and end with whoever has prepared them.
+type Prepared struct {
+	store     *store.Store
+	sandboxID string
+	daemon    *daemon.Process
+	launched  bool
+}
+
+// Prepare starts the process of a sandbox's supervisor: program is the vzctl to run. Of the records only the sandbox's is needed yet, and of that the hypervisor plugin. The caller
+// holds the lock of the container, and calls Launch or Close.
+func Prepare(ctx context.Context, st *store.Store, program []string, sandboxID string, debug bool) (*Prepared, error) {
 	paths := st.Paths()
 	run, err := makeRun(ctx, st, sandboxID)
 	if err != nil {
@@ -51,18 +59,42 @@ func Launch(ctx context.Context, st *store.Store, program []string, sandboxID, c
 		args = append(args, "--debug")
 	}
 	d, err := daemon.Start(daemon.Spec{Program: program, Args: append(args, sandboxID), Life: life, LogPath: paths.SupervisorLog(sandboxID),
-		Sockets: []string{filepath.Join(run, controlSocket), filepath.Join(run, streamSocket)}})
+		Sockets: []string{filepath.Join(run, controlSocket), filepath.Join(run, streamSocket)}, Held: true})
 	if err != nil {
 		return nil, err
 	}
+	return &Prepared{store: st, sandboxID: sandboxID, daemon: d}, nil
+}
+
+// Launch lets the supervisor begin; its container's process runs after Start. The caller has recorded that the container is starting. After an error the supervisor
+// has ended.
+func (p *Prepared) Launch(containerID string) (*Client, error) {
+	p.launched = true
+	d := p.daemon
+	if err := d.Release(); err != nil {
+		return nil, errors.Join(err, d.Kill())
+	}
 	gone, ended := context.WithCancel(context.Background())
 	go func() { <-d.Done(); ended() }()
-	c, err := connect(st, sandboxID, containerID, rpc.Peer{Gone: gone, LastWords: d.LastWords})
+	c, err := connect(p.store, p.sandboxID, containerID, rpc.Peer{Gone: gone, LastWords: d.LastWords})
 	if err != nil {
 		return nil, errors.Join(err, d.Kill())
 	}
 	c.daemon = d
 	return c, nil
+}
+
+// Close ends a supervisor unless it was launched, and returns when it has ended, whatever has become of ctx.
+func (p *Prepared) Close(ctx context.Context) error {
+	if p.launched {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
+	defer cancel()
+	if err := p.daemon.Withdraw(ctx); err != nil {
+		return errors.Join(err, p.daemon.Kill())
+	}
+	return nil
 }
 
 // Names of the sockets in the runtime directory.

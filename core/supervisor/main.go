@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -22,7 +23,6 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/vzctl/vzctl/core/agent"
-	"github.com/vzctl/vzctl/core/config"
 	"github.com/vzctl/vzctl/core/containerlog"
 	"github.com/vzctl/vzctl/core/daemon"
 	"github.com/vzctl/vzctl/core/netd"
@@ -42,13 +42,14 @@ func Main(args []string) int {
 	flags := flag.NewFlagSet("supervise", flag.ContinueOnError)
 	root := flags.String("root", "", "directory of all that lasts")
 	run := flags.String("run", "", "directory for sockets")
-	debug := flags.Bool("debug", false, "say more in the log")
+	verbose := flags.Bool("debug", false, "say more in the log")
 	if err := flags.Parse(args); err != nil || flags.NArg() != 1 || *root == "" || *run == "" {
 		fmt.Fprintln(os.Stderr, "vzctl supervise is started by vzctl itself")
 		return 2
 	}
+	debug.SetGCPercent(startGarbage)
 	level := hclog.Info
-	if *debug {
+	if *verbose {
 		level = hclog.Debug
 	}
 	log := hclog.New(&hclog.LoggerOptions{Name: "supervisor", Level: level,
@@ -58,6 +59,18 @@ func Main(args []string) int {
 		return 1
 	}
 	return 0
+}
+
+// A start makes some megabytes that are garbage after it. Collecting them on its way would take processors from the VM that is being started; so the first collection
+// comes when it is over, and gives back what it took.
+const (
+	startGarbage = 400
+	calm         = time.Second
+)
+
+func collect() {
+	debug.SetGCPercent(100)
+	debug.FreeOSMemory()
 }
 
 // stopTimeout is how long the container's process has to end when the supervisor itself is asked to, unless the container says otherwise.
@@ -73,10 +86,21 @@ func supervise(root, run, sandboxID string, log hclog.Logger) error {
 	if err != nil {
 		return err
 	}
+	first, err := st.GetSandbox(sandboxID)
+	if err != nil {
+		return err
+	}
+	plugin := startEarly(first.Hypervisor, run, log)
+	defer plugin.close()
+	if !inherited.Released() {
+		plugin.close()
+		return errors.Join(inherited.Listeners[0].Close(), inherited.Listeners[1].Close(), os.RemoveAll(run))
+	}
 	s, err := load(st, run, sandboxID, log)
 	if err != nil {
 		return err
 	}
+	s.early = plugin
 	asked := make(chan os.Signal, 1)
 	signal.Notify(asked, syscall.SIGTERM, syscall.SIGINT)
 	return s.runs((*supervision).environment, inherited.Listeners[0], inherited.Listeners[1], asked)
@@ -94,6 +118,7 @@ func (s *supervision) serve(env sandbox.Environment, control, streams net.Listen
 		}
 	}
 	defer s.releaseVolumes()
+	defer s.early.close()
 	start := env.StartHypervisor
 	env.StartHypervisor = func(ctx context.Context) (sandbox.Hypervisor, error) {
 		if s.unmountable != nil { // said by the first step, and not before who asked for the start is there to learn of it
@@ -249,16 +274,10 @@ type hypervisorProcess struct {
 func (p hypervisorProcess) Info() sdk.Info { return p.Running.Info() }
 
 func (s *supervision) startHypervisor(ctx context.Context) (sandbox.Hypervisor, error) {
-	loaded, err := config.Load()
-	if err != nil {
-		return nil, err
+	if running, ok, err := s.early.take(ctx, s.sandbox.Hypervisor); ok {
+		return running, err
 	}
-	host := pluginhost.New(pluginhost.Options{Plugins: loaded.Plugins, RuntimeDir: s.run, Log: s.log})
-	running, err := host.Start(ctx, sdk.Hypervisor, s.sandbox.Hypervisor)
-	if err != nil {
-		return nil, err
-	}
-	return Hypervisor(running), nil
+	return launchHypervisor(ctx, s.sandbox.Hypervisor, s.run, s.log)
 }
 
 // spec of the sandbox, from its records, of which that of the sandbox is b. The volumes are the supervisor's after that.

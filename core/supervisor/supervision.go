@@ -32,6 +32,7 @@ type supervision struct {
 	box       *sandbox.Sandbox
 	events    events.Log
 	output    *containerlog.Writer
+	early     *early       // the plugin of the first run; nil in others
 	volumes   []*lock.Lock // of the volumes that the machine has
 	// unmountable is why the container cannot have what it mounts; nil: it can.
 	unmountable error
@@ -119,6 +120,7 @@ func (s *supervision) start() error {
 	if err == nil {
 		err = s.recordRunning(context.WithoutCancel(ctx))
 		s.tidy()
+		time.AfterFunc(calm, collect)
 	} else if recordErr := s.recordFailed(context.WithoutCancel(ctx), err); recordErr != nil {
 		err = errors.Join(err, recordErr)
 	}

@@ -3,6 +3,7 @@ package hypervisor
 import (
 	"math"
 	"regexp"
+	"sync"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -172,11 +173,11 @@ func verifiedFromProto(v *hypervisorv1.VerifyTemplateResponse) VerifiedTemplate 
 	return VerifiedTemplate{Damage: v.GetDamage(), Compared: v.GetCompared()}
 }
 
-var templateID = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,64}$`)
+var templateID = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,64}$`) })
 
 // templateFromProto checks what a plugin answered: ids are printed as they are.
 func templateFromProto(check *convert.Checks, t *hypervisorv1.Template) Template {
-	if !templateID.MatchString(t.GetId()) {
+	if !templateID().MatchString(t.GetId()) {
 		check.Fail("template", t.GetId(), "which is no id")
 	}
 	if t.GetSizeBytes() > math.MaxInt64 {

@@ -5,7 +5,6 @@ package platform
 import (
 	"cmp"
 	"fmt"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -15,8 +14,10 @@ import (
 	"github.com/vzctl/vzctl/sdk/fault"
 )
 
-// word is what a part of a platform may look like.
-var word = regexp.MustCompile(`^[a-z0-9][a-z0-9_.-]{0,31}$`)
+// isWord reports whether a text is what a part of a platform may look like.
+func isWord(text string) bool {
+	return text != "" && len(text) <= 32 && strings.Trim(text, "abcdefghijklmnopqrstuvwxyz0123456789_.-") == "" && !strings.ContainsRune("_.-", rune(text[0]))
+}
 
 // Default is what the host's VMs run: Linux on the host's architecture.
 func Default() ocispec.Platform {
@@ -44,7 +45,7 @@ func Parse(text string) (ocispec.Platform, error) {
 		return ocispec.Platform{}, invalid(text, "too many parts")
 	}
 	for _, part := range parts {
-		if !word.MatchString(part) {
+		if !isWord(part) {
 			return ocispec.Platform{}, invalid(text, fmt.Sprintf("%q is not a name", part))
 		}
 	}
@@ -115,7 +116,7 @@ func Format(p ocispec.Platform) string {
 		parts = append(parts, p.Variant)
 	}
 	for i, part := range parts {
-		if !word.MatchString(part) {
+		if !isWord(part) {
 			parts[i] = "?"
 		}
 	}

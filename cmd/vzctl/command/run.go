@@ -37,6 +37,7 @@ func newRun(p *program) *cli.Command {
 			if err != nil {
 				return err
 			}
+			request.StartNext = true
 			timing, err := p.newTiming(c)
 			if err != nil {
 				return err

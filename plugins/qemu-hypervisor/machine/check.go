@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/vzctl/vzctl/sdk/fault"
@@ -20,11 +21,17 @@ const (
 	maxMemory     = 1 << 44
 )
 
-var (
-	validID     = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,64}$`)
-	validSerial = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,20}$`)
-	validCPU    = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.,+=-]*$`)
-)
+const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+
+// only reports whether a text has 1 to most characters, and no others than these.
+func only(text, characters string, most int) bool {
+	return text != "" && len(text) <= most && strings.Trim(text, characters) == ""
+}
+
+func validID(id string) bool         { return only(id, letters+"_.-", 64) }
+func validSerial(serial string) bool { return only(serial, letters+"_-", 20) }
+
+var validCPU = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.,+=-]*$`) })
 
 // Check says whether the spec can be run, by looking at nothing but the spec. What is not offered is fault.Unsupported, what can never be
 // right fault.Invalid.
@@ -49,7 +56,7 @@ func unsupported(hint, format string, args ...any) error {
 
 func checkShape(s hypervisor.Spec) error {
 	switch {
-	case !validID.MatchString(s.ID):
+	case !validID(s.ID):
 		return invalid("use 1 to 64 of a-z A-Z 0-9 _ . -", "bad id %q", s.ID)
 	case profiles[s.Arch].name == "":
 		return unsupported("", "qemu-hypervisor runs no guests of architecture %q", s.Arch)
@@ -100,7 +107,7 @@ func checkOptions(s hypervisor.Spec) error {
 				return invalid("write a number of MiB, or a time like 720h", "option %s: %w", name, err)
 			}
 		case OptionCPU:
-			if value != "" && !validCPU.MatchString(value) {
+			if value != "" && !validCPU().MatchString(value) {
 				return invalid("", "bad CPU model %q", value)
 			}
 		default:
@@ -124,7 +131,7 @@ func checkDisks(s hypervisor.Spec) error {
 	seen := map[string]bool{}
 	for _, disk := range s.Disks {
 		switch {
-		case !validSerial.MatchString(disk.Serial):
+		case !validSerial(disk.Serial):
 			return invalid("use 1 to 20 of a-z A-Z 0-9 _ -", "bad disk serial %q", disk.Serial)
 		case seen[disk.Serial]:
 			return invalid("", "two disks of serial %q", disk.Serial)

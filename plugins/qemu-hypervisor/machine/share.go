@@ -3,20 +3,19 @@ package machine
 import (
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/vzctl/vzctl/sdk/hypervisor"
 )
 
-var validTag = regexp.MustCompile(fmt.Sprintf(`^[a-zA-Z0-9_-]{1,%d}$`, hypervisor.MaxTag))
+func validTag(tag string) bool { return only(tag, letters+"_-", hypervisor.MaxTag) }
 
 func checkShares(s hypervisor.Spec) error {
 	seen := map[string]bool{}
 	for _, share := range s.Shares {
 		switch {
-		case !validTag.MatchString(share.Tag):
+		case !validTag(share.Tag):
 			return invalid(fmt.Sprintf("use 1 to %d of a-z A-Z 0-9 _ -", hypervisor.MaxTag), "bad tag %q of a share", share.Tag)
 		case seen[share.Tag]:
 			return invalid("", "two shares of tag %q", share.Tag)

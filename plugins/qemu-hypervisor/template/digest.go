@@ -30,7 +30,7 @@ type Verified struct {
 // Verify reads all of a template, from the disk where the host lets it, and compares it with the digest that was taken once. It waits for whoever makes or
 // verifies it. Of a template that is not there: fs.ErrNotExist.
 func (s Store) Verify(ctx context.Context, key string) (Verified, error) {
-	if !validKey.MatchString(key) {
+	if !validKey(key) {
 		return Verified{}, fs.ErrNotExist
 	}
 	dir := filepath.Join(s.dir, key)

@@ -69,7 +69,7 @@ func removed(file *os.File) bool {
 
 // removeLock removes the lock of a key that has no template, unless somebody makes it.
 func (s Store) removeLock(key string) error {
-	if !validKey.MatchString(key) {
+	if !validKey(key) {
 		return nil
 	}
 	lock, busy, err := s.lock(key)

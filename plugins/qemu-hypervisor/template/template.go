@@ -15,7 +15,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -67,7 +66,7 @@ func Key(shape []string, files ...string) (string, error) {
 	return hex.EncodeToString(sum[:16]), nil
 }
 
-var validKey = regexp.MustCompile(`^[0-9a-f]{32}$`)
+func validKey(key string) bool { return len(key) == 32 && strings.Trim(key, "0123456789abcdef") == "" }
 
 // record is template.json.
 type record struct {
@@ -201,7 +200,7 @@ func openPrivate(path string) (*os.File, fs.FileInfo, error) {
 
 // Remove takes a template away, or gives fs.ErrNotExist. VMs that were started from it go on.
 func (s Store) Remove(key string) error {
-	if !validKey.MatchString(key) {
+	if !validKey(key) {
 		return fs.ErrNotExist
 	}
 	dir := filepath.Join(s.dir, key)
@@ -260,7 +259,7 @@ func (s Store) Prune(limits Limits, keep string) error {
 // bury removes what discard has renamed, or a draft that nobody is at.
 func (s Store) bury(dir string) error {
 	key := strings.TrimPrefix(filepath.Base(dir), stagingPrefix)
-	if !validKey.MatchString(key) {
+	if !validKey(key) {
 		return os.RemoveAll(dir)
 	}
 	lock, busy, err := s.lock(key)
@@ -289,7 +288,7 @@ func (s Store) List() ([]Entry, error) {
 	}
 	var list []Entry
 	for _, d := range dirs {
-		if validKey.MatchString(d.Name()) {
+		if validKey(d.Name()) {
 			list = append(list, s.entry(d.Name()))
 		}
 	}
