@@ -62,6 +62,9 @@ func Match(need Need, offer Offer) (Choice, error) {
 		m.value(hv, hypervisor.CapabilityDisk, kind, "takes disks of kind "+kind, "")
 	}
 	for _, kind := range need.Shares {
+		if why := shareProblem(hv, kind); why != "" && !hv.Offers(hypervisor.CapabilityShare, kind) {
+			m.refuse(hv, fmt.Sprintf("it cannot share directories by %s on this host: %s", kind, why), "", nil)
+		}
 		m.value(hv, hypervisor.CapabilityShare, kind, "shares directories by "+kind, "mount no host directories")
 	}
 	for _, ownership := range need.Ownerships {
@@ -89,6 +92,16 @@ func Match(need Need, offer Offer) (Choice, error) {
 		return Choice{}, m.err
 	}
 	return choice, nil
+}
+
+// shareProblem is why a plugin does not offer a type of shares on this host, and what would change that; "" if it does not say.
+func shareProblem(plugin sdk.Info, kind string) string {
+	for _, text := range plugin.Capabilities[hypervisor.CapabilityShareProblem] {
+		if of, why, found := strings.Cut(text, ": "); found && of == kind {
+			return why
+		}
+	}
+	return ""
 }
 
 // network checks the network's side and returns the links both sides know.

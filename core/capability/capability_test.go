@@ -88,6 +88,10 @@ func TestRefusalsSayWhatIsNeededWhoHasItAndWhatToChange(t *testing.T) {
 			`use hypervisor "micro": a plugin is needed that takes disks of kind block, and this one does not (disk: file); use hypervisor "full", which can`},
 		{"share", func(n *Need, _ *Offer) { n.Shares = []string{hypervisor.ShareVirtioFS} }, fault.Unsupported,
 			`use hypervisor "micro": a plugin is needed that shares directories by virtiofs, and this one does not; use hypervisor "full", which can, or mount no host directories`},
+		{"share that this host cannot", func(n *Need, o *Offer) {
+			n.Shares = []string{hypervisor.ShareVirtioFS}
+			o.Hypervisor.Capabilities[hypervisor.CapabilityShareProblem] = []string{"virtiofs: no virtiofsd; install it"}
+		}, fault.Unsupported, `use hypervisor "micro": it cannot share directories by virtiofs on this host: no virtiofsd; install it`},
 		{"devices", func(n *Need, _ *Offer) { n.Disks = slices.Repeat([]string{hypervisor.DiskFile}, 4) }, fault.Unsupported,
 			`use hypervisor "micro": 5 disks, shares and network cards are needed, it has at most 4; use hypervisor "full", which can, or mount fewer volumes`},
 		{"feature", func(n *Need, _ *Offer) { n.Features = []string{hypervisor.FeatureSnapshot} }, fault.Unsupported,

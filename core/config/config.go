@@ -21,6 +21,7 @@ import (
 
 	"github.com/vzctl/vzctl/sdk"
 	"github.com/vzctl/vzctl/sdk/fault"
+	"github.com/vzctl/vzctl/sdk/hypervisor"
 )
 
 // Config is what the files and the environment say.
@@ -55,6 +56,8 @@ type Defaults struct {
 	// LogMaxSize bounds one file of a container's log, LogMaxFiles how many there are.
 	LogMaxSize  Bytes  `toml:"log_max_size"`
 	LogMaxFiles uint32 `toml:"log_max_files"`
+	// MountTransport is by what directories of the host are shared, "9p" or "virtiofs", where a mount does not say.
+	MountTransport string `toml:"mount_transport"`
 	// HypervisorOptions go to the hypervisor plugin as they are.
 	HypervisorOptions map[string]string `toml:"hypervisor_options"`
 }
@@ -157,6 +160,9 @@ func (c *Config) check() error {
 		if len(sum) != 64 || strings.Trim(sum, "0123456789abcdef") != "" {
 			return fmt.Errorf("plugins.sha256: the one of %q is not 64 hexadecimal digits in lower case", plugin)
 		}
+	}
+	if t := c.Defaults.MountTransport; t != "" && t != hypervisor.Share9P && t != hypervisor.ShareVirtioFS {
+		return fmt.Errorf("defaults.mount_transport: there is no %q, use %q or %q", t, hypervisor.Share9P, hypervisor.ShareVirtioFS)
 	}
 	for name, n := range c.Networks {
 		// It becomes a directory's name, and a part of names that containers look up. "none" is what --network has for no network.

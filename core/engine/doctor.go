@@ -73,7 +73,7 @@ func (e *Engine) checkPlugin(ctx context.Context, kind sdk.Kind) []Check {
 		checks = append(checks, p)
 	}
 	if kind == sdk.Hypervisor {
-		checks = append(checks, checkHypervisor(info))
+		checks = append(checks, checkHypervisor(info), checkShares(info))
 	}
 	return checks
 }
@@ -90,6 +90,19 @@ func checkHypervisor(info sdk.Info) Check {
 	}
 	if !info.Offers(hypervisor.CapabilityArch, runtime.GOARCH) {
 		c.OK, c.Detail = false, fmt.Sprintf("%s runs no %s guests, only %q", info.Name, runtime.GOARCH, arches)
+	}
+	return c
+}
+
+// checkShares tells how directories of the host can be mounted. That one way is missing is no failure: it is named for who wants it.
+func checkShares(info sdk.Info) Check {
+	types := info.Capabilities[hypervisor.CapabilityShare]
+	c := Check{Name: "mounts", OK: true, Detail: "directories of the host by " + strings.Join(types, ", ")}
+	if len(types) == 0 {
+		c.Detail = "no directories of the host"
+	}
+	for _, problem := range info.Capabilities[hypervisor.CapabilityShareProblem] {
+		c.Detail += "; not by " + problem
 	}
 	return c
 }

@@ -35,6 +35,8 @@ type Mount struct {
 	Create bool
 	// Ownership is whose files of the host are: hypervisor.OwnershipHost, which "" is, or OwnershipMapped.
 	Ownership string
+	// Transport is by what a directory of the host is shared: hypervisor.Share9P or ShareVirtioFS. "" leaves it to the configuration, and then to what the hypervisor offers.
+	Transport string
 	// NoCopy leaves an empty volume empty, although the image has something at the place.
 	NoCopy bool
 }
@@ -66,6 +68,12 @@ func (r *CreateRequest) checkMounts() error {
 			if !slices.Contains([]string{hypervisor.OwnershipHost, hypervisor.OwnershipMapped}, m.Ownership) {
 				return refuse(m.Source, fmt.Sprintf("there is no ownership %q", m.Ownership), "use host or mapped")
 			}
+			if !slices.Contains([]string{"", hypervisor.Share9P, hypervisor.ShareVirtioFS}, m.Transport) {
+				return refuse(m.Source, fmt.Sprintf("there is no transport %q", m.Transport), "use 9p or virtiofs")
+			}
+			if m.Transport == hypervisor.ShareVirtioFS && m.Ownership == hypervisor.OwnershipMapped {
+				return refuse(m.Source, "virtiofs cannot map ownership", "use transport=9p, or leave the ownership out")
+			}
 		case store.MountVolume:
 			if m.Source != "" {
 				if err := store.CheckName(m.Source); err != nil {
@@ -90,7 +98,7 @@ func (r CreateRequest) resolveMounts(image imagespec.ImageConfig) (mounts []stor
 	for _, m := range r.Mounts {
 		mount := store.Mount{Type: m.Type, Source: m.Source, Destination: m.Destination, ReadOnly: m.ReadOnly, NoCopy: m.NoCopy}
 		if m.Type == store.MountBind {
-			mount.Ownership = m.Ownership
+			mount.Ownership, mount.Transport = m.Ownership, m.Transport
 			if mount.File, err = bindSource(m); err != nil {
 				return nil, err
 			}
@@ -116,7 +124,7 @@ func (r CreateRequest) resolveMounts(image imagespec.ImageConfig) (mounts []stor
 		if m.Type == store.MountVolume && m.Source == "" {
 			m.Source, m.Anonymous = store.NewID(), true
 		}
-		source := store.Mount{Type: m.Type, Source: m.Source, Ownership: m.Ownership}
+		source := store.Mount{Type: m.Type, Source: m.Source, Ownership: m.Ownership, Transport: m.Transport}
 		if devices[source] == "" {
 			devices[source] = fmt.Sprintf("%s%d", names[m.Type], counts[m.Type])
 			counts[m.Type]++
@@ -181,7 +189,8 @@ func withoutMounts(text []byte, mounts []store.Mount) ([]byte, error) {
 	return json.Marshal(spec)
 }
 
-// chooseTransport says how directories of the host are shared: by the first way there is that clones of VMs can have, too.
+// chooseTransport says how directories of the host are shared for which that is not asked: as the configuration says, or by the first way there is that clones of VMs can
+// have, too.
 func (e *Engine) chooseTransport(ctx context.Context, c *store.Container, hv string) error {
 	if !slices.ContainsFunc(c.Mounts, func(m store.Mount) bool { return m.Type == store.MountBind }) {
 		return nil
@@ -195,8 +204,13 @@ func (e *Engine) chooseTransport(ctx context.Context, c *store.Container, hv str
 		transport = hypervisor.ShareVirtioFS
 	}
 	for i := range c.Mounts {
-		if c.Mounts[i].Type == store.MountBind {
-			c.Mounts[i].Transport = transport
+		m := &c.Mounts[i]
+		switch {
+		case m.Type != store.MountBind || m.Transport != "":
+		case e.config.Defaults.MountTransport != "" && m.Ownership == hypervisor.OwnershipHost: // which is asked for with the mount, and goes over a default
+			m.Transport = e.config.Defaults.MountTransport
+		default:
+			m.Transport = transport
 		}
 	}
 	return nil
@@ -266,6 +280,9 @@ func mountViews(mounts []store.Mount) (views []MountView) {
 			Transport: m.Transport, Ownership: m.Ownership}
 		if m.Type == store.MountBind {
 			v.Limits = []string{"no inotify events of what the host changes", "no checkpoint"}
+		}
+		if m.Transport == hypervisor.ShareVirtioFS {
+			v.Limits = append(v.Limits, "no start from a template")
 		}
 		views = append(views, v)
 	}

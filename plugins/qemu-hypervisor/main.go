@@ -11,6 +11,7 @@ import (
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/accel"
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/keeper"
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/machine"
+	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/virtiofsd"
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/vm"
 	"github.com/vzctl/vzctl/sdk"
 	"github.com/vzctl/vzctl/sdk/hypervisor"
@@ -57,7 +58,7 @@ func info(host accel.Host) sdk.Info {
 			arches = append(arches, arch)
 		}
 	}
-	capabilities := machine.Capabilities(arches, accel.Available(host))
+	capabilities := machine.Capabilities(arches, accel.Available(host), virtiofsd.Offered(runtime.GOOS, os.Geteuid() == 0))
 	if choice, err := accel.Choose(host, "auto", runtime.GOARCH); err == nil {
 		capabilities[sdk.CapabilityNote] = []string{choice.Note}
 	}

@@ -74,13 +74,15 @@ const (
 	CapabilityLink        = "link"        // values: network.LinkUnixDatagram, ...
 	CapabilityDisk        = "disk"        // values: DiskFile, ...
 	CapabilityShare       = "share"       // values: "virtiofs", "9p"
-	CapabilityOwnership   = "share-owner" // values: OwnershipHost, ...; none: OwnershipHost
-	CapabilityFeature     = "feature"     // values: FeaturePause, ...
-	CapabilityMaxDevices  = "max-devices" // one number: disks + shares + NICs
-	CapabilityMaxCPUs     = "max-cpus"
-	CapabilityMinMemory   = "min-memory" // bytes
-	CapabilityKernel      = "kernel"     // values: kernel formats it boots, best first
-	CapabilityOption      = "option"     // values: names of Spec.Options it knows
+	// CapabilityShareProblem says of types that are not offered on this host why, and what would change that: "virtiofs: no virtiofsd; install it with ...".
+	CapabilityShareProblem = "share-problem"
+	CapabilityOwnership    = "share-owner" // values: OwnershipHost, ...; none: OwnershipHost
+	CapabilityFeature      = "feature"     // values: FeaturePause, ...
+	CapabilityMaxDevices   = "max-devices" // one number: disks + shares + NICs
+	CapabilityMaxCPUs      = "max-cpus"
+	CapabilityMinMemory    = "min-memory" // bytes
+	CapabilityKernel       = "kernel"     // values: kernel formats it boots, best first
+	CapabilityOption       = "option"     // values: names of Spec.Options it knows
 
 	FeaturePause      = "pause"
 	FeatureHotplug    = "hotplug"

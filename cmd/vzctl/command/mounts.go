@@ -98,8 +98,10 @@ func parseVolume(text string) (m engine.Mount, err error) {
 			m.NoCopy = true
 		case name == "ownership" && m.Type == store.MountBind:
 			m.Ownership = value
+		case name == "transport" && m.Type == store.MountBind:
+			m.Transport = value
 		case !meaningless(option):
-			return m, fmt.Errorf("there is no option %q; use ro, rw, nocopy of a volume, or ownership=mapped of a path", option)
+			return m, fmt.Errorf("there is no option %q; use ro, rw, nocopy of a volume, or ownership=mapped or transport=virtiofs of a path", option)
 		}
 	}
 	return m, nil
@@ -149,6 +151,8 @@ func parseMount(text string) (m engine.Mount, tmpfs string, err error) {
 			}
 		case "ownership":
 			m.Ownership = value
+		case "transport":
+			m.Transport = value
 		case "tmpfs-size":
 			size, err := parseSize(value)
 			if err != nil {
@@ -162,7 +166,7 @@ func parseMount(text string) (m engine.Mount, tmpfs string, err error) {
 				return m, "", fmt.Errorf("%s cannot be %q", key, value)
 			}
 		default:
-			return m, "", fmt.Errorf("there is no %q; use type, source, target, readonly, ownership, volume-nocopy, tmpfs-size or tmpfs-mode", key)
+			return m, "", fmt.Errorf("there is no %q; use type, source, target, readonly, ownership, transport, volume-nocopy, tmpfs-size or tmpfs-mode", key)
 		}
 	}
 	switch {
@@ -170,6 +174,8 @@ func parseMount(text string) (m engine.Mount, tmpfs string, err error) {
 		return m, "", fmt.Errorf("target is missing")
 	case m.Ownership != "" && kind != "bind":
 		return m, "", fmt.Errorf("ownership is of type=bind alone")
+	case m.Transport != "" && kind != "bind":
+		return m, "", fmt.Errorf("transport is of type=bind alone")
 	case m.NoCopy && kind != "volume":
 		return m, "", fmt.Errorf("volume-nocopy is of type=volume alone")
 	case len(of) > 0 && kind != "tmpfs":

@@ -18,15 +18,17 @@ func TestMountsAsPeopleWriteThem(t *testing.T) {
 		"-v /a:/b":                   {Type: "bind", Source: "/a", Destination: "/b", Create: true},
 		"-v ./a:/b:ro":               {Type: "bind", Source: filepath.Join(here, "a"), Destination: "/b", ReadOnly: true, Create: true},
 		"-v .:/b:rw,z":               {Type: "bind", Source: here, Destination: "/b", Create: true},
+		"-v /a:/b:transport=9p":      {Type: "bind", Source: "/a", Destination: "/b", Create: true, Transport: "9p"},
 		"-v a/b:/b:ownership=mapped": {Type: "bind", Source: filepath.Join(here, "a/b"), Destination: "/b", Create: true, Ownership: "mapped"},
 		"-v a:/b":                    {Type: "volume", Source: "a", Destination: "/b"},
 		"-v a:/b:ro,nocopy":          {Type: "volume", Source: "a", Destination: "/b", ReadOnly: true, NoCopy: true},
 		"-v /b":                      {Type: "volume", Destination: "/b"},
-		"--mount type=bind,src=/a:b,dst=/b,readonly":             {Type: "bind", Source: "/a:b", Destination: "/b", ReadOnly: true},
-		`--mount type=bind,"source=/a,b",target=/b,ro=false`:     {Type: "bind", Source: "/a,b", Destination: "/b"},
-		"--mount source=a,target=/b,volume-nocopy":               {Type: "volume", Source: "a", Destination: "/b", NoCopy: true},
-		"--mount type=volume,destination=/b":                     {Type: "volume", Destination: "/b"},
-		"--mount type=bind,source=/a,target=/b,ownership=mapped": {Type: "bind", Source: "/a", Destination: "/b", Ownership: "mapped"},
+		"--mount type=bind,src=/a:b,dst=/b,readonly":               {Type: "bind", Source: "/a:b", Destination: "/b", ReadOnly: true},
+		`--mount type=bind,"source=/a,b",target=/b,ro=false`:       {Type: "bind", Source: "/a,b", Destination: "/b"},
+		"--mount source=a,target=/b,volume-nocopy":                 {Type: "volume", Source: "a", Destination: "/b", NoCopy: true},
+		"--mount type=volume,destination=/b":                       {Type: "volume", Destination: "/b"},
+		"--mount type=bind,source=/a,target=/b,transport=virtiofs": {Type: "bind", Source: "/a", Destination: "/b", Transport: "virtiofs"},
+		"--mount type=bind,source=/a,target=/b,ownership=mapped":   {Type: "bind", Source: "/a", Destination: "/b", Ownership: "mapped"},
 	} {
 		flag, value, _ := strings.Cut(text, " ")
 		var got engine.Mount

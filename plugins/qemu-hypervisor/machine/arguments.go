@@ -67,6 +67,10 @@ func Arguments(s hypervisor.Spec, host Host, wiring Wiring) []string {
 		args = append(args, nicArguments(i, s.NICs[i])...)
 	}
 	for i, share := range s.Shares {
+		if share.Type == hypervisor.ShareVirtioFS {
+			args = append(args, virtioFSArguments(i, share, wiring.VirtioFS[i])...)
+			continue
+		}
 		args = append(args, shareArguments(i, share, host.Root)...)
 	}
 	return args

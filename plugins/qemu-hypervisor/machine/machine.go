@@ -65,6 +65,8 @@ type Wiring struct {
 	Mux     int // listening socket
 	Console int // connected socket
 	Memory  int // file with the guest's memory; without it, memory is QEMU's own
+	// VirtioFS has the connected sockets to the virtiofsds, by the numbers of their shares.
+	VirtioFS map[int]int
 	// Shared has what the guest writes reach the file of Memory. Otherwise QEMU has a private copy of it, page by page as the guest writes.
 	Shared bool
 	// Named gives memory of QEMU's own the name that a file's has: the memory that was saved under it is looked for there.
@@ -99,13 +101,14 @@ func Binary(arch string) (name, install string) {
 	return p.binary, "apt-get install " + p.debian
 }
 
-// Capabilities returns what the plugin says of itself. arches are those whose QEMU is installed, accelerators those that can be used, best first.
-func Capabilities(arches, accelerators []string) map[string][]string {
+// Capabilities returns what the plugin says of itself. arches are those whose QEMU is installed, accelerators those that can be used, best first. Shares by virtio-fs are
+// offered unless there is a reason why not.
+func Capabilities(arches, accelerators []string, noVirtioFS error) map[string][]string {
 	var kernels []string
 	for _, arch := range arches {
 		kernels = append(kernels, profiles[arch].kernels...)
 	}
-	return map[string][]string{
+	capabilities := map[string][]string{
 		hypervisor.CapabilityArch:        arches,
 		hypervisor.CapabilityAccelerator: accelerators,
 		hypervisor.CapabilityLink:        {network.LinkUnixDatagram},
@@ -120,4 +123,10 @@ func Capabilities(arches, accelerators []string) map[string][]string {
 		hypervisor.CapabilityKernel:     kernels,
 		hypervisor.CapabilityOption:     {OptionAccelerator, OptionProfile, OptionCPU, OptionTemplates, OptionTemplatesMaxSize, OptionTemplatesMaxUnused},
 	}
+	if noVirtioFS == nil {
+		capabilities[hypervisor.CapabilityShare] = append(capabilities[hypervisor.CapabilityShare], hypervisor.ShareVirtioFS)
+	} else {
+		capabilities[hypervisor.CapabilityShareProblem] = []string{hypervisor.ShareVirtioFS + ": " + noVirtioFS.Error()}
+	}
+	return capabilities
 }

@@ -61,14 +61,16 @@ func TestCommandLines(t *testing.T) {
 		"several-nics":         {changed(twoNICs), emulated, -1},
 		"shares":               {changed(sharing(hypervisor.Share{Tag: "share0", Path: "/home/a, b"}, hypervisor.Share{Tag: "share1", Path: "/srv", ReadOnly: true, Ownership: "mapped"})), emulated, -1},
 		"shares-as-root":       {changed(sharing(hypervisor.Share{Tag: "share0", Path: "/srv"})), Host{OS: "linux", Accelerator: TCG, Root: true}, -1},
-		"hvf":                  {small(), Host{OS: "darwin", Accelerator: HVF}, -1},
-		"emulated-on-a-mac":    {small(), Host{OS: "darwin", Accelerator: TCG}, 5},
+		"share-by-virtiofs": {changed(sharing(hypervisor.Share{Tag: "share0", Path: "/srv"}, hypervisor.Share{Tag: "share1", Path: "/srv", Type: "virtiofs"})),
+			Host{OS: "linux", Accelerator: TCG, Root: true}, -1},
+		"hvf":               {small(), Host{OS: "darwin", Accelerator: HVF}, -1},
+		"emulated-on-a-mac": {small(), Host{OS: "darwin", Accelerator: TCG}, 5},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := Check(c.spec); err != nil {
 				t.Fatal(err)
 			}
-			got := strings.Join(Arguments(c.spec, c.host, Wiring{QMP: 3, Mux: 4, Console: c.console}), "\n") + "\n"
+			got := strings.Join(Arguments(c.spec, c.host, Wiring{QMP: 3, Mux: 4, Console: c.console, VirtioFS: map[int]int{1: 6}}), "\n") + "\n"
 			path := filepath.Join("testdata", name+".golden")
 			if *update {
 				if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
@@ -144,7 +146,8 @@ func TestWhatIsNotOfferedIsRefused(t *testing.T) {
 		"CPU model with a space":    {func(s *hypervisor.Spec) { s.Options = map[string]string{"cpu": "max -S"} }, fault.Invalid, "CPU model"},
 		"nested virtualization":     {func(s *hypervisor.Spec) { s.NestedVirtualization = true }, fault.Unsupported, "nested"},
 		"Rosetta":                   {func(s *hypervisor.Spec) { s.Rosetta = true }, fault.Unsupported, "Rosetta"},
-		"share by virtio-fs":        {sharing(hypervisor.Share{Tag: "a", Path: "/home", Type: "virtiofs"}), fault.Unsupported, "virtiofs"},
+		"share by no known way":     {sharing(hypervisor.Share{Tag: "a", Path: "/home", Type: "nfs"}), fault.Unsupported, "9p or virtiofs"},
+		"mapped virtio-fs":          {sharing(hypervisor.Share{Tag: "a", Path: "/home", Type: "virtiofs", Ownership: "mapped"}), fault.Unsupported, "9p"},
 		"ownership":                 {sharing(hypervisor.Share{Tag: "a", Path: "/home", Ownership: "mine"}), fault.Unsupported, "mine"},
 		"tag with a comma":          {sharing(hypervisor.Share{Tag: "a,b", Path: "/home"}), fault.Invalid, "a,b"},
 		"one tag twice":             {sharing(hypervisor.Share{Tag: "a", Path: "/home"}, hypervisor.Share{Tag: "a", Path: "/srv"}), fault.Invalid, "two shares"},

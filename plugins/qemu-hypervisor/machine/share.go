@@ -19,20 +19,35 @@ func checkShares(s hypervisor.Spec) error {
 			return invalid(fmt.Sprintf("use 1 to %d of a-z A-Z 0-9 _ -", hypervisor.MaxTag), "bad tag %q of a share", share.Tag)
 		case seen[share.Tag]:
 			return invalid("", "two shares of tag %q", share.Tag)
-		case share.Type != "" && share.Type != hypervisor.Share9P:
-			return unsupported("use 9p", "share %q by %q", share.Tag, share.Type)
+		case !slices.Contains([]string{"", hypervisor.Share9P, hypervisor.ShareVirtioFS}, share.Type):
+			return unsupported("use 9p or virtiofs", "share %q by %q", share.Tag, share.Type)
 		case !slices.Contains([]string{"", hypervisor.OwnershipHost, hypervisor.OwnershipMapped}, share.Ownership):
 			return unsupported("use host or mapped", "share %q with ownership %q", share.Tag, share.Ownership)
+		case share.Type == hypervisor.ShareVirtioFS && share.Ownership == hypervisor.OwnershipMapped:
+			return unsupported("use 9p", "share %q by virtiofs with ownership mapped", share.Tag)
 		}
 		seen[share.Tag] = true
 	}
 	return nil
 }
 
-// SharedFile is the directory that stands for the i-th share if that is a file: there is nothing in it but the file, as hypervisor.ShareFile.
-func SharedFile(s hypervisor.Spec, i int) string { return filepath.Join(s.StateDir, shareID(i)) }
+// ByVirtioFS says whether a share of the VM is served by a virtiofsd, to which the guest's memory has to be open. Such a VM has no template and no snapshot: QEMU
+// does not know the state of a virtiofsd.
+func ByVirtioFS(s hypervisor.Spec) bool {
+	return slices.ContainsFunc(s.Shares, func(share hypervisor.Share) bool { return share.Type == hypervisor.ShareVirtioFS })
+}
+
+// ShareDir is the directory that stands for the i-th share if that is a file: there is nothing in it but the file, as hypervisor.ShareFile. A virtiofsd finds a
+// directory there, too.
+func ShareDir(s hypervisor.Spec, i int) string { return filepath.Join(s.StateDir, shareID(i)) }
 
 func shareID(i int) string { return fmt.Sprintf("share%d", i) }
+
+// virtioFSArguments makes a device whose requests go to the virtiofsd at the other end of a connected socket.
+func virtioFSArguments(i int, share hypervisor.Share, socket int) []string {
+	return []string{"-chardev", fmt.Sprintf("socket,id=%s,fd=%d", shareID(i), socket),
+		"-device", object("driver", "vhost-user-fs-device", "chardev", shareID(i), "tag", share.Tag)}
+}
 
 // shareArguments makes a 9p device. Nothing of the directory behind it is in the device, so that clones of one template can have different ones.
 func shareArguments(i int, share hypervisor.Share, root bool) []string {

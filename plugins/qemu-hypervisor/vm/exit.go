@@ -15,6 +15,7 @@ import (
 type ending struct {
 	requested bool             // by Stop or Delete
 	shutdown  string           // reason of QEMU's SHUTDOWN event; "" if there was none
+	lost      string           // what QEMU was killed for, as it cannot be without it
 	process   *os.ProcessState // nil if it could not be waited for
 	stderr    []string         // last lines of QEMU
 	console   []string         // last lines of the guest
@@ -33,6 +34,8 @@ func classify(e ending, now time.Time) hypervisor.Exit {
 		exit.Reason, exit.Message = hypervisor.GuestShutdown, "the guest powered off"
 	case e.requested:
 		exit.Reason, exit.Message = hypervisor.ByRequest, "the VM was stopped"
+	case e.lost != "":
+		exit.Reason, exit.Message = hypervisor.Crashed, e.lost
 	default:
 		exit.Reason, exit.Message = hypervisor.Crashed, "QEMU ended unexpectedly"
 		if e.process != nil {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/accel"
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/machine"
+	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/virtiofsd"
 	"github.com/vzctl/vzctl/sdk/fault"
 	"github.com/vzctl/vzctl/sdk/hypervisor"
 	"github.com/vzctl/vzctl/sdk/progress"
@@ -71,6 +72,11 @@ func (m *Manager) Create(_ context.Context, requestID string, spec hypervisor.Sp
 	choice, err := accel.Choose(m.host, spec.Options[machine.OptionAccelerator], spec.Arch)
 	if err != nil {
 		return hypervisor.VM{}, err
+	}
+	if machine.ByVirtioFS(spec) {
+		if err := virtiofsd.Offered(m.host.OS, os.Geteuid() == 0); err != nil {
+			return hypervisor.VM{}, &fault.Error{Reason: fault.Unsupported, Op: "share by virtiofs", Cause: err}
+		}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -58,6 +58,8 @@ type process struct {
 	exited    chan struct{}
 	unlink    func() // ends the uplink and waits for it
 
+	daemons    []*daemon     // virtiofsds
+	lost       atomic.Value  // string: what QEMU was killed for, as it cannot be without it
 	gate       gate          // to the guest's serial port
 	portOpened chan struct{} // holds one after the guest has opened its serial port
 	portClosed chan struct{} // holds one after it has closed it
@@ -158,6 +160,26 @@ func spawn(spec hypervisor.Spec, binary string, host machine.Host, from birth) (
 	if err != nil {
 		return nil, nil, err
 	}
+	daemons, served, err := startDaemons(spec)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			endDaemons(daemons)
+		}
+	}()
+	p.daemons = daemons
+	for _, socket := range served {
+		ours = append(ours, socket)
+	}
+	if len(daemons) > 0 { // a VM with them is neither a clone nor restored
+		if from.memory, err = sharedMemory(spec.MemoryBytes); err != nil {
+			return nil, nil, err
+		}
+		ours = append(ours, from.memory)
+		from.shared = true
+	}
 	monitor, theirs, err := socketPair()
 	if err != nil {
 		return nil, nil, err
@@ -173,7 +195,11 @@ func spawn(spec hypervisor.Spec, binary string, host machine.Host, from birth) (
 		return nil, nil, err
 	}
 	ours = append(ours, mux)
-	wiring := machine.Wiring{QMP: give(theirs), Mux: give(mux), Console: -1, Shared: from.shared, Named: from.named, Incoming: from.state != nil}
+	wiring := machine.Wiring{QMP: give(theirs), Mux: give(mux), Console: -1, Shared: from.shared, Named: from.named, Incoming: from.state != nil,
+		VirtioFS: map[int]int{}}
+	for i, socket := range served {
+		wiring.VirtioFS[i] = give(socket)
+	}
 	var log net.Conn
 	if spec.ConsolePath != "" {
 		file, err := openConsole(spec.ConsolePath)
@@ -204,6 +230,7 @@ func spawn(spec hypervisor.Spec, binary string, host machine.Host, from birth) (
 		}
 		return nil, nil, err
 	}
+	p.watchDaemons()
 	return p, monitor, nil
 }
 
@@ -279,6 +306,7 @@ func (p *process) kill() {
 // wait returns when QEMU has ended, all it said was read, and nothing of the process is left.
 func (p *process) wait() hypervisor.Exit {
 	<-p.exited
+	endDaemons(p.daemons)
 	p.unlink()
 	e := ending{requested: p.requested.Load(), process: p.cmd.ProcessState, stderr: p.stderr.lines(4)}
 	if p.monitor != nil {
@@ -286,6 +314,7 @@ func (p *process) wait() hypervisor.Exit {
 		_ = p.monitor.Close()
 	}
 	e.shutdown, _ = p.shutdown.Load().(string)
+	e.lost, _ = p.lost.Load().(string)
 	if p.console != nil {
 		<-p.console.done
 		e.console = p.console.tail.lines(64)

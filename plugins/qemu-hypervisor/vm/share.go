@@ -52,10 +52,10 @@ func shared(s hypervisor.Spec) (hypervisor.Spec, []bind, error) {
 		}
 		shares[i] = share
 		shares[i].Path = path
-		if info.IsDir() {
+		if info.IsDir() || share.Type == hypervisor.ShareVirtioFS { // see startDaemons
 			continue
 		}
-		dir := machine.SharedFile(s, i)
+		dir := machine.ShareDir(s, i)
 		file := filepath.Join(dir, hypervisor.ShareFile)
 		if err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o700)); err != nil {
 			return s, nil, err
@@ -78,10 +78,10 @@ func shared(s hypervisor.Spec) (hypervisor.Spec, []bind, error) {
 	return s, binds, nil
 }
 
-// unshare removes what shared has made. Of a file a name goes, not the file.
+// unshare removes what shared and startDaemons have made. Of a file a name goes, not the file.
 func unshare(s hypervisor.Spec) (err error) {
 	for i := range s.Shares {
-		err = errors.Join(err, os.RemoveAll(machine.SharedFile(s, i)))
+		err = errors.Join(err, os.RemoveAll(machine.ShareDir(s, i)))
 	}
 	return err
 }

@@ -44,6 +44,9 @@ func (v *VM) save(ctx context.Context, dir string, report progress.Func) (size i
 	if p == nil || now != hypervisor.Running {
 		return 0, v.fault(op, fault.FailedPrecondition, fmt.Errorf("it is %s", now))
 	}
+	if err := v.savable(op); err != nil {
+		return 0, err
+	}
 	about, err := v.identity()
 	if err != nil {
 		return 0, v.fault(op, fault.Unavailable, err)
@@ -61,6 +64,14 @@ func (v *VM) save(ctx context.Context, dir string, report progress.Func) (size i
 		reason = fault.NoSpace
 	}
 	return 0, v.fault(op, reason, err)
+}
+
+// savable refuses a VM with a device whose state another process has.
+func (v *VM) savable(op string) error {
+	if !machine.ByVirtioFS(v.spec) {
+		return nil
+	}
+	return v.fault(op, fault.Unsupported, errors.New("it has a directory of the host by virtiofs, whose state QEMU cannot save"))
 }
 
 // change sets the state of the VM, unless it has ended meanwhile.
@@ -237,6 +248,9 @@ func (v *VM) restore(ctx context.Context, dir string) error {
 		return nil // the same request before
 	default:
 		return v.fault(op, fault.FailedPrecondition, fmt.Errorf("it is %s", now))
+	}
+	if err := v.savable(op); err != nil {
+		return err
 	}
 	about, err := v.identity()
 	if err != nil {

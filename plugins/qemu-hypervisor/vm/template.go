@@ -24,9 +24,9 @@ const makeDeadline = 40 * time.Second
 // digestDelay keeps the digest of a new template out of the way of the start that it was made for. A VM that ends sooner leaves it to the first Verify.
 const digestDelay = 5 * time.Second
 
-// canClone says whether the VM may be cloned, and QEMU can map memory from a file.
+// canClone says whether the VM may be cloned, and QEMU can map memory from a file and knows the state of all devices.
 func canClone(spec hypervisor.Spec, host machine.Host) bool {
-	return spec.CacheDir != "" && host.OS == "linux" && spec.Options[machine.OptionTemplates] != "off"
+	return spec.CacheDir != "" && host.OS == "linux" && spec.Options[machine.OptionTemplates] != "off" && !machine.ByVirtioFS(spec)
 }
 
 func (v *VM) templates() template.Store {
