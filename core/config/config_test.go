@@ -46,6 +46,7 @@ kernel = "/boot/vmlinux"
 platform = "linux/arm64"
 log_max_size = "1m"
 log_max_files = 3
+mount_transport = "virtiofs"
 hypervisor_options = { accelerator = "tcg" }
 [networks.default]
 plugin = "user-network"
@@ -67,7 +68,7 @@ options = { a = "b" }
 		Plugins: Plugins{Dirs: []string{"/opt/plugins"}, SHA256: map[string]string{"qemu-hypervisor": sum},
 			Use: map[sdk.Kind]string{sdk.Hypervisor: "qemu-hypervisor", sdk.ImageSource: "/opt/source"}},
 		Defaults: Defaults{CPUs: 2, Memory: 512 << 20, Disk: 1 << 30, Network: "default", Kernel: "/boot/vmlinux",
-			Platform: "linux/arm64", LogMaxSize: 1 << 20, LogMaxFiles: 3, HypervisorOptions: map[string]string{"accelerator": "tcg"}},
+			Platform: "linux/arm64", LogMaxSize: 1 << 20, LogMaxFiles: 3, MountTransport: "virtiofs", HypervisorOptions: map[string]string{"accelerator": "tcg"}},
 		Networks: map[string]Network{"default": {Plugin: "user-network", SubnetV4: "10.0.2.0/24", SubnetV6: "fd00::/64",
 			GatewayV4: "10.0.2.1", GatewayV6: "fd00::1", MTU: 1400, Internal: true, AllowHostLoopback: true, AllowLAN: true,
 			Options: map[string]string{"a": "b"}}},

@@ -33,10 +33,15 @@ func read(t *testing.T, path ...string) string {
 const try = `try() { n=$1; shift; if "$@" >/dev/null 2>/tmp/err; then echo "$n=done"; else echo "$n=$(sed 's/.*: //' /tmp/err)"; fi; }
 `
 
-// TestE2EDirectoriesAndFilesOfTheHost has one container with everything that can be mounted, given in no order, and looks at it from both sides. It is privileged, as a
-// hostile one would like to be.
+// TestE2EDirectoriesAndFilesOfTheHost has one container for each way to share, with everything that can be mounted, given in no order, and looks at it from both sides. It is
+// privileged, as a hostile one would like to be.
 func TestE2EDirectoriesAndFilesOfTheHost(t *testing.T) {
-	p := me(t)
+	for _, transport := range []string{"9p", "virtiofs"} {
+		t.Run(transport, func(t *testing.T) { directoriesAndFiles(t, me(t), transport) })
+	}
+}
+
+func directoriesAndFiles(t *testing.T, p *person, transport string) {
 	dir := t.TempDir()
 	write(t, "from the host\n", dir, "data", "file")
 	write(t, "precious\n", dir, "read-only", "file")
@@ -47,10 +52,14 @@ func TestE2EDirectoriesAndFilesOfTheHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	name := p.name()
+	by, key := ":rw", "" // by 9p, where nothing else is said
+	if transport != "9p" {
+		by, key = ":transport="+transport, ",transport="+transport
+	}
 	p.must("run", "-d", "--name", name, "--privileged", "--network", "none",
-		"--mount", "type=tmpfs,target=/deep/tmpfs/inner,tmpfs-size=1m", "-v", dir+"/link:/deep/tmpfs/inner/data", "-v", dir+"/read-only:/read-only:ro",
-		"-v", dir+"/data:/deep/tmpfs", "--mount", "type=bind,source="+dir+"/data,target=/same,readonly", "-v", dir+"/etc/app.conf:/etc/app.conf", "-v", dir+"/file-link:/etc/fixed.conf:ro",
-		p.desk.busybox, "sleep", "1000")
+		"--mount", "type=tmpfs,target=/deep/tmpfs/inner,tmpfs-size=1m", "-v", dir+"/link:/deep/tmpfs/inner/data"+by, "-v", dir+"/read-only:/read-only"+by+",ro",
+		"-v", dir+"/data:/deep/tmpfs"+by, "--mount", "type=bind,source="+dir+"/data,target=/same,readonly"+key, "-v", dir+"/etc/app.conf:/etc/app.conf"+by,
+		"-v", dir+"/file-link:/etc/fixed.conf"+by+",ro", p.desk.busybox, "sleep", "1000")
 	output := p.must("exec", name, "sh", "-c", try+`
 		cd /deep/tmpfs
 		echo "read=$(cat file)"; echo "linked=$(cat inner/data/file)"; echo "again=$(cat /same/file)"; echo "conf=$(cat /etc/app.conf)"
@@ -64,12 +73,18 @@ func TestE2EDirectoriesAndFilesOfTheHost(t *testing.T) {
 		mkdir db; chown 1000:1000 db; chmod 700 db; echo "db=$(stat -c %u:%g:%a db)"
 		echo a=2 >/etc/app.conf
 		echo "tmpfs=$(grep -c ' /deep/tmpfs/inner tmpfs .*size=1024k' /proc/mounts)"
-		mkdir /m; mount -t 9p share2 /m -o trans=virtio 2>/dev/null; echo "siblings=$(ls /m)"`)
-	expect(t, output, map[string]string{
+		mknod null c 1 3; cat null >/dev/null 2>&1 || echo "device=closed"
+		mkdir /m; `+map[string]string{"9p": "mount -t 9p share3 /m -o trans=virtio 2>/dev/null", "virtiofs": "mount -t virtiofs share3 /m"}[transport]+`; echo "siblings=$(ls /m)"; try beside touch /m/beside`)
+	want := map[string]string{
 		"read": "from the host", "linked": "from the host", "again": "from the host", "same": "Read-only file system", "conf": "a=1", "out": "No such file or directory",
 		"further": "No such file or directory", "ro": "Read-only file system", "remount": "Read-only file system", "rm": "Read-only file system",
-		"chmod": "Read-only file system", "fixed": "precious", "unfixed": "Read-only file system", "db": "1000:1000:700", "tmpfs": "1", "siblings": "",
-	})
+		"chmod": "Read-only file system", "fixed": "precious", "unfixed": "Read-only file system", "db": "1000:1000:700", "tmpfs": "1", "device": "closed",
+		"siblings": "", "beside": "done", // by 9p a share can be mounted once
+	}
+	if transport == "virtiofs" {
+		want["siblings"], want["beside"] = "file", "Read-only file system"
+	}
+	expect(t, output, want)
 	output = p.must("exec", "-u", "app", name, "sh", "-c", `umask 077; cd /deep/tmpfs/db && echo one >new && mv new kept && ln kept other && echo two >>other &&
 		dd if=/dev/zero of=wal bs=8k count=64 conv=fsync 2>/dev/null && stat -c %u:%g:%a:%h:%s kept`)
 	if output != "1000:1000:600:2:8\n" {
@@ -85,14 +100,17 @@ func TestE2EDirectoriesAndFilesOfTheHost(t *testing.T) {
 	if stat := info.Sys().(*syscall.Stat_t); os.Geteuid() == 0 && (stat.Uid != 1000 || stat.Gid != 1000) || info.Mode() != 0o600 || info.Size() != 64*8192 {
 		t.Errorf("on the host a file of user 1000 is %v, of user %d", info.Mode(), stat.Uid)
 	}
-	// The host goes on writing, and the container sees it at once.
+	// The host goes on writing, and the container sees it: by 9p at once, by virtio-fs when it asks again.
 	write(t, "later\n", dir, "data", "file")
 	write(t, "a=3\n", dir, "etc", "app.conf")
+	if transport == "virtiofs" {
+		p.must("exec", name, "sh", "-c", "until grep -qx later /deep/tmpfs/file && grep -qx a=3 /etc/app.conf; do :; done")
+	}
 	if got := p.must("exec", name, "cat", "/deep/tmpfs/file", "/etc/app.conf"); got != "later\na=3\n" {
 		t.Errorf("the container reads %q", got)
 	}
-	if got := p.must("inspect", name); !strings.Contains(got, `"transport": "9p"`) || !strings.Contains(got, `"cloned": true`) {
-		t.Errorf("it is not by 9p, or no clone: %s", got)
+	if got := p.must("inspect", name); strings.Count(got, `"transport": "`+transport+`"`) != 6 || strings.Contains(got, `"cloned": true`) != (transport == "9p") {
+		t.Errorf("not all is by %s, or it is no clone that should be, or one that cannot be: %s", transport, got)
 	}
 	if r := p.vzctl("checkpoint", name); r.code == 0 || !strings.Contains(r.stderr, "may change") {
 		t.Errorf("a checkpoint: code %d, %s", r.code, r.stderr)
@@ -120,6 +138,8 @@ func TestE2EMountsThatCannotBe(t *testing.T) {
 		{"a name that is none", []string{"name"}, []string{"-v", "a*b:/data"}},
 		{"an option that is none", []string{"faster"}, []string{"-v", dir + ":/data:faster"}},
 		{"a key that is none", []string{"speed"}, []string{"--mount", "type=bind,source=" + dir + ",target=/data,speed=9"}},
+		{"a transport that is none", []string{"smb", "virtiofs"}, []string{"-v", dir + ":/data:transport=smb"}},
+		{"mapped ownership by virtio-fs", []string{"ownership", "9p"}, []string{"--mount", "type=bind,source=" + dir + ",target=/data,transport=virtiofs,ownership=mapped"}},
 		{"a type that is none", []string{"nfs"}, []string{"--mount", "type=nfs,source=a,target=/data"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -137,6 +137,8 @@ func TestE2EAnOrdinaryUser(t *testing.T) {
 	if info, err := os.Stat(filepath.Join(home, "plain", "file")); err != nil || info.Mode() != 0o750 {
 		t.Errorf("on the host the file is %v, %v", info, err)
 	}
+	// What needs root is refused at once, and says so.
+	p.fails([]string{"virtiofs", "root"}, "create", "-v", home+"/plain:/plain:transport=virtiofs", p.desk.busybox, "true")
 	p.must("run", "-d", "--name", "web", p.desk.busybox, "sleep", "1000")
 	if got := p.must("exec", "web", "ip", "-4", "-o", "addr", "show", "eth0"); !strings.Contains(got, "inet ") {
 		t.Errorf("no address: %q", got)

@@ -81,13 +81,13 @@ func isRust(said string) (bool, error) {
 
 // Arguments returns its command line, without the program: it serves dir to who connects to the listening socket that is its descriptor fd.
 //
-// Both keep themselves to dir, with namespaces of their own and few system calls. Both let the guest keep pages of files, without which no file could be mapped shared
-// into memory, and have it ask at each use whether they are still right: the one in C at once, the one in Rust, which cannot be told how long an answer holds, after a second.
+// Both keep themselves to dir, with namespaces of their own and few system calls. Both let the guest keep names, attributes and pages for a second before it asks whether
+// they are still right ("auto"): with "none" no file could be mapped shared into memory, and the one in Rust cannot be told another time.
 // That a directory is read-only is the business of how it is mounted; the one in Rust refuses writes itself, too.
 func (p Program) Arguments(fd int, dir string, readOnly bool) []string {
 	descriptor := "--fd=" + strconv.Itoa(fd)
 	if !p.Rust {
-		return []string{descriptor, "-f", "-o", "source=" + escape(dir), "-o", "sandbox=namespace,cache=auto,timeout=0,xattr,announce_submounts,log_level=warn"}
+		return []string{descriptor, "-f", "-o", "source=" + escape(dir), "-o", "sandbox=namespace,cache=auto,xattr,announce_submounts,log_level=warn"}
 	}
 	args := []string{descriptor, "--shared-dir=" + dir, "--sandbox=namespace", "--cache=auto", "--xattr", "--log-level=warn"}
 	if readOnly {

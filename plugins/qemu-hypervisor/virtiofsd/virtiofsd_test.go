@@ -72,7 +72,7 @@ func TestArguments(t *testing.T) {
 		want     []string
 	}{
 		{"in C, a path with all that options are written with", Program{}, `/a,b\c=d`, true,
-			[]string{"--fd=3", "-f", "-o", `source=/a\,b\\c=d`, "-o", "sandbox=namespace,cache=auto,timeout=0,xattr,announce_submounts,log_level=warn"}},
+			[]string{"--fd=3", "-f", "-o", `source=/a\,b\\c=d`, "-o", "sandbox=namespace,cache=auto,xattr,announce_submounts,log_level=warn"}},
 		{"in Rust", Program{Rust: true}, "/a,b", false,
 			[]string{"--fd=3", "--shared-dir=/a,b", "--sandbox=namespace", "--cache=auto", "--xattr", "--log-level=warn"}},
 		{"in Rust, read-only", Program{Rust: true}, "/a", true,

@@ -187,6 +187,8 @@ func TestReasonOfTheEnd(t *testing.T) {
 		"guest is off before the kill":   {ending{shutdown: "guest-reset", requested: true}, hypervisor.GuestShutdown, "powered off"},
 		"stopped by request":             {ending{requested: true, console: panicLines}, hypervisor.ByRequest, "stopped"},
 		"QEMU ends with words":           {ending{stderr: []string{"out of memory"}}, hypervisor.Crashed, "out of memory"},
+		"QEMU was killed for another":    {ending{lost: "/data is not shared any more"}, hypervisor.Crashed, "/data is not"},
+		"it was stopped before":          {ending{lost: "/data is not shared any more", requested: true}, hypervisor.ByRequest, "stopped"},
 		"a signal to QEMU is no guest's": {ending{shutdown: "host-signal"}, hypervisor.Crashed, "unexpectedly"},
 	} {
 		t.Run(name, func(t *testing.T) {
