@@ -3,15 +3,17 @@ package conformance
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/vzctl/vzctl/sdk/fault"
 	"github.com/vzctl/vzctl/sdk/hypervisor"
 )
 
-// hypervisorShares is about what Create says of directories of the host. What a guest does with them needs a guest.
+// hypervisorShares is about what Create says of directories of the host, and about starting with those of each type that is offered. What a guest does with them needs a guest.
 func hypervisorShares(ctx context.Context, env *Env) error {
 	types := env.Process.Info().Capabilities[hypervisor.CapabilityShare]
 	s, err := env.spec("shares")
@@ -58,9 +60,32 @@ func hypervisorShares(ctx context.Context, env *Env) error {
 	if err != nil {
 		return err
 	}
-	s.Shares = []hypervisor.Share{good, {Tag: "share1", Path: file, ReadOnly: true, Type: types[0], Ownership: hypervisor.OwnershipHost}}
-	if _, err := hypervisors(env).Create(ctx, "create-shares", s); err != nil {
+	for _, kind := range []string{hypervisor.Share9P, hypervisor.ShareVirtioFS} {
+		s.Shares = []hypervisor.Share{{Tag: "share0", Path: dir, Type: kind}, {Tag: "share1", Path: file, ReadOnly: true, Type: kind, Ownership: hypervisor.OwnershipHost}}
+		if !slices.Contains(types, kind) {
+			_, got := hypervisors(env).Create(ctx, "create-"+kind, s)
+			err = errors.Join(err, wantReason("create with a share by "+kind+", which is not offered", got, fault.Unsupported))
+			continue
+		}
+		if got := env.startsWith(ctx, s); got != nil {
+			err = errors.Join(err, fmt.Errorf("with shares by %s: %w", kind, got))
+		}
+		if got := os.MkdirAll(s.RuntimeDir, 0o700); got != nil {
+			return got
+		}
+	}
+	return errors.Join(err, os.Remove(s.RuntimeDir))
+}
+
+// startsWith has a VM created, started, killed and deleted.
+func (e *Env) startsWith(ctx context.Context, s hypervisor.Spec) error {
+	c := hypervisors(e)
+	if _, err := c.Create(ctx, "create-"+s.ID, s); err != nil {
 		return err
 	}
-	return env.forget(ctx, s)
+	_, err := c.Start(ctx, s.ID)
+	if err == nil {
+		_, err = c.Stop(ctx, s.ID, hypervisor.Kill)
+	}
+	return errors.Join(err, e.forget(ctx, s))
 }

@@ -73,12 +73,12 @@ func directoriesAndFiles(t *testing.T, p *person, transport string) {
 		mkdir db; chown 1000:1000 db; chmod 700 db; echo "db=$(stat -c %u:%g:%a db)"
 		echo a=2 >/etc/app.conf
 		echo "tmpfs=$(grep -c ' /deep/tmpfs/inner tmpfs .*size=1024k' /proc/mounts)"
-		mknod null c 1 3; cat null >/dev/null 2>&1 || echo "device=closed"
+		mknod null c 1 3 2>/dev/null; [ -e null ] || echo "device=none"
 		mkdir /m; `+map[string]string{"9p": "mount -t 9p share3 /m -o trans=virtio 2>/dev/null", "virtiofs": "mount -t virtiofs share3 /m"}[transport]+`; echo "siblings=$(ls /m)"; try beside touch /m/beside`)
 	want := map[string]string{
 		"read": "from the host", "linked": "from the host", "again": "from the host", "same": "Read-only file system", "conf": "a=1", "out": "No such file or directory",
 		"further": "No such file or directory", "ro": "Read-only file system", "remount": "Read-only file system", "rm": "Read-only file system",
-		"chmod": "Read-only file system", "fixed": "precious", "unfixed": "Read-only file system", "db": "1000:1000:700", "tmpfs": "1", "device": "closed",
+		"chmod": "Read-only file system", "fixed": "precious", "unfixed": "Read-only file system", "db": "1000:1000:700", "tmpfs": "1", "device": "none",
 		"siblings": "", "beside": "done", // by 9p a share can be mounted once
 	}
 	if transport == "virtiofs" {

@@ -72,11 +72,11 @@ func TestArguments(t *testing.T) {
 		want     []string
 	}{
 		{"in C, a path with all that options are written with", Program{}, `/a,b\c=d`, true,
-			[]string{"--fd=3", "-f", "-o", `source=/a\,b\\c=d`, "-o", "sandbox=namespace,cache=auto,xattr,announce_submounts,log_level=warn"}},
+			[]string{"--fd=3", "-f", "-o", `source=/a\,b\\c=d`, "-o", "sandbox=namespace,cache=auto,xattr,modcaps=-mknod,announce_submounts,log_level=warn"}},
 		{"in Rust", Program{Rust: true}, "/a,b", false,
-			[]string{"--fd=3", "--shared-dir=/a,b", "--sandbox=namespace", "--cache=auto", "--xattr", "--log-level=warn"}},
+			[]string{"--fd=3", "--shared-dir=/a,b", "--sandbox=namespace", "--cache=auto", "--xattr", "--modcaps=-mknod", "--log-level=warn"}},
 		{"in Rust, read-only", Program{Rust: true}, "/a", true,
-			[]string{"--fd=3", "--shared-dir=/a", "--sandbox=namespace", "--cache=auto", "--xattr", "--log-level=warn", "--readonly"}},
+			[]string{"--fd=3", "--shared-dir=/a", "--sandbox=namespace", "--cache=auto", "--xattr", "--modcaps=-mknod", "--log-level=warn", "--readonly"}},
 	} {
 		if got := c.program.Arguments(3, c.dir, c.readOnly); !slices.Equal(got, c.want) {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)

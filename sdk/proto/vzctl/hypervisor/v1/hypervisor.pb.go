@@ -1136,7 +1136,8 @@ type Share struct {
 	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
 	// The host refuses what would change anything, whatever the guest tries.
 	ReadOnly bool `protobuf:"varint,3,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
-	// "virtiofs" or "9p"; empty lets the plugin choose.
+	// "virtiofs" or "9p"; empty lets the plugin choose. One that is not offered is UNSUPPORTED. A VM with one that the plugin cannot save is no copy of a booted VM, and
+	// Snapshot of it is UNSUPPORTED.
 	Type string `protobuf:"bytes,4,opt,name=type,proto3" json:"type,omitempty"`
 	// Whose the files are: "host" (or empty), as they are on the host, so that a plugin without privilege cannot give them away; or "mapped": owners, modes and
 	// special files of the guest are kept beside the files (in extended attributes), and the host sees plain files of the plugin's user.
