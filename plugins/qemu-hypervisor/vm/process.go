@@ -121,6 +121,9 @@ func (p *process) greet(ctx context.Context, monitor net.Conn) (err error) {
 func (p *process) failed(how string, err error) error {
 	p.kill()
 	p.wait()
+	if said := p.failedDaemon(); said != "" {
+		return errors.New(said)
+	}
 	if said := p.stderr.lines(4); len(said) > 0 && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("QEMU %s: %s", how, strings.Join(said, " / "))
 	}

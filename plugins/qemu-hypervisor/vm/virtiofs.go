@@ -135,8 +135,12 @@ func (d *daemon) run(dir string) error {
 // endDaemons returns when nothing is left of them.
 func endDaemons(daemons []*daemon) {
 	for _, d := range daemons {
-		_ = syscall.Kill(-d.cmd.Process.Pid, syscall.SIGKILL) // fails only if it has ended
-		<-d.exited
+		select {
+		case <-d.exited:
+		default:
+			_ = syscall.Kill(-d.cmd.Process.Pid, syscall.SIGKILL) // fails only if it has just ended
+			<-d.exited
+		}
 	}
 }
 
@@ -162,9 +166,19 @@ func (p *process) watchDaemons() {
 	}
 }
 
+// failedDaemon returns the last words of a virtiofsd that has given up, of which QEMU only knows that nobody answers; or "". All have ended.
+func (p *process) failedDaemon() string {
+	for _, d := range p.daemons {
+		if d.cmd.ProcessState.ExitCode() > 0 {
+			return d.lastWords()
+		}
+	}
+	return ""
+}
+
 // lastWords say that a share is gone, and why.
 func (d *daemon) lastWords() string {
-	words := fmt.Sprintf("%s is not shared any more, as its virtiofsd ended: %s", d.share.Path, d.cmd.ProcessState)
+	words := fmt.Sprintf("%s is not shared any more, as its virtiofsd has ended: %s", d.share.Path, d.cmd.ProcessState)
 	if said := d.stderr.lines(4); len(said) > 0 {
 		words += "; it said: " + strings.Join(said, " / ")
 	}

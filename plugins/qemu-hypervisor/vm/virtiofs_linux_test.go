@@ -126,6 +126,35 @@ func TestAVMWithAVirtiofsdIsNeitherClonedNorSaved(t *testing.T) {
 	}
 }
 
+// QEMU only knows that nobody answers.
+func TestVMWhoseVirtiofsdDoesNotServeSaysWhy(t *testing.T) {
+	if os.Geteuid() != 0 {
+		return // it is refused, see above
+	}
+	dir := t.TempDir()
+	script := "#!/bin/sh\nif [ \"$1\" = --version ]; then echo virtiofsd 9.9; exit; fi\necho no namespaces for you >&2\nexit 3\n"
+	if err := os.WriteFile(filepath.Join(dir, "virtiofsd"), []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	m, spec := newManager(t), withVirtioFS(t)
+	if _, err := m.Create(t.Context(), "r", spec); err != nil {
+		t.Fatal(err)
+	}
+	_, err := m.Start(within(t, bootDeadline), spec.ID)
+	if err == nil || !strings.Contains(err.Error(), "no namespaces for you") || !strings.Contains(err.Error(), spec.Shares[0].Path) {
+		t.Errorf("it starts with %v", err)
+	}
+	if err := m.Delete(t.Context(), "d", spec.ID); err != nil {
+		t.Error(err)
+	}
+	for _, dir := range []string{spec.RuntimeDir, spec.StateDir} {
+		if left, err := os.ReadDir(dir); len(left) > 0 || err != nil {
+			t.Errorf("left are %v, %v", left, err)
+		}
+	}
+}
+
 func withVirtioFS(t *testing.T) hypervisor.Spec {
 	t.Helper()
 	spec := specOf(t, "shares")
