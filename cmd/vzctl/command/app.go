@@ -110,6 +110,7 @@ func (p *program) commands() []*cli.Command {
 		newCheckpoint(p),
 		newRestore(p),
 		newRm(p),
+		newPrune(p),
 		newLs(p),
 		newLogs(p),
 		newEvents(p),
