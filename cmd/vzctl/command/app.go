@@ -53,7 +53,7 @@ func Run(ctx context.Context, host Host, args []string) int {
 	defer cancel(nil)
 
 	app := p.app()
-	arranged, err := argv.Arrange(app, args, "run", "create", "exec")
+	arranged, err := argv.Arrange(app, args, "run", "create", "exec", "top")
 	if err == nil {
 		err = app.RunContext(ctx, arranged)
 	}
