@@ -59,7 +59,7 @@ type API interface {
 	Export(ctx context.Context, ref string, to io.Writer, report progress.Func) (warnings []string, err error)
 	Changes(ctx context.Context, ref string) ([]FileChange, error)
 	Commit(ctx context.Context, ref string, request CommitRequest, report progress.Func) (image Image, warnings []string, err error)
-	// HoldFiles freezes, thaws or trims the file system of a running container.
+	// HoldFiles freezes, thaws or trims the file system of a container, which has to run unless it is trimmed.
 	HoldFiles(ctx context.Context, ref string, action HoldAction) error
 	// Checkpoint saves a running container, with what its processes have in memory, and stops it unless it is to go on. After an error it goes on. A container has one
 	// checkpoint at most.
