@@ -73,7 +73,11 @@ func Match(need Need, offer Offer) (Choice, error) {
 	devices := len(need.Disks) + len(need.Shares) + need.NICs
 	m.atMost(hv, hypervisor.CapabilityMaxDevices, uint64(devices), "disks, shares and network cards", "mount fewer volumes")
 	for _, feature := range need.Features {
-		m.value(hv, hypervisor.CapabilityFeature, feature, "offers "+feature, "")
+		change := ""
+		if feature == hypervisor.FeatureNestedVirt {
+			change = "leave --nested out"
+		}
+		m.value(hv, hypervisor.CapabilityFeature, feature, "offers "+feature, change)
 	}
 	for _, option := range need.Options {
 		m.value(hv, hypervisor.CapabilityOption, option, "knows the option "+option, "leave the option out")

@@ -59,7 +59,7 @@ type API interface {
 	Export(ctx context.Context, ref string, to io.Writer, report progress.Func) (warnings []string, err error)
 	Changes(ctx context.Context, ref string) ([]FileChange, error)
 	Commit(ctx context.Context, ref string, request CommitRequest, report progress.Func) (image Image, warnings []string, err error)
-	// HoldFiles freezes, thaws or trims the file system of a running container.
+	// HoldFiles freezes, thaws or trims the file system of a container, which has to run unless it is trimmed.
 	HoldFiles(ctx context.Context, ref string, action HoldAction) error
 	// Checkpoint saves a running container, with what its processes have in memory, and stops it unless it is to go on. After an error it goes on. A container has one
 	// checkpoint at most.
@@ -84,6 +84,8 @@ type API interface {
 	Remove(ctx context.Context, ref string, force bool) error
 	// RemoveWithVolumes removes the volumes, too, that were made for the container and have no name of their own.
 	RemoveWithVolumes(ctx context.Context, ref string, force bool) error
+	// PruneContainers removes the containers that do not run, but those that have a checkpoint or are started at the host's boot, and returns them.
+	PruneContainers(ctx context.Context) (removed []Container, err error)
 	// Autostart starts the containers that are to run after the host's boot; Autostop stops all, for its end. Each is called for every one of them.
 	Autostart(ctx context.Context, each func(name string, err error)) error
 	Autostop(ctx context.Context, each func(name string, err error)) error
@@ -105,6 +107,8 @@ type API interface {
 	ListImages(ctx context.Context) ([]Image, error)
 	InspectImage(ctx context.Context, ref, platform string) (Image, error)
 	RemoveImage(ctx context.Context, ref string) (freedBytes int64, err error)
+	// PruneImages frees what no image has any more and, if all is set, first removes the images that no container has.
+	PruneImages(ctx context.Context, all bool) (removed []Image, freedBytes int64, err error)
 	// BuildRootfs writes the root file system of an image (pulled if missing) to a file that does not exist yet.
 	BuildRootfs(ctx context.Context, reference, platform, output string, report progress.Func) error
 

@@ -64,6 +64,9 @@ func TestMain(m *testing.M) {
 		if told("templates") {
 			info.Capabilities[hypervisor.CapabilityFeature] = []string{hypervisor.FeatureTemplate}
 		}
+		if told("nested") {
+			info.Capabilities[hypervisor.CapabilityFeature] = []string{hypervisor.FeatureNestedVirt}
+		}
 		sdk.Serve(hypervisor.Plugin(info, &machines{}))
 	default:
 		os.Exit(m.Run())
@@ -137,6 +140,9 @@ func (builder) Build(_ context.Context, r rootfs.BuildRequest, _ progress.Func) 
 	return rootfs.Built{Disks: []rootfs.Disk{{Path: path, FileSystem: "ext4", Digest: digest.FromString("base"), ReadOnly: true}}},
 		errors.Join(os.MkdirAll(r.CacheDir, 0o700), os.WriteFile(path, nil, 0o600))
 }
+
+// List knows none: nothing is to be deleted.
+func (builder) List(context.Context, string) ([]rootfs.Entry, error) { return nil, nil }
 
 func (builder) CreateWritable(_ context.Context, r rootfs.WritableRequest) (rootfs.Disk, error) {
 	note("layer")

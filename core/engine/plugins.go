@@ -68,6 +68,9 @@ func (e *Engine) matchCapabilities(ctx context.Context, c *store.Container, b *s
 	for option := range b.HypervisorOptions {
 		need.Options = append(need.Options, option)
 	}
+	if b.Nested {
+		need.Features = append(need.Features, hypervisor.FeatureNestedVirt)
+	}
 	if b.Network != "" {
 		need.NICs = 1
 	}

@@ -324,7 +324,7 @@ func (e *Engine) Exec(ctx context.Context, ref string, request ExecRequest, stre
 	defer s.Close()
 	process, err := s.CreateProcess(ctx, supervisor.ProcessRequest{Args: request.Args, Env: request.Env, WorkingDir: request.WorkingDir,
 		User: request.User, Terminal: request.Terminal, Width: uint32(request.Size.Width), Height: uint32(request.Size.Height), Detached: request.Detach,
-		NoInput: streams.Stdin == nil})
+		NoInput: streams.Stdin == nil, Privileged: request.Privileged})
 	if err != nil {
 		return Exit{}, err
 	}

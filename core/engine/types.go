@@ -81,6 +81,8 @@ type CreateRequest struct {
 	SSH     bool
 	// Plugins chooses plugins by name or path, per kind.
 	Plugins map[sdk.Kind]string
+	// Nested has the container be able to run virtual machines itself. Refused if the hypervisor plugin does not offer that.
+	Nested bool
 	// HypervisorOptions go to the hypervisor plugin as they are.
 	HypervisorOptions map[string]string
 }
@@ -205,6 +207,7 @@ type ExecRequest struct {
 	User       string   // empty: the container's
 	Terminal   bool
 	Detach     bool
+	Privileged bool // all capabilities, whatever the container has
 	Size       WindowSize
 }
 

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
 	"github.com/vzctl/vzctl/sdk/fault"
 )
 
@@ -52,6 +54,12 @@ func (i Isolation) Capabilities() ([]string, error) {
 	}
 	slices.Sort(granted)
 	return slices.Compact(granted), nil
+}
+
+// Privileged gives a process all capabilities.
+func Privileged(p *specs.Process) {
+	all := slices.Sorted(slices.Values(allCapabilities))
+	p.Capabilities = &specs.LinuxCapabilities{Bounding: all, Permitted: all, Effective: all}
 }
 
 // capabilityNames completes names: "net_admin" and "CAP_NET_ADMIN" are the same.

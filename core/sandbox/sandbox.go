@@ -78,6 +78,7 @@ type Spec struct {
 	StateDir          string
 	CacheDir          string // of the hypervisor plugin, for all sandboxes of the root
 	HypervisorOptions map[string]string
+	Nested            bool   // the guest may run VMs
 	VirtualMachineID  string // "" is ID
 
 	// Restore is a saved run that goes on instead of a new one; nil: it is started.

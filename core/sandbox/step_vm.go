@@ -42,6 +42,8 @@ func (s *Sandbox) vmSpec() hypervisor.Spec {
 		StateDir:    s.spec.StateDir,
 		CacheDir:    s.spec.CacheDir,
 		Options:     s.spec.HypervisorOptions,
+
+		NestedVirtualization: s.spec.Nested,
 	}
 	for i, d := range s.spec.Lower {
 		spec.Disks = append(spec.Disks, vmDisk(lowerSerial(i), d))

@@ -23,6 +23,7 @@ type Sandbox struct {
 	InitrdPath        string            `json:"initrdPath,omitempty"`
 	Hypervisor        string            `json:"hypervisor"` // plugin, resolved
 	HypervisorOptions map[string]string `json:"hypervisorOptions,omitempty"`
+	Nested            bool              `json:"nested,omitempty"` // its guest may run VMs
 
 	Network       string `json:"network,omitempty"` // name; empty: none
 	NetworkPlugin string `json:"networkPlugin,omitempty"`

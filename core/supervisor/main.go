@@ -314,7 +314,7 @@ func (s *supervision) spec(b store.Sandbox) (sandbox.Spec, error) {
 		Terminal: s.container.Process.Terminal, StdinOpen: s.container.Process.StdinOpen,
 		Network: s.sandbox.Network, ConsolePath: paths.SandboxConsole(s.sandbox.ID),
 		RuntimeDir: s.run, StateDir: paths.SandboxState(s.sandbox.ID), CacheDir: cache,
-		HypervisorOptions: s.sandbox.HypervisorOptions,
+		HypervisorOptions: s.sandbox.HypervisorOptions, Nested: s.sandbox.Nested,
 	}
 	if spec.Sockets, err = joinedSockets(s.container); err != nil {
 		return sandbox.Spec{}, err

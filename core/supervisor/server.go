@@ -164,6 +164,9 @@ func (s *server) CreateProcess(_ context.Context, request *supervisorv1.CreatePr
 		return nil, err
 	}
 	runtimespec.SetConsoleSize(process, request.Width, request.Height)
+	if request.Privileged {
+		runtimespec.Privileged(process)
+	}
 	body, err := json.Marshal(process)
 	if err != nil {
 		return nil, err

@@ -42,7 +42,7 @@ func expect(t *testing.T, output string, want map[string]string) {
 const status = `status() { awk -v p="$1" '/^(Cap|NoNewPrivs|Seccomp:|Groups)/ { sub(":", "", $1); n = $1; $1 = ""; gsub(/^ | $/, ""); print p n "=" $0 }' /proc/self/status; }
 `
 
-const none, fourteen = "0000000000000000", "00000000a80425fb"
+const none, fourteen, all = "0000000000000000", "00000000a80425fb", "000001ffffffffff"
 
 // TestE2EAContainerIsIsolatedByDefault is like the validation of OCI's runtime tools.
 func TestE2EAContainerIsIsolatedByDefault(t *testing.T) {
@@ -80,6 +80,11 @@ func TestE2EAContainerIsIsolatedByDefault(t *testing.T) {
 	})
 	expect(t, p.must("exec", "-u", "app", name, "sh", "-c", status+"status"), map[string]string{
 		"CapInh": none, "CapPrm": none, "CapEff": none, "CapBnd": fourteen, "CapAmb": none, "Groups": "1000 2000", "Seccomp": "2"})
+	// All capabilities are those of root alone, and what the container's filter denies stays denied.
+	expect(t, p.must("exec", "--privileged", name, "sh", "-c", status+try+"status; try chown chown 5:6 /tmp; try priority nice -n -5 true; try mount mount -t tmpfs x /mnt"), map[string]string{
+		"CapInh": none, "CapPrm": all, "CapEff": all, "CapBnd": all, "CapAmb": none, "Seccomp": "2",
+		"chown": "done", "priority": "done", "mount": "permission denied (are you root?)"})
+	expect(t, p.must("exec", "--privileged", "-u", "app", name, "sh", "-c", status+"status"), map[string]string{"CapPrm": none, "CapEff": none, "CapBnd": all})
 	var spec specs.Spec
 	if err := json.Unmarshal([]byte(p.must("inspect", "--oci", name)), &spec); err != nil {
 		t.Fatal(err)
@@ -142,7 +147,6 @@ func TestE2EPrivileged(t *testing.T) {
 		echo 7 >/proc/sys/kernel/panic && echo sysctl=done
 		head -c 512 /dev/vda >/dev/null && echo disk=done
 		mkdir /sys/fs/cgroup/x && echo cgroup=done`)
-	const all = "000001ffffffffff"
 	expect(t, output, map[string]string{"CapPrm": all, "CapEff": all, "CapBnd": all, "CapInh": none, "CapAmb": none,
 		"mount": "done", "sysctl": "done", "disk": "done", "cgroup": "done"})
 }

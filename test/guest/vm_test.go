@@ -409,6 +409,44 @@ func TestVMMemoryLimit(t *testing.T) {
 	}
 }
 
+// TestVMMemoryThatIsAllTakenIsNotVminitds has a container without a limit whose processes take more than the VM has, again and again.
+func TestVMMemoryThatIsAllTakenIsNotVminitds(t *testing.T) {
+	g := start(t)
+	take := "while :; do for i in 1 2; do dd if=/dev/zero of=/dev/null bs=150M count=100 & done; dd if=/dev/zero of=/dev/null bs=150M count=100; wait; done"
+	if err := g.Create(Container{ID: "c", Args: []string{"sh", "-c", take}, Env: []string{"PATH=/bin"}}); err != nil {
+		t.Fatal(err)
+	}
+	events, err := g.Watch(t.Context(), &guestv1.WatchRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Start("c", "init"); err != nil {
+		t.Fatal(err)
+	}
+	for round := range 3 {
+		for killed := false; !killed; {
+			e, err := events.Recv() // of the end of who was asked before, too
+			if err != nil {
+				t.Fatal(err)
+			}
+			killed = e.GetOutOfMemory() != nil
+		}
+		if stats, err := g.ContainerStats(t.Context(), &guestv1.ContainerStatsRequest{ContainerId: "c"}); err != nil || stats.MemoryLimitBytes != 0 {
+			t.Errorf("stats %v, %v", stats, err)
+		}
+		result, err := g.Exec("c", fmt.Sprintf("e%d", round), specs.Process{Args: []string{"/bin/echo", "hi"}}, "")
+		if err != nil || result.Exit.Code != 0 || result.Stdout != "hi\n" {
+			t.Errorf("a process beside it: %+v, %v", result, err)
+		}
+	}
+	if _, err := g.DeleteContainer(t.Context(), &guestv1.DeleteContainerRequest{ContainerId: "c"}); err != nil {
+		t.Error(err)
+	}
+	if console := g.Console(); strings.Contains(console, "Out of memory:") || !strings.Contains(console, "Memory cgroup out of memory:") {
+		t.Errorf("not only what containers may have was all taken:\n%s", console)
+	}
+}
+
 func TestVMShutdownLeavesALayerThatNeedsNoRepair(t *testing.T) {
 	layer := Layer(t).Named("layer")
 	g := Start(t, Options{Disks: []Disk{Image(t).Named("rootfs0"), layer}})

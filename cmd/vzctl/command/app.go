@@ -53,7 +53,7 @@ func Run(ctx context.Context, host Host, args []string) int {
 	defer cancel(nil)
 
 	app := p.app()
-	arranged, err := argv.Arrange(app, args, "run", "create", "exec")
+	arranged, err := argv.Arrange(app, args, "run", "create", "exec", "top")
 	if err == nil {
 		err = app.RunContext(ctx, arranged)
 	}
@@ -110,6 +110,7 @@ func (p *program) commands() []*cli.Command {
 		newCheckpoint(p),
 		newRestore(p),
 		newRm(p),
+		newPrune(p),
 		newLs(p),
 		newLogs(p),
 		newEvents(p),

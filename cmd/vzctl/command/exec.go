@@ -19,6 +19,7 @@ func newExec(p *program) *cli.Command {
 			&cli.BoolFlag{Name: "interactive", Aliases: []string{"i"}, Usage: "connect stdin"},
 			&cli.BoolFlag{Name: "tty", Aliases: []string{"t"}, Usage: "give the process a terminal"},
 			&cli.BoolFlag{Name: "detach", Aliases: []string{"d"}, Usage: "do not wait for it"},
+			&cli.BoolFlag{Name: "privileged", Usage: "grant it all capabilities; the container's filter of system calls and its devices stay"},
 			envFlag(), envFileFlag(), workdirFlag(), userFlag(),
 			detachKeysFlag(),
 		},
@@ -47,6 +48,7 @@ func (p *program) execRequest(c *cli.Context) (engine.ExecRequest, error) {
 		User:       c.String("user"),
 		Terminal:   c.Bool("tty"),
 		Detach:     c.Bool("detach"),
+		Privileged: c.Bool("privileged"),
 	}, err
 }
 

@@ -16,6 +16,7 @@ func newImage(p *program) *cli.Command {
 			newImageLs(p),
 			newImageInspect(p),
 			newImageRm(p),
+			newImagePrune(p),
 		},
 	}
 }

@@ -38,6 +38,7 @@ func createFlags() []cli.Flag {
 		&cli.StringFlag{Name: "cidfile", Usage: "write the id to `FILE`, which must not exist"},
 		logOptFlag(),
 		hypervisorFlag(), hypervisorOptFlag(),
+		&cli.BoolFlag{Name: "nested", Aliases: []string{"virtualization"}, Usage: "have the container be able to run virtual machines itself, if the hypervisor plugin offers that"},
 		imageSourceFlag(),
 		pluginFlag(),
 	}, slices.Concat(mountFlags(), ioFlags(), isolationFlags(), healthFlags(), socketFlags())...)
@@ -119,6 +120,7 @@ func (p *program) createRequest(c *cli.Context) (engine.CreateRequest, error) {
 		AutoRemove: c.Bool("rm"),
 		StopSignal: c.String("stop-signal"),
 		Restart:    c.String("restart"),
+		Nested:     c.Bool("nested"),
 	}
 	if len(request.Command) == 0 {
 		request.Command = nil

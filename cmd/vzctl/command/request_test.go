@@ -55,6 +55,7 @@ func TestWordsOfCreateBecomeARequest(t *testing.T) {
 		{"limits of disks", "--device-read-bps 1m --device-write-bps /data:2m --device-read-iops /data:7 --device-write-iops -1 i", engine.CreateRequest{Image: "i", IOLimits: []engine.IOLimit{
 			{Kind: engine.IOReadBytes, Path: "/", PerSecond: 1 << 20}, {Kind: engine.IOWriteBytes, Path: "/data", PerSecond: 2 << 20},
 			{Kind: engine.IOReadOperations, Path: "/data", PerSecond: 7}, {Kind: engine.IOWriteOperations, Path: "/"}}}},
+		{"virtual machines in it", "--nested i", engine.CreateRequest{Image: "i", Nested: true}},
 		{"the writable layer", "--storage-opt size=1g --storage-opt journal=writeback i", engine.CreateRequest{Image: "i", StorageBytes: 1 << 30, Journal: "writeback"}},
 		{"an image alone leaves all to the image", "busybox", engine.CreateRequest{Image: "busybox"}},
 		{"flags behind the image are the command's", "-i busybox sh -c -it --name=x", engine.CreateRequest{Image: "busybox", StdinOpen: true,

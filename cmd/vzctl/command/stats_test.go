@@ -177,7 +177,10 @@ func TestTop(t *testing.T) {
 		{PID: 12, Parent: 1, UserID: 1000, State: "R", CPU: 2 * time.Hour, Age: 0, Command: "[kworker]"},
 	}}
 	d := o.desk()
-	code := d.run(t, "top", "web")
+	code := d.run(t, "top", "web", "-o", "pid,user")
+	d.wants(t, code, 0, "PID   USER\n1     root\n12    1000\n", "")
+	d = o.desk()
+	code = d.run(t, "top", "web")
 	d.wants(t, code, 0, `USER   PID   PPID   STATE   TTY     STARTED         TIME      MEMORY   COMMAND
 root   1     0      S       pts/0   5 minutes ago   0:01.23   1.0 MB   sh -c ?[2Jx
 1000   12    1      R       ?       now             2:00:00   0 B      [kworker]

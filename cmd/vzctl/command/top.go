@@ -15,19 +15,26 @@ func newTop(p *program) *cli.Command {
 	return &cli.Command{
 		Name:        "top",
 		Usage:       "list the processes of a running container",
-		ArgsUsage:   "CONTAINER",
-		Description: "Their ids are those that the container sees, users have the names of its own passwd. The image needs no ps.",
+		ArgsUsage:   "CONTAINER [PS-OPTION...]",
+		Description: "Their ids are those that the container sees, users have the names of its own passwd. The image needs no ps: of its options aux, -ef and -o COLUMN[=HEAD],... are known, of columns " + psNames() + ". Flags come before CONTAINER.",
 		Flags:       []cli.Flag{formatFlag("table")},
 		Action: func(c *cli.Context) error {
-			if err := arguments(c, 1, 1, "a container"); err != nil {
+			if err := arguments(c, 1, -1, "a container"); err != nil {
 				return err
+			}
+			table := processColumns
+			if options := c.Args().Tail(); len(options) > 0 {
+				var err error
+				if table, err = psColumns(options, p.Now()); err != nil {
+					return err
+				}
 			}
 			return p.withEngine(func(c *cli.Context, api engine.API) error {
 				processes, err := api.Top(c.Context, c.Args().First())
 				if err != nil {
 					return err
 				}
-				return show(c, processes, processColumns)
+				return show(c, processes, table)
 			})(c)
 		},
 	}
@@ -36,16 +43,23 @@ func newTop(p *program) *cli.Command {
 var processColumns = columns[engine.Process]{
 	heads: []string{"USER", "PID", "PPID", "STATE", "TTY", "STARTED", "TIME", "MEMORY", "COMMAND"},
 	row: func(p engine.Process) []string {
-		user, tty := p.User, p.Terminal
-		if user == "" {
-			user = strconv.FormatUint(uint64(p.UserID), 10)
-		}
-		if tty == "" {
-			tty = "?"
-		}
-		return []string{user, strconv.Itoa(p.PID), strconv.Itoa(p.Parent), p.State, tty, age(time.Time{}.Add(p.Age), time.Time{}), clock(p.CPU),
+		return []string{userOf(p), strconv.Itoa(p.PID), strconv.Itoa(p.Parent), p.State, terminalOf(p), age(time.Time{}.Add(p.Age), time.Time{}), clock(p.CPU),
 			bars.Size(int64(p.MemoryBytes)), p.Command}
 	},
+}
+
+func userOf(p engine.Process) string {
+	if p.User == "" {
+		return strconv.FormatUint(uint64(p.UserID), 10)
+	}
+	return p.User
+}
+
+func terminalOf(p engine.Process) string {
+	if p.Terminal == "" {
+		return "?"
+	}
+	return p.Terminal
 }
 
 // clock is CPU time as ps writes it.

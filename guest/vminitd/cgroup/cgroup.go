@@ -25,11 +25,23 @@ func Setup() error {
 	if err := os.Mkdir(root, 0o755); err != nil {
 		return err
 	}
+	var machine unix.Sysinfo_t
+	if err := unix.Sysinfo(&machine); err != nil {
+		return os.NewSyscallError("sysinfo", err)
+	}
 	enable := "+" + strings.Join(controllers, " +")
 	return errors.Join(
 		write(filepath.Dir(root), "cgroup.subtree_control", enable),
-		write(root, "cgroup.subtree_control", enable))
+		write(root, "cgroup.subtree_control", enable),
+		write(root, memoryFile, strconv.FormatUint(forContainers(uint64(machine.Totalram)*uint64(machine.Unit)), 10)))
 }
+
+// own is the memory, in bytes, that all containers together leave to vminitd and to what of the kernel's is nobody's, whatever their own limits are. Its own pages the kernel
+// cannot take from vminitd, as there is no swap and its program is in memory; but a machine of which nothing is left has it wait for each further one.
+const own = 32 << 20
+
+// forContainers is what all containers together may have of a machine's memory.
+func forContainers(machine uint64) uint64 { return machine - min(own, machine/4) }
 
 // Group is the cgroup of one container.
 type Group struct {

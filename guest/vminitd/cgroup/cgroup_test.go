@@ -54,6 +54,14 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+func TestContainersLeaveMemoryToVminitd(t *testing.T) {
+	for machine, want := range map[uint64]uint64{1 << 30: 1<<30 - 32<<20, 72 << 20: 54 << 20} {
+		if got := forContainers(machine); got != want {
+			t.Errorf("of %d bytes containers may have %d, want %d", machine, got, want)
+		}
+	}
+}
+
 // run interprets a device program; it knows the instructions that program makes.
 func run(t *testing.T, code []instruction, kind, access, major, minor uint32) bool {
 	t.Helper()

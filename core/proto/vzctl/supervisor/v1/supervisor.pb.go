@@ -997,7 +997,9 @@ type CreateProcessRequest struct {
 	// Nobody will open its streams or delete it: its input is at its end, its output goes nowhere, and it is forgotten when it ends.
 	Detached bool `protobuf:"varint,8,opt,name=detached,proto3" json:"detached,omitempty"`
 	// It has no input, and nobody opens the stream of that.
-	NoInput       bool `protobuf:"varint,280,opt,name=no_input,json=noInput,proto3" json:"no_input,omitempty"`
+	NoInput bool `protobuf:"varint,280,opt,name=no_input,json=noInput,proto3" json:"no_input,omitempty"`
+	// It has all capabilities, whatever the container has. All else is the container's, its filter of system calls too.
+	Privileged    bool `protobuf:"varint,240,opt,name=privileged,proto3" json:"privileged,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1091,6 +1093,13 @@ func (x *CreateProcessRequest) GetDetached() bool {
 func (x *CreateProcessRequest) GetNoInput() bool {
 	if x != nil {
 		return x.NoInput
+	}
+	return false
+}
+
+func (x *CreateProcessRequest) GetPrivileged() bool {
+	if x != nil {
+		return x.Privileged
 	}
 	return false
 }
@@ -1955,7 +1964,7 @@ const file_vzctl_supervisor_v1_supervisor_proto_rawDesc = "" +
 	"\x13CheckHealthResponse\x12\x1b\n" +
 	"\texit_code\x18\x01 \x01(\x05R\bexitCode\x12\x16\n" +
 	"\x06output\x18\x02 \x01(\fR\x06output\x12\x16\n" +
-	"\x06status\x18\x03 \x01(\tR\x06status\"\xf3\x01\n" +
+	"\x06status\x18\x03 \x01(\tR\x06status\"\x94\x02\n" +
 	"\x14CreateProcessRequest\x12\x12\n" +
 	"\x04args\x18\x01 \x03(\tR\x04args\x12\x10\n" +
 	"\x03env\x18\x02 \x03(\tR\x03env\x12\x1f\n" +
@@ -1966,7 +1975,10 @@ const file_vzctl_supervisor_v1_supervisor_proto_rawDesc = "" +
 	"\x05width\x18\x06 \x01(\rR\x05width\x12\x16\n" +
 	"\x06height\x18\a \x01(\rR\x06height\x12\x1a\n" +
 	"\bdetached\x18\b \x01(\bR\bdetached\x12\x1a\n" +
-	"\bno_input\x18\x98\x02 \x01(\bR\anoInput\"6\n" +
+	"\bno_input\x18\x98\x02 \x01(\bR\anoInput\x12\x1f\n" +
+	"\n" +
+	"privileged\x18\xf0\x01 \x01(\bR\n" +
+	"privileged\"6\n" +
 	"\x15CreateProcessResponse\x12\x1d\n" +
 	"\n" +
 	"process_id\x18\x01 \x01(\tR\tprocessId\"4\n" +
