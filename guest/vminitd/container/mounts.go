@@ -14,6 +14,10 @@ func (c *Container) holdMounts(pid int) {
 	}
 	c.runtime.mu.Lock()
 	defer c.runtime.mu.Unlock()
+	if c.runtime.containers[c.id] != c || c.deleting != nil { // meanwhile
+		_ = held.Close()
+		return
+	}
 	c.namespace = held
 }
 
