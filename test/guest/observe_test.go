@@ -19,6 +19,9 @@ func checkObserved(t *testing.T, g *Guest) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if after.AgentResidentBytes < 1<<20 || after.AgentResidentBytes > 64<<20 {
+		t.Errorf("the agent says it has %d bytes in memory", after.AgentResidentBytes)
+	}
 	if after.UptimeNanoseconds <= before.UptimeNanoseconds || after.CpuNanoseconds < before.CpuNanoseconds || before.CpuNanoseconds == 0 || after.MemoryBytes == 0 || after.Pids == 0 {
 		t.Errorf("%v, and then %v", before, after)
 	}

@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"slices"
 
 	"google.golang.org/grpc"
@@ -21,7 +23,21 @@ func (a *Agent) ContainerStats(_ context.Context, r *guestv1.ContainerStatsReque
 	return &guestv1.ContainerStatsResponse{UptimeNanoseconds: uint64(at), CpuNanoseconds: s.CPU, CpuSystemNanoseconds: s.CPUSystem,
 		MemoryBytes: s.Memory, MemoryReclaimableBytes: s.MemoryReclaimable, MemoryLimitBytes: s.MemoryLimit, Pids: s.Pids, PidsLimit: s.PidsLimit,
 		BlockReadBytes: s.BlockRead, BlockWriteBytes: s.BlockWrite, NetworkReceiveBytes: s.ReceivedBytes, NetworkSendBytes: s.SentBytes,
-		NetworkReceivePackets: s.ReceivedPackets, NetworkSendPackets: s.SentPackets}, nil
+		NetworkReceivePackets: s.ReceivedPackets, NetworkSendPackets: s.SentPackets,
+		AgentResidentBytes: residentBytes()}, nil
+}
+
+// residentBytes is what this process has in memory.
+func residentBytes() uint64 {
+	text, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	var size, resident uint64
+	if _, err := fmt.Sscan(string(text), &size, &resident); err != nil {
+		return 0
+	}
+	return resident * uint64(os.Getpagesize())
 }
 
 // processesAtOnce is how many processes one message has: with the longest arguments it stays below what a host takes.

@@ -79,6 +79,7 @@ type Container struct {
 	spare     *launch.Helper // in the group, for the first start of the first process
 	created   bool
 	memory    func()        // ends watchMemory; nil if that has not begun
+	namespace *os.File      // see holdMounts
 	deleting  chan struct{} // not nil while a deletion is under way; closed at its end
 	processes map[string]*Process
 	fileUses  fileUses
@@ -310,13 +311,16 @@ func (c *Container) destroy(ctx context.Context, processes []*Process, last bool
 	}
 	c.unwatchMemory()
 	c.endFileUses()
+	if last && c.sources.Empty() && c.root != nil && c.root.Settle() == nil {
+		return nil
+	} // otherwise in the other way, which says what is wrong if it fails too
+	if err := c.releaseMounts(); err != nil {
+		return err
+	}
 	if c.sources != nil {
 		if err := c.sources.Unmount(); err != nil {
 			return err
 		}
-	}
-	if c.root != nil && last {
-		return c.root.Settle()
 	}
 	if c.root != nil {
 		if err := c.root.Unmount(); err != nil {

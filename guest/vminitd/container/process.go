@@ -92,6 +92,9 @@ func (p *Process) Start(ctx context.Context) (pid int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	if p.id == InitProcess {
+		p.container.holdMounts(started.Pid)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.child = started.Child

@@ -139,14 +139,22 @@ func fork(reaper *reap.Reaper, cgroup *os.File, joined *reap.Child, socket int) 
 	}
 	defer func() { _ = unix.Close(pidfd) }()
 	attr.Files = append(attr.Files, uintptr(pidfd))
+	own, err := unix.PidfdOpen(os.Getpid(), 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = unix.Close(own) }()
 	var child *reap.Child
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		runtime.LockOSThread() // and never unlocked: the thread, whose children belong to the container, ends here
-		if err = unix.Setns(pidfd, unix.CLONE_NEWPID); err == nil {
+		runtime.LockOSThread()
+		if err = unix.Setns(pidfd, unix.CLONE_NEWPID); err == nil { // of this thread's children
 			child, err = reaper.Start(start)
 		}
+		if unix.Setns(own, unix.CLONE_NEWPID) == nil {
+			runtime.UnlockOSThread()
+		} // otherwise the thread ends here
 	}()
 	<-done
 	return child, err

@@ -140,7 +140,7 @@ func (r *Root) Settle() error {
 		return nil
 	}
 	if err := unix.Mount("", r.upper, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
-		return r.Unmount() // which says more, if it fails too
+		return fmt.Errorf("make the writable layer read-only: %w", err)
 	}
 	return nil
 }

@@ -254,6 +254,9 @@ func (s *Set) Device(name string) string { return s.devices[name] }
 // Written returns where the disks of volumes are mounted that can be written to.
 func (s *Set) Written() []string { return s.written }
 
+// Empty reports whether nothing is mounted. A nil set is empty.
+func (s *Set) Empty() bool { return s == nil || len(s.mounts) == 0 }
+
 // Unmount unmounts all in reverse. No process may use them any more. It may be called again after an error.
 func (s *Set) Unmount() error {
 	for len(s.mounts) > 0 {

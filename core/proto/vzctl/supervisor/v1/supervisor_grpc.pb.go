@@ -64,8 +64,8 @@ type SupervisorClient interface {
 	Checkpoint(ctx context.Context, in *CheckpointRequest, opts ...grpc.CallOption) (*CheckpointResponse, error)
 	// CheckHealth has the container's health check executed now, and returns when that has ended.
 	CheckHealth(ctx context.Context, in *CheckHealthRequest, opts ...grpc.CallOption) (*CheckHealthResponse, error)
-	// CreateProcess prepares another process, whose streams can then be opened, and StartProcess runs it. A process whose caller goes before
-	// StartProcess is forgotten.
+	// CreateProcess takes note of another process, whose streams can then be opened, and StartProcess runs it, or says what is wrong with it. A process whose caller goes
+	// before StartProcess is forgotten.
 	CreateProcess(ctx context.Context, in *CreateProcessRequest, opts ...grpc.CallOption) (*CreateProcessResponse, error)
 	StartProcess(ctx context.Context, in *StartProcessRequest, opts ...grpc.CallOption) (*StartProcessResponse, error)
 	DeleteProcess(ctx context.Context, in *DeleteProcessRequest, opts ...grpc.CallOption) (*DeleteProcessResponse, error)
@@ -278,8 +278,8 @@ type SupervisorServer interface {
 	Checkpoint(context.Context, *CheckpointRequest) (*CheckpointResponse, error)
 	// CheckHealth has the container's health check executed now, and returns when that has ended.
 	CheckHealth(context.Context, *CheckHealthRequest) (*CheckHealthResponse, error)
-	// CreateProcess prepares another process, whose streams can then be opened, and StartProcess runs it. A process whose caller goes before
-	// StartProcess is forgotten.
+	// CreateProcess takes note of another process, whose streams can then be opened, and StartProcess runs it, or says what is wrong with it. A process whose caller goes
+	// before StartProcess is forgotten.
 	CreateProcess(context.Context, *CreateProcessRequest) (*CreateProcessResponse, error)
 	StartProcess(context.Context, *StartProcessRequest) (*StartProcessResponse, error)
 	DeleteProcess(context.Context, *DeleteProcessRequest) (*DeleteProcessResponse, error)

@@ -2618,8 +2618,10 @@ type ContainerStatsResponse struct {
 	NetworkSendBytes      uint64 `protobuf:"varint,12,opt,name=network_send_bytes,json=networkSendBytes,proto3" json:"network_send_bytes,omitempty"`
 	NetworkReceivePackets uint64 `protobuf:"varint,13,opt,name=network_receive_packets,json=networkReceivePackets,proto3" json:"network_receive_packets,omitempty"`
 	NetworkSendPackets    uint64 `protobuf:"varint,14,opt,name=network_send_packets,json=networkSendPackets,proto3" json:"network_send_packets,omitempty"`
-	unknownFields         protoimpl.UnknownFields
-	sizeCache             protoimpl.SizeCache
+	// Of the guest's agent, which is not the container's: its memory that is resident, files that are mapped and all. 0: it is not known.
+	AgentResidentBytes uint64 `protobuf:"varint,280,opt,name=agent_resident_bytes,json=agentResidentBytes,proto3" json:"agent_resident_bytes,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *ContainerStatsResponse) Reset() {
@@ -2746,6 +2748,13 @@ func (x *ContainerStatsResponse) GetNetworkReceivePackets() uint64 {
 func (x *ContainerStatsResponse) GetNetworkSendPackets() uint64 {
 	if x != nil {
 		return x.NetworkSendPackets
+	}
+	return 0
+}
+
+func (x *ContainerStatsResponse) GetAgentResidentBytes() uint64 {
+	if x != nil {
+		return x.AgentResidentBytes
 	}
 	return 0
 }
@@ -4293,7 +4302,7 @@ const file_vzctl_guest_v1_agent_proto_rawDesc = "" +
 	"\x03pid\x18\x02 \x01(\x03R\x03pid\x12(\n" +
 	"\x04exit\x18\x03 \x01(\v2\x14.vzctl.guest.v1.ExitR\x04exit\":\n" +
 	"\x15ContainerStatsRequest\x12!\n" +
-	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\"\x86\x05\n" +
+	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\"\xb9\x05\n" +
 	"\x16ContainerStatsResponse\x12-\n" +
 	"\x12uptime_nanoseconds\x18\x01 \x01(\x04R\x11uptimeNanoseconds\x12'\n" +
 	"\x0fcpu_nanoseconds\x18\x02 \x01(\x04R\x0ecpuNanoseconds\x124\n" +
@@ -4310,7 +4319,8 @@ const file_vzctl_guest_v1_agent_proto_rawDesc = "" +
 	"\x15network_receive_bytes\x18\v \x01(\x04R\x13networkReceiveBytes\x12,\n" +
 	"\x12network_send_bytes\x18\f \x01(\x04R\x10networkSendBytes\x126\n" +
 	"\x17network_receive_packets\x18\r \x01(\x04R\x15networkReceivePackets\x120\n" +
-	"\x14network_send_packets\x18\x0e \x01(\x04R\x12networkSendPackets\"9\n" +
+	"\x14network_send_packets\x18\x0e \x01(\x04R\x12networkSendPackets\x121\n" +
+	"\x14agent_resident_bytes\x18\x98\x02 \x01(\x04R\x12agentResidentBytes\"9\n" +
 	"\x14ListProcessesRequest\x12!\n" +
 	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\"W\n" +
 	"\x15ListProcessesResponse\x12>\n" +

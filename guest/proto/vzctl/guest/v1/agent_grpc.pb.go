@@ -58,7 +58,7 @@ type AgentClient interface {
 	// CreateContainer mounts the root file system and prepares all the init process needs; nothing of the container runs yet.
 	// A failed call leaves nothing behind. ALREADY_EXISTS if the id is taken.
 	CreateContainer(ctx context.Context, in *CreateContainerRequest, opts ...grpc.CallOption) (*CreateContainerResponse, error)
-	// CreateProcess prepares another process (exec) of a container whose init runs.
+	// CreateProcess prepares another process (exec) of a container whose init runs, and starts it, as StartProcess does, if that is asked for.
 	CreateProcess(ctx context.Context, in *CreateProcessRequest, opts ...grpc.CallOption) (*CreateProcessResponse, error)
 	// StartProcess runs a created process and returns once it has executed, or with why it could not. An error with operation
 	// "execute" is about the executable itself: NOT_FOUND (shells say 127) or else not executable (126). Stdio streams opened after it miss nothing
@@ -88,7 +88,7 @@ type AgentClient interface {
 	Thaw(ctx context.Context, in *ThawRequest, opts ...grpc.CallOption) (*ThawResponse, error)
 	// Watch sends what happens to containers from now on, until the caller goes. Of a container that had processes killed for want of memory before, it is said once.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error)
-	// Shutdown kills all containers, syncs and unmounts, answers, and then powers the VM off.
+	// Shutdown kills all containers and writes all disks out, which need no repair then; it answers, and then powers the VM off. Nothing is lost if the VM is ended at the answer.
 	Shutdown(ctx context.Context, in *ShutdownRequest, opts ...grpc.CallOption) (*ShutdownResponse, error)
 }
 
@@ -315,7 +315,7 @@ type AgentServer interface {
 	// CreateContainer mounts the root file system and prepares all the init process needs; nothing of the container runs yet.
 	// A failed call leaves nothing behind. ALREADY_EXISTS if the id is taken.
 	CreateContainer(context.Context, *CreateContainerRequest) (*CreateContainerResponse, error)
-	// CreateProcess prepares another process (exec) of a container whose init runs.
+	// CreateProcess prepares another process (exec) of a container whose init runs, and starts it, as StartProcess does, if that is asked for.
 	CreateProcess(context.Context, *CreateProcessRequest) (*CreateProcessResponse, error)
 	// StartProcess runs a created process and returns once it has executed, or with why it could not. An error with operation
 	// "execute" is about the executable itself: NOT_FOUND (shells say 127) or else not executable (126). Stdio streams opened after it miss nothing
@@ -345,7 +345,7 @@ type AgentServer interface {
 	Thaw(context.Context, *ThawRequest) (*ThawResponse, error)
 	// Watch sends what happens to containers from now on, until the caller goes. Of a container that had processes killed for want of memory before, it is said once.
 	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error
-	// Shutdown kills all containers, syncs and unmounts, answers, and then powers the VM off.
+	// Shutdown kills all containers and writes all disks out, which need no repair then; it answers, and then powers the VM off. Nothing is lost if the VM is ended at the answer.
 	Shutdown(context.Context, *ShutdownRequest) (*ShutdownResponse, error)
 	mustEmbedUnimplementedAgentServer()
 }
