@@ -35,7 +35,8 @@ type FilesResult struct {
 }
 
 // UseFiles makes one request over a connection of its own, which it closes. send writes what the guest is to get, receive reads what it sends; either may be nil. What the guest sends is to
-// be trusted by nobody. When it returns, both have.
+// be trusted by nobody. When it returns receive has, and so has send, but for one that waits for something else
+// than the connection when the guest has ended the request or ctx has.
 func UseFiles(ctx context.Context, conn net.Conn, request *guestv1.FilesRequest, send func(io.Writer) error, receive func(io.Reader) error) (FilesResult, error) {
 	defer conn.Close() // the second time, mostly
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })

@@ -132,6 +132,27 @@ func TestUseFilesEndsWithItsCallerAndBoundsWarnings(t *testing.T) {
 	}
 }
 
+// A guest that answers before it has all leaves whoever reads the rest from a terminal waiting there; the caller waits no longer than it wants to.
+func TestUseFilesEndsWithItsCallerAlsoWhenTheGuestIsDoneAndWhatIsSentIsNot(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	conn := guestOf(t, func(conn net.Conn) { _ = frames.NewWriter(conn).Close(); _ = writeLong(conn, result(t, nil)); cancel() })
+	terminal := make(chan struct{})
+	defer close(terminal)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := UseFiles(ctx, conn, &guestv1.FilesRequest{}, func(io.Writer) error { <-terminal; return nil }, nil)
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("error %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it does not end with its caller")
+	}
+}
+
 // deaf takes the request, and nothing after it; what it says can be read once that was tried.
 type deaf struct {
 	net.Conn // panics on what no test expects

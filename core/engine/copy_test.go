@@ -90,9 +90,12 @@ func TestACommitChangesTheConfigurationAsADockerfileWould(t *testing.T) {
 }
 
 func TestAListOfChangesOfAnEnemy(t *testing.T) {
-	got, err := parseChanges(strings.NewReader("A /a\x00"))
+	got, err := parseChanges(strings.NewReader("A /a\x00"), maxChangesBytes)
 	if err == nil {
 		t.Errorf("%+v", got)
+	}
+	if got, err := parseChanges(strings.NewReader("A/a\x00A/b\x00"), 7); err == nil || !strings.Contains(err.Error(), "more than 7 bytes") {
+		t.Errorf("of a list that is too long: %+v, %v", got, err)
 	}
 	for text, want := range map[string][]FileChange{
 		"":                                nil,
@@ -101,7 +104,7 @@ func TestAListOfChangesOfAnEnemy(t *testing.T) {
 		"Arelative\x00":                   nil,
 		"A" + strings.Repeat("/a", 1<<16): nil,
 	} {
-		if got, _ := parseChanges(strings.NewReader(text)); !reflect.DeepEqual(got, want) {
+		if got, _ := parseChanges(strings.NewReader(text), maxChangesBytes); !reflect.DeepEqual(got, want) {
 			t.Errorf("of %.20q: %+v, want %+v", text, got, want)
 		}
 	}

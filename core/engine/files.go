@@ -282,7 +282,7 @@ const (
 func (e *Engine) Changes(ctx context.Context, ref string) (changes []FileChange, err error) {
 	_, err = e.withFiles(ctx, ref, false, nil, func(a *access, _ store.Container) error {
 		_, err := a.use(ctx, &guestv1.FilesRequest{Of: &guestv1.FilesRequest_Changes{Changes: &guestv1.ReadChangesRequest{}}}, nil, func(r io.Reader) (err error) {
-			changes, err = parseChanges(io.LimitReader(r, maxChangesBytes))
+			changes, err = parseChanges(r, maxChangesBytes)
 			return err
 		})
 		return err
@@ -290,10 +290,13 @@ func (e *Engine) Changes(ctx context.Context, ref string) (changes []FileChange,
 	return changes, err
 }
 
-func parseChanges(r io.Reader) (changes []FileChange, err error) {
-	text, err := io.ReadAll(r)
+func parseChanges(r io.Reader, most int64) (changes []FileChange, err error) {
+	text, err := io.ReadAll(io.LimitReader(r, most+1))
 	if err != nil {
 		return nil, err
+	}
+	if int64(len(text)) > most {
+		return nil, &fault.Error{Reason: fault.Internal, Op: "list changes", Cause: fmt.Errorf("the guest's list has more than %d bytes", most)}
 	}
 	wrong := &fault.Error{Reason: fault.Internal, Op: "list changes", Cause: errors.New("the guest's list is none")}
 	for record := range strings.SplitSeq(string(text), "\x00") {

@@ -140,7 +140,7 @@ func (x *extraction) entry(h *tar.Header, content io.Reader) error {
 			if err := x.parent.Symlink(h.Linkname, temporary); err != nil {
 				return err
 			}
-			return errors.Join(x.own(x.parent, temporary, h), setTime(x.parent, temporary, h.ModTime))
+			return x.settleNode(temporary, h)
 		})
 	case tar.TypeLink:
 		return x.hardLink(h, name, base)
@@ -153,7 +153,7 @@ func (x *extraction) entry(h *tar.Header, content io.Reader) error {
 			if err := makeSpecial(x.parent, temporary, h.Typeflag, uint32(h.Devmajor), uint32(h.Devminor)); err != nil {
 				return err
 			}
-			return x.settle(x.parent, temporary, h)
+			return x.settleNode(temporary, h)
 		})
 	}
 	return fmt.Errorf("entries of type %q are not known", h.Typeflag)
@@ -266,7 +266,7 @@ func (x *extraction) file(h *tar.Header, unready string, content io.Reader) (err
 	if err := x.fill(f, h, cancellable{x.ctx, content}); err != nil {
 		return err
 	}
-	err = x.settleOpen(f, unready, h)
+	err = x.settle(f, h)
 	x.setXattrs(f, h) // a new owner takes capabilities away
 	return err
 }
@@ -347,17 +347,22 @@ func isZero(p []byte) bool {
 	return true
 }
 
-// settle gives a file, or directory, its owner, mode and time. The owner is first: to change it takes the mode's special bits away.
-func (x *extraction) settle(dir *os.Root, name string, h *tar.Header) error {
-	return errors.Join(x.own(dir, name, h), dir.Chmod(name, x.mode(h)), setTime(dir, name, h.ModTime))
-}
-
-// settleOpen is settle for what is open: who may write to the directory can give its name to another file meanwhile.
-func (x *extraction) settleOpen(f *os.File, name string, h *tar.Header) (err error) {
+// settle gives a file or directory, which is open, its owner, mode and time. The owner is first: to change it takes the mode's special bits away. Nothing of it goes by
+// name: who may write to the directory can give that to another file meanwhile.
+func (x *extraction) settle(f *os.File, h *tar.Header) (err error) {
 	if x.options.Owners {
 		err = f.Chown(h.Uid, h.Gid)
 	}
-	return errors.Join(err, f.Chmod(x.mode(h)), setTime(x.parent, name, h.ModTime))
+	return errors.Join(err, f.Chmod(x.mode(h)), setTime(f, h.ModTime))
+}
+
+// settleNode is settle for a link, a device or a FIFO, which cannot be opened as files are.
+func (x *extraction) settleNode(temporary string, h *tar.Header) error {
+	var owner *Owner
+	if x.options.Owners {
+		owner = &Owner{h.Uid, h.Gid}
+	}
+	return settleNode(x.parent, temporary, h, owner, x.mode(h))
 }
 
 func (x *extraction) mode(h *tar.Header) fs.FileMode {
@@ -368,13 +373,6 @@ func (x *extraction) mode(h *tar.Header) fs.FileMode {
 		}
 	}
 	return mode
-}
-
-func (x *extraction) own(dir *os.Root, name string, h *tar.Header) error {
-	if !x.options.Owners {
-		return nil
-	}
-	return dir.Lchown(name, h.Uid, h.Gid)
 }
 
 // finish gives directories what they are to be, the innermost first: times change when things go into them.
@@ -405,7 +403,7 @@ func (x *extraction) finishDirectory(base string, d madeDir) (err error) {
 		return errors.New("it was replaced meanwhile")
 	}
 	x.setXattrs(dir, d.header)
-	return x.settleOpen(dir, base, d.header)
+	return x.settle(dir, d.header)
 }
 
 func (x *extraction) warn(format string, args ...any) {

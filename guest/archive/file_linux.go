@@ -1,10 +1,12 @@
 package archive
 
 import (
+	"archive/tar"
 	"errors"
 	"io/fs"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -119,31 +121,74 @@ func segments(f *os.File, info fs.FileInfo) []Segment {
 	return all
 }
 
-// setTime sets the time of last modification, of a link itself.
-func setTime(dir *os.Root, name string, at time.Time) error {
-	f, err := dir.Open(".")
-	if err != nil {
-		return err
-	}
+// setTime sets the time of last modification.
+func setTime(f *os.File, at time.Time) error {
 	times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, unix.NsecToTimespec(at.UnixNano())}
 	if at.Year() < 1700 || at.Year() > 2250 { // beyond nanoseconds in 64 bits
 		times[1] = unix.Timespec{Sec: at.Unix()}
 	}
-	return errors.Join(unix.UtimesNanoAt(int(f.Fd()), name, times, unix.AT_SYMLINK_NOFOLLOW), f.Close())
+	return unix.UtimesNanoAt(unix.AT_FDCWD, pathOf(f), times, 0)
+}
+
+// pathOf names what a descriptor is of, whatever has become of its own name, and whether or not it can be read. A link that it is of is not followed.
+func pathOf(f *os.File) string { return "/proc/self/fd/" + strconv.FormatUint(uint64(f.Fd()), 10) }
+
+var errReplaced = errors.New("it was replaced meanwhile")
+
+// settleNode gives a link, a device or a FIFO that was just made its owner, if there is to be another, its mode, which a link has none of, and its time. Whoever may
+// write to the directory can have put something else in its place, which gets nothing.
+func settleNode(dir *os.Root, name string, h *tar.Header, owner *Owner, mode fs.FileMode) (err error) {
+	parent, err := dir.Open(".")
+	if err != nil {
+		return err
+	}
+	fd, err := unix.Openat(int(parent.Fd()), name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err = errors.Join(err, parent.Close()); err != nil {
+		return err
+	}
+	node := os.NewFile(uintptr(fd), name)
+	defer func() { err = errors.Join(err, node.Close()) }()
+	var is unix.Stat_t
+	if err := unix.Fstat(fd, &is); err != nil {
+		return err
+	}
+	want := uint32(unix.S_IFLNK)
+	if h.Typeflag != tar.TypeSymlink {
+		want = specialMode(h.Typeflag)
+	}
+	rdev := uint64(0)
+	if want == unix.S_IFCHR || want == unix.S_IFBLK {
+		rdev = unix.Mkdev(uint32(h.Devmajor), uint32(h.Devminor))
+	}
+	// A link that keeps its owner gets nothing but a time. It may be another's: some file systems do not let root be root.
+	mine := int(is.Uid) == os.Geteuid() || want == unix.S_IFLNK && owner == nil
+	if is.Mode&unix.S_IFMT != want || is.Rdev != rdev || is.Nlink != 1 || !mine {
+		return errReplaced
+	}
+	if owner != nil {
+		err = unix.Fchownat(unix.AT_FDCWD, pathOf(node), owner.UID, owner.GID, 0)
+	}
+	if h.Typeflag != tar.TypeSymlink {
+		err = errors.Join(err, os.Chmod(pathOf(node), mode))
+	}
+	return errors.Join(err, setTime(node, h.ModTime))
 }
 
 // makeSpecial makes a FIFO or a device node.
 func makeSpecial(dir *os.Root, name string, kind byte, major, minor uint32) error {
-	mode := uint32(unix.S_IFIFO)
-	switch kind {
-	case '3': // tar.TypeChar
-		mode = unix.S_IFCHR
-	case '4':
-		mode = unix.S_IFBLK
-	}
 	f, err := dir.Open(".")
 	if err != nil {
 		return err
 	}
-	return errors.Join(unix.Mknodat(int(f.Fd()), name, mode|0o600, int(unix.Mkdev(major, minor))), f.Close())
+	return errors.Join(unix.Mknodat(int(f.Fd()), name, specialMode(kind)|0o600, int(unix.Mkdev(major, minor))), f.Close())
+}
+
+func specialMode(kind byte) uint32 {
+	switch kind {
+	case tar.TypeChar:
+		return unix.S_IFCHR
+	case tar.TypeBlock:
+		return unix.S_IFBLK
+	}
+	return unix.S_IFIFO
 }

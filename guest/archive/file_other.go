@@ -3,6 +3,7 @@
 package archive
 
 import (
+	"archive/tar"
 	"errors"
 	"io/fs"
 	"os"
@@ -37,9 +38,19 @@ func isPseudo(*os.File) bool                                   { return false }
 func segments(*os.File, fs.FileInfo) []Segment                 { return nil }
 func makeSpecial(*os.Root, string, byte, uint32, uint32) error { return errors.ErrUnsupported }
 
-func setTime(dir *os.Root, name string, at time.Time) error {
-	if info, err := dir.Lstat(name); err != nil || info.Mode()&fs.ModeSymlink != 0 {
+func setTime(f *os.File, at time.Time) error {
+	info, err := f.Stat()
+	if err != nil {
 		return err
 	}
-	return dir.Chtimes(name, time.Time{}, at)
+	times := []syscall.Timeval{syscall.NsecToTimeval(info.ModTime().UnixNano()), syscall.NsecToTimeval(at.UnixNano())} // the first is of access, which nobody keeps
+	return syscall.Futimes(int(f.Fd()), times)
+}
+
+// settleNode gives a link its owner; it has no mode, and keeps its time.
+func settleNode(dir *os.Root, name string, h *tar.Header, owner *Owner, _ fs.FileMode) error {
+	if owner == nil {
+		return nil
+	}
+	return dir.Lchown(name, owner.UID, owner.GID)
 }

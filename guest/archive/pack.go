@@ -84,31 +84,48 @@ func (p *Packer) tree(ctx context.Context, dir *os.Root, name, as string, depth 
 		return err
 	}
 	defer below.Close() // only read
-	names, err := Names(below)
+	return Each(below, func(n string) error {
+		err := p.tree(ctx, below, n, path.Join(as, n), depth+1)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // nobody stops a container's processes while its files are read
+		}
+		return err
+	})
+}
+
+// namesAtOnce is how many names of a directory are kept in memory: it may have millions.
+const namesAtOnce = 4096
+
+// Each calls do with each name of a directory, until there is an error, which it returns. Names of a directory that is not large come sorted.
+func Each(dir *os.Root, do func(name string) error) (err error) {
+	f, err := dir.Open(".")
 	if err != nil {
 		return err
 	}
-	for _, n := range names {
-		err := p.tree(ctx, below, n, path.Join(as, n), depth+1)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // nobody stops a container's processes while its files are read
+	defer func() {
+		if f != nil {
+			err = errors.Join(err, f.Close())
 		}
-		if err != nil {
+	}()
+	for f != nil {
+		names, err := f.Readdirnames(namesAtOnce)
+		if err != nil && !errors.Is(err, io.EOF) {
 			return err
+		}
+		if len(names) < namesAtOnce { // there are no more; what is below shall not find one descriptor the less for each directory above
+			err := f.Close()
+			if f = nil; err != nil {
+				return err
+			}
+		}
+		slices.Sort(names)
+		for _, name := range names {
+			if err := do(name); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
-}
-
-// Names lists a directory, sorted.
-func Names(dir *os.Root) ([]string, error) {
-	f, err := dir.Open(".")
-	if err != nil {
-		return nil, err
-	}
-	names, err := f.Readdirnames(-1)
-	slices.Sort(names)
-	return names, errors.Join(err, f.Close())
 }
 
 // Entry packs one file, or a directory without what is below it. info is what Lstat told of it.

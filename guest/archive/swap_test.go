@@ -49,8 +49,8 @@ func TestAFileThatIsPutInItsPlaceGetsNoRights(t *testing.T) {
 	_ = archive.Extract(t.Context(), open(t, dir), from, archive.ExtractOptions{Owners: os.Getuid() == 0, Xattr: all})
 	after, err := os.Stat(victim)
 	must(t, err)
-	if after.Mode() != before.Mode() || statUID(after) != statUID(before) {
-		t.Errorf("the other file has mode %v and user %d", after.Mode(), statUID(after))
+	if after.Mode() != before.Mode() || statUID(after) != statUID(before) || !after.ModTime().Equal(before.ModTime()) {
+		t.Errorf("the other file has mode %v, user %d and time %s", after.Mode(), statUID(after), after.ModTime())
 	}
 	if from.do != nil {
 		t.Error("nothing was swapped")

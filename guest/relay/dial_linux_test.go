@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -79,5 +80,68 @@ func TestWaitingEndsWithTheContext(t *testing.T) {
 func TestNobodyWhoListensIsARefusal(t *testing.T) {
 	if _, err := DialUnix(t.Context(), "/nowhere/at/all"); !errors.Is(err, unix.ENOENT) {
 		t.Errorf("error %v", err)
+	}
+}
+
+func TestAConnectionTakesOneDescriptorAndAFailedOneNone(t *testing.T) {
+	dir, err := os.MkdirTemp("", "relay")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	listener, err := net.Listen("unix", filepath.Join(dir, "s")) // whose backlog takes all
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	refuses := filepath.Join(dir, "nobody")
+	if err := os.WriteFile(refuses, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sockets := func() (n int) {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			if target, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && strings.HasPrefix(target, "socket:") {
+				n++
+			}
+		}
+		return n
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	crowded, _ := full(t)
+	before := sockets()
+	for range 3 {
+		for _, test := range []struct {
+			ctx  context.Context
+			path string
+		}{{t.Context(), filepath.Join(dir, "none")}, {t.Context(), refuses}, {t.Context(), strings.Repeat("x", 200)}, {ended, crowded}} {
+			if conn, err := DialUnix(test.ctx, test.path); err == nil {
+				conn.Close()
+				t.Fatalf("%s is connected to", test.path)
+			}
+		}
+	}
+	if now := sockets(); now != before {
+		t.Errorf("connections that failed have left %d sockets", now-before)
+	}
+	var open []net.Conn
+	for range 10 {
+		conn, err := DialUnix(t.Context(), listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, conn)
+	}
+	if now := sockets(); now != before+len(open) {
+		t.Errorf("%d connections have %d sockets", len(open), now-before)
+	}
+	for _, conn := range open {
+		if err := conn.Close(); err != nil { // of what another has closed it fails
+			t.Error(err)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package files
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -83,18 +84,15 @@ func (c *comparison) add(change Change) error {
 
 // directory compares what is in a directory of the upper layer. fresh says that nothing of the lower layers is in it. It tells whether there was a placeholder.
 func (c *comparison) directory(dir *os.Root, at string, fresh bool) (placeholder bool, err error) {
-	names, err := archive.Names(dir)
-	if err != nil {
-		return false, err
-	}
-	for _, name := range names {
+	err = archive.Each(dir, func(name string) error {
 		skipped, err := c.entry(dir, name, path.Join(at, name), fresh)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return false, err
+			return err
 		}
 		placeholder = placeholder || skipped
-	}
-	return placeholder, nil
+		return nil
+	})
+	return placeholder, err
 }
 
 func (c *comparison) entry(dir *os.Root, name, at string, fresh bool) (placeholder bool, err error) {
@@ -156,12 +154,12 @@ func (c *comparison) subdirectory(dir *os.Root, at string, info, below fs.FileIn
 	if err != nil || len(c.changes) > index+1 {
 		return false, err
 	}
-	names, err := archive.Names(dir)
+	empty, err := isEmpty(dir)
 	if err != nil {
 		return false, err
 	}
 	// Nothing in it is the container's own doing.
-	if merges && placeholder && sameOwner(info, below) || !merges && c.Placeholders[at] && (placeholder || len(names) == 0) {
+	if merges && placeholder && sameOwner(info, below) || !merges && c.Placeholders[at] && (placeholder || empty) {
 		c.changes = c.changes[:index]
 		return true, nil
 	}
@@ -182,19 +180,29 @@ func (c *comparison) hidden(dir *os.Root, at string) error {
 		if err != nil {
 			continue // it is not in this one
 		}
-		names, err := archive.Names(sub)
+		err = archive.Each(sub, func(name string) error {
+			if _, err := dir.Lstat(name); errors.Is(err, fs.ErrNotExist) {
+				return c.add(Change{Kind: Deleted, Path: path.Join(at, name)})
+			}
+			return nil
+		})
 		if err := errors.Join(err, sub.Close()); err != nil {
 			return err
 		}
-		for _, name := range names {
-			if _, err := dir.Lstat(name); errors.Is(err, fs.ErrNotExist) {
-				if err := c.add(Change{Kind: Deleted, Path: path.Join(at, name)}); err != nil {
-					return err
-				}
-			}
-		}
 	}
 	return nil
+}
+
+func isEmpty(dir *os.Root) (bool, error) {
+	f, err := dir.Open(".")
+	if err != nil {
+		return false, err
+	}
+	_, err = f.Readdirnames(1)
+	if errors.Is(err, io.EOF) {
+		return true, f.Close()
+	}
+	return false, errors.Join(err, f.Close())
 }
 
 // lower returns what was at a path, or nil. Links on the way to it are not followed: what is below a link of the lower layers is not below it in the upper one.

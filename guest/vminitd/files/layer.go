@@ -4,10 +4,12 @@ import (
 	"archive/tar"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/vzctl/vzctl/guest/archive"
@@ -80,16 +82,7 @@ func (w *layerWriter) change(c Change) error {
 		return err
 	}
 	defer sub.Close() // only read
-	names, err := archive.Names(sub)
-	if err != nil {
-		return err
-	}
-	for _, n := range names {
-		if err := w.packer.Tree(w.ctx, sub, n, path.Join(name, n)); err != nil {
-			return err
-		}
-	}
-	return nil
+	return archive.Each(sub, func(n string) error { return w.packer.Tree(w.ctx, sub, n, path.Join(name, n)) })
 }
 
 func (w *layerWriter) marker(name string) error {
@@ -97,28 +90,53 @@ func (w *layerWriter) marker(name string) error {
 }
 
 // Expand lists what is in directories that were renamed, too.
-func (l Layers) Expand(ctx context.Context, changes []Change) (all []Change, err error) {
-	bytes := 0
+func (l Layers) Expand(ctx context.Context, changes []Change) ([]Change, error) {
+	root, err := os.OpenRoot(l.Merged)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close() // only read
+	e := &comparison{ctx: ctx}
 	for _, c := range changes {
-		all = append(all, c)
-		bytes += len(c.Path)
-		if !c.tree {
-			continue
-		}
-		top := l.Merged + c.Path
-		err := fs.WalkDir(os.DirFS(top), ".", func(name string, _ fs.DirEntry, err error) error {
-			if name == "." || errors.Is(err, fs.ErrNotExist) {
-				return nil
-			}
-			if bytes += len(c.Path) + 1 + len(name); bytes > maxPaths || len(all) >= maxChanges {
-				return errTooMany
-			}
-			all = append(all, Change{Kind: Added, Path: path.Join(c.Path, name)})
-			return errors.Join(err, ctx.Err())
-		})
-		if err != nil {
+		if err := e.add(c); err != nil {
 			return nil, err
 		}
+		if c.tree {
+			if err := e.tree(root, "."+c.Path, c.Path, 0); err != nil {
+				return nil, err
+			}
+		}
 	}
-	return all, nil
+	return e.changes, nil
+}
+
+// maxDepth bounds how deep directories are looked at, one open descriptor each.
+const maxDepth = 1000
+
+// tree adds what is below a directory.
+func (c *comparison) tree(parent *os.Root, name, at string, depth int) error {
+	if depth > maxDepth {
+		return fmt.Errorf("%q is more than %d directories deep", at, maxDepth)
+	}
+	dir, err := parent.OpenRoot(name + "/.") // OpenRoot of what has become a FIFO would wait
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return nil // it went meanwhile
+	}
+	if err != nil {
+		return err
+	}
+	defer dir.Close() // only read
+	return archive.Each(dir, func(name string) error {
+		info, err := dir.Lstat(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := c.add(Change{Kind: Added, Path: path.Join(at, name)}); err != nil || !info.IsDir() {
+			return err
+		}
+		return c.tree(dir, name, path.Join(at, name), depth+1)
+	})
 }
