@@ -24,6 +24,7 @@ type Sandbox struct {
 	// Filled by the steps, in their order.
 	hypervisor Hypervisor
 	lease      Lease
+	detached   chan error // tells once the lease is given back; nil before
 	vm         hypervisor.VM
 	guest      Guest
 	streams    *streams

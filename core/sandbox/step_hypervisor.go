@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"context"
+	"errors"
 
 	"github.com/vzctl/vzctl/core/steps"
 )
@@ -13,6 +14,15 @@ func (s *Sandbox) hypervisorStep(needs ...string) steps.Step {
 			s.hypervisor, err = s.env.StartHypervisor(ctx)
 			return err
 		},
-		Undo: func(ctx context.Context) error { return s.hypervisor.Close(ctx) },
+		Undo: func(ctx context.Context) error {
+			err := s.hypervisor.Close(ctx)
+			if s.detached != nil {
+				err = errors.Join(err, <-s.detached)
+			}
+			return err
+		},
 	}
 }
+
+// unplugged reports whether the VM ends with its plugin, without a word before: what is in it nobody will see, and a plugin that is closed ends its VMs.
+func (s *Sandbox) unplugged() bool { return s.spec.Discarded && !s.kept.Load() }

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/vzctl/vzctl/core/steps"
 	"github.com/vzctl/vzctl/sdk/hostpath"
@@ -38,10 +39,20 @@ func (s *Sandbox) networkStep(needs ...string) steps.Step {
 			if s.lease == nil {
 				return nil
 			}
-			return s.lease.Close(ctx)
+			// Beside the end of the hypervisor, which waits for it.
+			s.detached = make(chan error, 1)
+			go func() {
+				ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), detachTimeout)
+				defer cancel()
+				s.detached <- s.lease.Close(ctx)
+			}()
+			return nil
 		},
 	}
 }
+
+// detachTimeout bounds giving the place on a network back.
+const detachTimeout = 20 * time.Second
 
 // checkLink refuses a link whose sockets lie elsewhere than where they were asked for.
 func checkLink(dir string, link network.Link) error {

@@ -89,7 +89,8 @@ func (s *Store) place(staged, final, name string, record any, durable bool) (hel
 }
 
 // Update changes the record of a container: change gets it settled (see [Settle]) and alters it; if change fails nothing is written. Changes
-// of one record come one after the other. A record that enters a state that must survive the host, or has another name or checkpoint, is on the disk when Update returns.
+// of one record come one after the other. A record that enters a state that must survive the host, or has another name or checkpoint, is on the disk when Update returns. That a
+// container which is removed at its end has stopped is none of these: it lasts until it is gone.
 func (s *Store) Update(ctx context.Context, id string, change func(*Container) error) (Container, error) {
 	var c Container
 	if !validID(id) {
@@ -117,7 +118,8 @@ func (s *Store) Update(ctx context.Context, id string, change func(*Container) e
 		return c, fmt.Errorf("a change turned container %s into %s", id, c.ID)
 	}
 	c.Schema, c.BootID = SchemaVersion, s.bootID
-	if err := writeJSON(s.paths.ContainerRecord(id), c, c.State != before && c.State.Settled() || c.Name != name || c.Checkpoint != saved); err != nil {
+	settled := c.State != before && c.State.Settled() && !(c.AutoRemove && c.State == lifecycle.Stopped)
+	if err := writeJSON(s.paths.ContainerRecord(id), c, settled || c.Name != name || c.Checkpoint != saved); err != nil {
 		return c, err
 	}
 	if before == lifecycle.Creating { // its directories are new, too
