@@ -318,7 +318,7 @@ func (e *Engine) make(ctx context.Context, r CreateRequest, c *store.Container, 
 		return ready, err
 	}
 	b.Kernel = guestImage
-	if _, err := e.store.UpdateSandbox(ctx, b.ID, func(record *store.Sandbox) error { *record = *b; return nil }); err != nil {
+	if err := e.store.CompleteSandbox(ctx, *b); err != nil {
 		return ready, err
 	}
 	updated, err := e.store.Update(ctx, c.ID, func(record *store.Container) error {

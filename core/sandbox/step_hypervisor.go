@@ -7,14 +7,18 @@ import (
 	"github.com/vzctl/vzctl/core/steps"
 )
 
+const hypervisorStepName = "hypervisor"
+
 // hypervisorStep starts the plugin that owns the VM.
 func (s *Sandbox) hypervisorStep(needs ...string) steps.Step {
-	return steps.Step{Name: "hypervisor", Needs: needs,
+	return steps.Step{Name: hypervisorStepName, Needs: needs,
 		Do: func(ctx context.Context) (err error) {
 			s.hypervisor, err = s.env.StartHypervisor(ctx)
+			s.plugged = err == nil
 			return err
 		},
 		Undo: func(ctx context.Context) error {
+			s.plugged = false
 			err := s.hypervisor.Close(ctx)
 			if s.detached != nil {
 				err = errors.Join(err, <-s.detached)

@@ -12,7 +12,11 @@ import (
 )
 
 // networkStep gets the sandbox a place on its network, over a kind of link that the hypervisor takes.
-func (s *Sandbox) networkStep(needs ...string) steps.Step {
+func (s *Sandbox) networkStep() steps.Step {
+	needs := []string{hypervisorStepName}
+	if len(s.spec.Links) > 0 {
+		needs = nil
+	}
 	return steps.Step{Name: "network", Needs: needs,
 		Do: func(ctx context.Context) error {
 			if s.spec.Network == "" {
@@ -22,7 +26,9 @@ func (s *Sandbox) networkStep(needs ...string) steps.Step {
 			request.RequestID = "attach " + s.spec.ID
 			request.Network = s.spec.Network
 			request.EndpointID = s.spec.ID
-			request.LinkTypes = s.hypervisor.Info().Capabilities[hypervisor.CapabilityLink]
+			if request.LinkTypes = s.spec.Links; len(request.LinkTypes) == 0 {
+				request.LinkTypes = s.hypervisor.Info().Capabilities[hypervisor.CapabilityLink]
+			}
 			request.LinkDir = s.spec.RuntimeDir
 			lease, err := s.env.Attach(ctx, request)
 			if err != nil {
@@ -38,6 +44,9 @@ func (s *Sandbox) networkStep(needs ...string) steps.Step {
 		Undo: func(ctx context.Context) error {
 			if s.lease == nil {
 				return nil
+			}
+			if !s.plugged {
+				return s.lease.Close(ctx)
 			}
 			// Beside the end of the hypervisor, which waits for it.
 			s.detached = make(chan error, 1)

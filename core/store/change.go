@@ -44,7 +44,7 @@ func (s *Store) Create(ctx context.Context, c Container) (*lock.Lock, error) {
 	return held, nil
 }
 
-// CreateSandbox adds a sandbox. Its record is on the disk when the container's is that it was made for.
+// CreateSandbox adds a sandbox, of which not all is known yet; see CompleteSandbox.
 func (s *Store) CreateSandbox(ctx context.Context, b Sandbox) error {
 	if !validID(b.ID) {
 		return &fault.Error{Reason: fault.Invalid, Op: "create sandbox", Subject: b.ID, Cause: errors.New("not an id")}
@@ -55,7 +55,7 @@ func (s *Store) CreateSandbox(ctx context.Context, b Sandbox) error {
 		return err
 	}
 	defer changing.Close()
-	held, err := s.place(filepath.Join(s.paths.staging(), b.ID), s.paths.Sandbox(b.ID), sandboxRecord, b, true)
+	held, err := s.place(filepath.Join(s.paths.staging(), b.ID), s.paths.Sandbox(b.ID), sandboxRecord, b, false)
 	if err != nil {
 		return &fault.Error{Reason: reasonOf(err), Op: "create sandbox", Subject: b.ID, Cause: bare(err)}
 	}
@@ -170,6 +170,16 @@ func (s *Store) Rename(ctx context.Context, id, name string, change func(*Contai
 
 // UpdateSandbox is Update for a sandbox.
 func (s *Store) UpdateSandbox(ctx context.Context, id string, change func(*Sandbox) error) (Sandbox, error) {
+	return s.updateSandbox(ctx, id, change, false)
+}
+
+// CompleteSandbox replaces the record of a sandbox that was created. It is on the disk when the container's is that it was made for.
+func (s *Store) CompleteSandbox(ctx context.Context, b Sandbox) error {
+	_, err := s.updateSandbox(ctx, b.ID, func(record *Sandbox) error { *record = b; return nil }, true)
+	return err
+}
+
+func (s *Store) updateSandbox(ctx context.Context, id string, change func(*Sandbox) error, durable bool) (Sandbox, error) {
 	var b Sandbox
 	if !validID(id) {
 		return b, sandboxNotFound(id)
@@ -189,7 +199,7 @@ func (s *Store) UpdateSandbox(ctx context.Context, id string, change func(*Sandb
 		return b, err
 	}
 	b.Schema = SchemaVersion
-	return b, writeJSON(s.paths.SandboxRecord(id), b, false)
+	return b, writeJSON(s.paths.SandboxRecord(id), b, durable)
 }
 
 // Remove takes a container off the disk, and its name with it; its record may be damaged. That there is none is no error. The caller holds the
