@@ -213,17 +213,51 @@ func (s *Store) Remove(ctx context.Context, id string) error {
 		return err
 	}
 	defer changing.Close()
-	names, err := s.namesOf(id)
+	out, err := s.putContainerAside(id)
 	if err == nil {
-		err = s.discard(s.paths.Container(id))
-	}
-	for _, name := range names {
-		err = errors.Join(err, os.Remove(s.paths.Name(name)))
+		err = os.RemoveAll(out)
 	}
 	if err != nil {
 		return &fault.Error{Reason: reasonOf(err), Op: "remove container", Subject: id, Cause: bare(err)}
 	}
 	return nil
+}
+
+// RemoveWhole is RemoveSandbox and Remove, but what was in them is on the disk until finish is called, or somebody changes the store: who waits for the end of a container need not wait
+// for that.
+func (s *Store) RemoveWhole(ctx context.Context, id, sandbox string) (finish func() error, err error) {
+	if !validID(id) {
+		return nil, notFound(id)
+	}
+	if !validID(sandbox) {
+		return nil, sandboxNotFound(sandbox)
+	}
+	changing, err := s.lockForChange(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer changing.Close()
+	run := s.runOf(sandbox)
+	out := [2]string{}
+	if out[0], err = s.putAside(s.paths.Sandbox(sandbox)); err == nil {
+		out[1], err = s.putContainerAside(id)
+	}
+	if err != nil {
+		return nil, &fault.Error{Reason: reasonOf(err), Op: "remove container", Subject: id, Cause: bare(err)}
+	}
+	return func() error { return errors.Join(os.RemoveAll(run), os.RemoveAll(out[0]), os.RemoveAll(out[1])) }, nil
+}
+
+// putContainerAside takes a container, and its name with it, off the record.
+func (s *Store) putContainerAside(id string) (out string, err error) {
+	names, err := s.namesOf(id)
+	if err == nil {
+		out, err = s.putAside(s.paths.Container(id))
+	}
+	for _, name := range names {
+		err = errors.Join(err, os.Remove(s.paths.Name(name)))
+	}
+	return out, err
 }
 
 // namesOf a container whose record may be damaged.
@@ -257,29 +291,36 @@ func (s *Store) RemoveSandbox(ctx context.Context, id string) error {
 		return err
 	}
 	defer changing.Close()
-	run := s.paths.SandboxRun(id)
-	// A session with another XDG_RUNTIME_DIR may have started it. The name is checked because it is removed with all that is in it.
-	if b, err := s.GetSandbox(id); err == nil && filepath.IsAbs(b.RuntimeDir) && filepath.Base(b.RuntimeDir) == filepath.Base(run) {
-		run = b.RuntimeDir
-	}
-	err = errors.Join(s.discard(s.paths.Sandbox(id)), os.RemoveAll(run))
+	run := s.runOf(id)
+	out, err := s.putAside(s.paths.Sandbox(id))
+	err = errors.Join(err, os.RemoveAll(out), os.RemoveAll(run))
 	if err != nil {
 		return &fault.Error{Reason: reasonOf(err), Op: "remove sandbox", Subject: id, Cause: bare(err)}
 	}
 	return nil
 }
 
-// discard lets a directory disappear in one step, durably, and then removes what was in it.
-func (s *Store) discard(dir string) error {
+// runOf returns the runtime directory of a sandbox.
+func (s *Store) runOf(id string) string {
+	run := s.paths.SandboxRun(id)
+	// A session with another XDG_RUNTIME_DIR may have started it. The name is checked because it is removed with all that is in it.
+	if b, err := s.GetSandbox(id); err == nil && filepath.IsAbs(b.RuntimeDir) && filepath.Base(b.RuntimeDir) == filepath.Base(run) {
+		run = b.RuntimeDir
+	}
+	return run
+}
+
+// putAside lets a directory disappear in one step, durably, and returns where it is to be removed; "" if there was none.
+func (s *Store) putAside(dir string) (string, error) {
 	out := filepath.Join(s.paths.staging(), filepath.Base(dir)+"-"+NewID())
 	err := os.Rename(dir, out)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil
+		return "", nil
 	}
 	if err != nil {
-		return err
+		return "", err
 	}
-	return errors.Join(syncDir(filepath.Dir(dir)), os.RemoveAll(out))
+	return out, syncDir(filepath.Dir(dir))
 }
 
 // lockForChange takes the store's lock and clears away what a holder that died has left half made.
