@@ -89,9 +89,17 @@ func (s *Store) place(staged, final, name string, record any, durable bool) (hel
 }
 
 // Update changes the record of a container: change gets it settled (see [Settle]) and alters it; if change fails nothing is written. Changes
-// of one record come one after the other. A record that enters a state that must survive the host, or has another name or checkpoint, is on the disk when Update returns. That a
-// container which is removed at its end has stopped is none of these: it lasts until it is gone.
+// of one record come one after the other. A record that enters a state that must survive the host, or has another name or checkpoint, is on the disk when Update returns.
 func (s *Store) Update(ctx context.Context, id string, change func(*Container) error) (Container, error) {
+	return s.update(ctx, id, change, true)
+}
+
+// UpdateFleeting is Update of a container that is removed at its end, to a state that it leaves at once: nobody needs it after the host was down, so the disk is not waited for.
+func (s *Store) UpdateFleeting(ctx context.Context, id string, change func(*Container) error) (Container, error) {
+	return s.update(ctx, id, change, false)
+}
+
+func (s *Store) update(ctx context.Context, id string, change func(*Container) error, durable bool) (Container, error) {
 	var c Container
 	if !validID(id) {
 		return c, notFound(id)
@@ -118,11 +126,11 @@ func (s *Store) Update(ctx context.Context, id string, change func(*Container) e
 		return c, fmt.Errorf("a change turned container %s into %s", id, c.ID)
 	}
 	c.Schema, c.BootID = SchemaVersion, s.bootID
-	settled := c.State != before && c.State.Settled() && !(c.AutoRemove && c.State == lifecycle.Stopped)
+	settled := durable && c.State != before && c.State.Settled()
 	if err := writeJSON(s.paths.ContainerRecord(id), c, settled || c.Name != name || c.Checkpoint != saved); err != nil {
 		return c, err
 	}
-	if before == lifecycle.Creating { // its directories are new, too
+	if durable && before == lifecycle.Creating { // its directories are new, too
 		return c, errors.Join(syncDir(s.paths.Containers()), syncDir(s.paths.Sandboxes()), syncDir(s.paths.Names()))
 	}
 	return c, nil
@@ -175,7 +183,16 @@ func (s *Store) UpdateSandbox(ctx context.Context, id string, change func(*Sandb
 
 // CompleteSandbox replaces the record of a sandbox that was created. It is on the disk when the container's is that it was made for.
 func (s *Store) CompleteSandbox(ctx context.Context, b Sandbox) error {
-	_, err := s.updateSandbox(ctx, b.ID, func(record *Sandbox) error { *record = b; return nil }, true)
+	return s.replaceSandbox(ctx, b, true)
+}
+
+// ReplaceSandbox is CompleteSandbox, and does not wait for the disk.
+func (s *Store) ReplaceSandbox(ctx context.Context, b Sandbox) error {
+	return s.replaceSandbox(ctx, b, false)
+}
+
+func (s *Store) replaceSandbox(ctx context.Context, b Sandbox, durable bool) error {
+	_, err := s.updateSandbox(ctx, b.ID, func(record *Sandbox) error { *record = b; return nil }, durable)
 	return err
 }
 

@@ -283,8 +283,12 @@ func (s *supervision) attend(ctx context.Context) error {
 	if outcome.Reason == sandbox.Saved {
 		outcome.Message = store.CheckpointedMessage(s.name())
 	}
+	update := s.store.Update
+	if s.removes(outcome) {
+		update = s.store.UpdateFleeting
+	}
 	again := false
-	_, err = s.store.Update(ctx, s.container.ID, func(c *store.Container) error {
+	_, err = update(ctx, s.container.ID, func(c *store.Container) error {
 		c.Exit = exitOf(outcome)
 		if again = outcome.Reason != sandbox.Saved && s.retry(c); again {
 			return nil
@@ -303,7 +307,7 @@ func (s *supervision) attend(ctx context.Context) error {
 		s.tell(ctx, "oom", nil)
 	}
 	s.tell(ctx, "die", map[string]string{"reason": outcome.Reason, "exitCode": strconv.Itoa(outcome.Code)})
-	if s.container.AutoRemove && !s.kept.Load() && outcome.Reason != sandbox.Saved {
+	if s.removes(outcome) {
 		finish, removeErr := s.remove(ctx)
 		if removeErr != nil {
 			s.log.Error("cannot remove the container", "error", removeErr)
@@ -318,6 +322,11 @@ func (s *supervision) attend(ctx context.Context) error {
 	s.outcome = outcome
 	close(s.recorded)
 	return err
+}
+
+// removes reports whether the container is removed at its end.
+func (s *supervision) removes(end sandbox.Outcome) bool {
+	return s.container.AutoRemove && !s.kept.Load() && end.Reason != sandbox.Saved
 }
 
 // removeTimeout bounds the wait for a verb that is at work on the container.
