@@ -318,10 +318,14 @@ func (e *Engine) make(ctx context.Context, r CreateRequest, c *store.Container, 
 		return ready, err
 	}
 	b.Kernel = guestImage
-	if _, err := e.store.UpdateSandbox(ctx, b.ID, func(record *store.Sandbox) error { *record = *b; return nil }); err != nil {
+	complete, update := e.store.CompleteSandbox, e.store.Update
+	if r.StartNext && r.AutoRemove {
+		complete, update = e.store.ReplaceSandbox, e.store.UpdateFleeting
+	}
+	if err := complete(ctx, *b); err != nil {
 		return ready, err
 	}
-	updated, err := e.store.Update(ctx, c.ID, func(record *store.Container) error {
+	updated, err := update(ctx, c.ID, func(record *store.Container) error {
 		state := record.State
 		*record = *c
 		record.State, record.Disks, record.Layer = state, disks, layer

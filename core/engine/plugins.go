@@ -48,7 +48,7 @@ func (e *Engine) choosePlugins(ctx context.Context, r CreateRequest, c *store.Co
 }
 
 // matchCapabilities refuses what the chosen plugins do not offer. What they said last may be outdated in either direction: a refusal asks anew,
-// and what was wrongly allowed the plugin refuses itself.
+// and what was wrongly allowed the plugin refuses itself. The record of the sandbox gets what a network must know of the hypervisor.
 func (e *Engine) matchCapabilities(ctx context.Context, c *store.Container, b *store.Sandbox, guest kernel.Kernel, disks int) error {
 	need := capability.Need{Arch: b.Arch, CPUs: b.CPUs, MemoryBytes: b.MemoryBytes, KernelFormat: guest.Format}
 	for range disks {
@@ -80,6 +80,7 @@ func (e *Engine) matchCapabilities(ctx context.Context, c *store.Container, b *s
 		if err != nil {
 			return nil, err
 		}
+		b.Links = offer.Hypervisor.Capabilities[hypervisor.CapabilityLink]
 		if b.Network != "" {
 			info, err := e.pluginInfo(ctx, sdk.Network, b.NetworkPlugin, fresh)
 			if err != nil {

@@ -70,6 +70,8 @@ type Spec struct {
 
 	// Network is a network's name, or "" for none.
 	Network string
+	// Links are those that the hypervisor takes, as network has them; none: it is asked, when it runs.
+	Links []string
 	// Wanted addresses; zero values leave the choice to the network.
 	Wanted network.AttachRequest
 

@@ -11,6 +11,7 @@ import (
 
 	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
 	"github.com/vzctl/vzctl/sdk/hypervisor"
+	"github.com/vzctl/vzctl/sdk/network"
 )
 
 func TestEachStepOfAStartFailingInTurnLeavesNothing(t *testing.T) {
@@ -91,8 +92,10 @@ func TestADiscardedSandboxIsNotShutDownButUnplugged(t *testing.T) {
 	}
 	w.exits(&guestv1.Exit{})
 	w.wait(s)
-	if slices.Contains(w.calls, "shutdown") || !slices.Contains(w.calls, "stop vm kill") {
-		t.Errorf("taken down by %q", w.calls)
+	for _, call := range []string{"shutdown", "stop vm kill", "delete vm"} { // it ends with its plugin
+		if slices.Contains(w.calls, call) {
+			t.Errorf("taken down by %q", w.calls)
+		}
 	}
 	if left := w.remains(); len(left) > 0 {
 		t.Errorf("left: %q", left)
@@ -194,5 +197,43 @@ func TestStopKillsWhoDoesNotListen(t *testing.T) {
 	}
 	if err := s.Stop(t.Context(), 15, 0); err != nil {
 		t.Errorf("stopping again: %v", err)
+	}
+}
+
+func TestANetworkThatKnowsTheLinksDoesNotWaitForTheHypervisor(t *testing.T) {
+	for name, failure := range map[string]error{"the hypervisor starts": nil, "the hypervisor does not start": errors.New("no plugin")} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			spec := w.spec()
+			spec.Links = []string{network.LinkUnixDatagram}
+			env := w.environment()
+			attached := make(chan struct{})
+			attach, start := env.Attach, env.StartHypervisor
+			env.Attach = func(ctx context.Context, r network.AttachRequest) (Lease, error) {
+				defer close(attached)
+				if !slices.Equal(r.LinkTypes, spec.Links) {
+					t.Errorf("asked for links %q", r.LinkTypes)
+				}
+				return attach(ctx, r)
+			}
+			env.StartHypervisor = func(ctx context.Context) (Hypervisor, error) {
+				<-attached
+				if failure != nil {
+					return nil, failure
+				}
+				return start(ctx)
+			}
+			s := New(spec, env)
+			if err := s.Start(t.Context()); !errors.Is(err, failure) {
+				t.Fatal(err)
+			}
+			if failure == nil {
+				w.exits(&guestv1.Exit{})
+				w.wait(s)
+			}
+			if left := w.remains(); len(left) > 0 {
+				t.Errorf("left: %q", left)
+			}
+		})
 	}
 }

@@ -24,6 +24,8 @@ type Sandbox struct {
 	// Filled by the steps, in their order.
 	hypervisor Hypervisor
 	lease      Lease
+	plugged    bool       // the hypervisor runs, and its end is to come
+	detached   chan error // tells once the lease is given back; nil before
 	vm         hypervisor.VM
 	guest      Guest
 	streams    *streams
@@ -70,7 +72,7 @@ func (s *Sandbox) steps() []steps.Step {
 	}
 	list := slices.Concat([]steps.Step{
 		s.hypervisorStep(),
-		s.networkStep("hypervisor"),
+		s.networkStep(),
 		s.createVMStep("hypervisor", "network"),
 		s.startVMStep("create vm"),
 	}, s.socketsStep("start vm"), []steps.Step{

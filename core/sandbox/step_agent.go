@@ -67,7 +67,7 @@ func (s *Sandbox) agentStep(needs ...string) steps.Step {
 			patience, cancel := context.WithTimeout(ctx, agentShutdown)
 			defer cancel()
 			// Nothing of a discarded sandbox is read again: pulling the plug loses nothing, and is quick.
-			if !s.vmGone() && !(s.spec.Discarded && !s.kept.Load()) {
+			if !s.vmGone() && !s.unplugged() {
 				if _, err := s.guest.Shutdown(patience, &guestv1.ShutdownRequest{}); err != nil {
 					s.env.Logger.Warn("the guest does not shut down", "error", err)
 					s.shutDownErr = err

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/vzctl/vzctl/core/steps"
 	"github.com/vzctl/vzctl/sdk/hostpath"
@@ -11,7 +12,11 @@ import (
 )
 
 // networkStep gets the sandbox a place on its network, over a kind of link that the hypervisor takes.
-func (s *Sandbox) networkStep(needs ...string) steps.Step {
+func (s *Sandbox) networkStep() steps.Step {
+	needs := []string{hypervisorStepName}
+	if len(s.spec.Links) > 0 {
+		needs = nil
+	}
 	return steps.Step{Name: "network", Needs: needs,
 		Do: func(ctx context.Context) error {
 			if s.spec.Network == "" {
@@ -21,7 +26,9 @@ func (s *Sandbox) networkStep(needs ...string) steps.Step {
 			request.RequestID = "attach " + s.spec.ID
 			request.Network = s.spec.Network
 			request.EndpointID = s.spec.ID
-			request.LinkTypes = s.hypervisor.Info().Capabilities[hypervisor.CapabilityLink]
+			if request.LinkTypes = s.spec.Links; len(request.LinkTypes) == 0 {
+				request.LinkTypes = s.hypervisor.Info().Capabilities[hypervisor.CapabilityLink]
+			}
 			request.LinkDir = s.spec.RuntimeDir
 			lease, err := s.env.Attach(ctx, request)
 			if err != nil {
@@ -38,10 +45,23 @@ func (s *Sandbox) networkStep(needs ...string) steps.Step {
 			if s.lease == nil {
 				return nil
 			}
-			return s.lease.Close(ctx)
+			if !s.plugged {
+				return s.lease.Close(ctx)
+			}
+			// Beside the end of the hypervisor, which waits for it.
+			s.detached = make(chan error, 1)
+			go func() {
+				ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), detachTimeout)
+				defer cancel()
+				s.detached <- s.lease.Close(ctx)
+			}()
+			return nil
 		},
 	}
 }
+
+// detachTimeout bounds giving the place on a network back.
+const detachTimeout = 20 * time.Second
 
 // checkLink refuses a link whose sockets lie elsewhere than where they were asked for.
 func checkLink(dir string, link network.Link) error {

@@ -22,7 +22,7 @@ func (s *Sandbox) restoreSteps() []steps.Step {
 	s.nextProc = int(time.Now().Unix()) // the guest may know processes by the numbers of before
 	return slices.Concat([]steps.Step{
 		s.hypervisorStep(),
-		s.networkStep("hypervisor"),
+		s.networkStep(),
 		s.restoreVMStep("hypervisor", "network"),
 	}, s.socketsStep(restoreStepName), []steps.Step{ // what it was restored from is not used up for nothing
 		s.releaseStep(append(s.socketsReady(), restoreStepName)...),

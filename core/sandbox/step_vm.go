@@ -23,6 +23,9 @@ func (s *Sandbox) createVMStep(needs ...string) steps.Step {
 			return err
 		},
 		Undo: func(ctx context.Context) error {
+			if s.unplugged() {
+				return nil
+			}
 			return s.hypervisor.Delete(ctx, "delete "+s.spec.ID, s.spec.VirtualMachineID)
 		},
 	}
@@ -71,7 +74,7 @@ func (s *Sandbox) startVMStep(needs ...string) steps.Step {
 			return err
 		},
 		Undo: func(ctx context.Context) error {
-			if s.pluginGone() {
+			if s.pluginGone() || s.unplugged() {
 				return nil
 			}
 			// A guest that has shut down has written all out, and what it does after that nobody needs.

@@ -14,7 +14,7 @@ func Warm(ctx context.Context, spec Spec, env Environment) (hypervisor.VM, error
 	ctx, cancel := context.WithTimeoutCause(ctx, guestBoot, errors.New("the VM did not start in time"))
 	defer cancel()
 	s := New(spec, env)
-	done, err := steps.Run(ctx, []steps.Step{s.hypervisorStep(), s.networkStep("hypervisor"), s.createVMStep("hypervisor", "network"), s.startVMStep("create vm")})
+	done, err := steps.Run(ctx, []steps.Step{s.hypervisorStep(), s.networkStep(), s.createVMStep("hypervisor", "network"), s.startVMStep("create vm")})
 	if err != nil {
 		return hypervisor.VM{}, err
 	}

@@ -176,9 +176,16 @@ func (m *machine) Info() sdk.Info {
 func (m *machine) Pause(context.Context, string) error  { return m.do("pause") }
 func (m *machine) Resume(context.Context, string) error { return m.do("resume") }
 
-func (m *machine) Done() <-chan struct{}       { return m.done }
-func (m *machine) LastWords() string           { return "killed" }
-func (m *machine) Close(context.Context) error { m.gone("plugin"); return nil }
+func (m *machine) Done() <-chan struct{} { return m.done }
+func (m *machine) LastWords() string     { return "killed" }
+
+// Close ends the VMs of the plugin as well.
+func (m *machine) Close(context.Context) error {
+	for _, thing := range []string{"running", "vm", "plugin"} {
+		m.gone(thing)
+	}
+	return nil
+}
 
 func (m *machine) Create(_ context.Context, _ string, spec hypervisor.Spec) (hypervisor.VM, error) {
 	if err := m.do("create vm"); err != nil {

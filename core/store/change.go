@@ -44,7 +44,7 @@ func (s *Store) Create(ctx context.Context, c Container) (*lock.Lock, error) {
 	return held, nil
 }
 
-// CreateSandbox adds a sandbox. Its record is on the disk when the container's is that it was made for.
+// CreateSandbox adds a sandbox, of which not all is known yet; see CompleteSandbox.
 func (s *Store) CreateSandbox(ctx context.Context, b Sandbox) error {
 	if !validID(b.ID) {
 		return &fault.Error{Reason: fault.Invalid, Op: "create sandbox", Subject: b.ID, Cause: errors.New("not an id")}
@@ -55,7 +55,7 @@ func (s *Store) CreateSandbox(ctx context.Context, b Sandbox) error {
 		return err
 	}
 	defer changing.Close()
-	held, err := s.place(filepath.Join(s.paths.staging(), b.ID), s.paths.Sandbox(b.ID), sandboxRecord, b, true)
+	held, err := s.place(filepath.Join(s.paths.staging(), b.ID), s.paths.Sandbox(b.ID), sandboxRecord, b, false)
 	if err != nil {
 		return &fault.Error{Reason: reasonOf(err), Op: "create sandbox", Subject: b.ID, Cause: bare(err)}
 	}
@@ -91,6 +91,15 @@ func (s *Store) place(staged, final, name string, record any, durable bool) (hel
 // Update changes the record of a container: change gets it settled (see [Settle]) and alters it; if change fails nothing is written. Changes
 // of one record come one after the other. A record that enters a state that must survive the host, or has another name or checkpoint, is on the disk when Update returns.
 func (s *Store) Update(ctx context.Context, id string, change func(*Container) error) (Container, error) {
+	return s.update(ctx, id, change, true)
+}
+
+// UpdateFleeting is Update of a container that is removed at its end, to a state that it leaves at once: nobody needs it after the host was down, so the disk is not waited for.
+func (s *Store) UpdateFleeting(ctx context.Context, id string, change func(*Container) error) (Container, error) {
+	return s.update(ctx, id, change, false)
+}
+
+func (s *Store) update(ctx context.Context, id string, change func(*Container) error, durable bool) (Container, error) {
 	var c Container
 	if !validID(id) {
 		return c, notFound(id)
@@ -117,10 +126,11 @@ func (s *Store) Update(ctx context.Context, id string, change func(*Container) e
 		return c, fmt.Errorf("a change turned container %s into %s", id, c.ID)
 	}
 	c.Schema, c.BootID = SchemaVersion, s.bootID
-	if err := writeJSON(s.paths.ContainerRecord(id), c, c.State != before && c.State.Settled() || c.Name != name || c.Checkpoint != saved); err != nil {
+	settled := durable && c.State != before && c.State.Settled()
+	if err := writeJSON(s.paths.ContainerRecord(id), c, settled || c.Name != name || c.Checkpoint != saved); err != nil {
 		return c, err
 	}
-	if before == lifecycle.Creating { // its directories are new, too
+	if durable && before == lifecycle.Creating { // its directories are new, too
 		return c, errors.Join(syncDir(s.paths.Containers()), syncDir(s.paths.Sandboxes()), syncDir(s.paths.Names()))
 	}
 	return c, nil
@@ -168,6 +178,25 @@ func (s *Store) Rename(ctx context.Context, id, name string, change func(*Contai
 
 // UpdateSandbox is Update for a sandbox.
 func (s *Store) UpdateSandbox(ctx context.Context, id string, change func(*Sandbox) error) (Sandbox, error) {
+	return s.updateSandbox(ctx, id, change, false)
+}
+
+// CompleteSandbox replaces the record of a sandbox that was created. It is on the disk when the container's is that it was made for.
+func (s *Store) CompleteSandbox(ctx context.Context, b Sandbox) error {
+	return s.replaceSandbox(ctx, b, true)
+}
+
+// ReplaceSandbox is CompleteSandbox, and does not wait for the disk.
+func (s *Store) ReplaceSandbox(ctx context.Context, b Sandbox) error {
+	return s.replaceSandbox(ctx, b, false)
+}
+
+func (s *Store) replaceSandbox(ctx context.Context, b Sandbox, durable bool) error {
+	_, err := s.updateSandbox(ctx, b.ID, func(record *Sandbox) error { *record = b; return nil }, durable)
+	return err
+}
+
+func (s *Store) updateSandbox(ctx context.Context, id string, change func(*Sandbox) error, durable bool) (Sandbox, error) {
 	var b Sandbox
 	if !validID(id) {
 		return b, sandboxNotFound(id)
@@ -187,7 +216,7 @@ func (s *Store) UpdateSandbox(ctx context.Context, id string, change func(*Sandb
 		return b, err
 	}
 	b.Schema = SchemaVersion
-	return b, writeJSON(s.paths.SandboxRecord(id), b, false)
+	return b, writeJSON(s.paths.SandboxRecord(id), b, durable)
 }
 
 // Remove takes a container off the disk, and its name with it; its record may be damaged. That there is none is no error. The caller holds the
@@ -201,17 +230,51 @@ func (s *Store) Remove(ctx context.Context, id string) error {
 		return err
 	}
 	defer changing.Close()
-	names, err := s.namesOf(id)
+	out, err := s.putContainerAside(id)
 	if err == nil {
-		err = s.discard(s.paths.Container(id))
-	}
-	for _, name := range names {
-		err = errors.Join(err, os.Remove(s.paths.Name(name)))
+		err = os.RemoveAll(out)
 	}
 	if err != nil {
 		return &fault.Error{Reason: reasonOf(err), Op: "remove container", Subject: id, Cause: bare(err)}
 	}
 	return nil
+}
+
+// RemoveWhole is RemoveSandbox and Remove, but what was in them is on the disk until finish is called, or somebody changes the store: who waits for the end of a container need not wait
+// for that.
+func (s *Store) RemoveWhole(ctx context.Context, id, sandbox string) (finish func() error, err error) {
+	if !validID(id) {
+		return nil, notFound(id)
+	}
+	if !validID(sandbox) {
+		return nil, sandboxNotFound(sandbox)
+	}
+	changing, err := s.lockForChange(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer changing.Close()
+	run := s.runOf(sandbox)
+	out := [2]string{}
+	if out[0], err = s.putAside(s.paths.Sandbox(sandbox)); err == nil {
+		out[1], err = s.putContainerAside(id)
+	}
+	if err != nil {
+		return nil, &fault.Error{Reason: reasonOf(err), Op: "remove container", Subject: id, Cause: bare(err)}
+	}
+	return func() error { return errors.Join(os.RemoveAll(run), os.RemoveAll(out[0]), os.RemoveAll(out[1])) }, nil
+}
+
+// putContainerAside takes a container, and its name with it, off the record.
+func (s *Store) putContainerAside(id string) (out string, err error) {
+	names, err := s.namesOf(id)
+	if err == nil {
+		out, err = s.putAside(s.paths.Container(id))
+	}
+	for _, name := range names {
+		err = errors.Join(err, os.Remove(s.paths.Name(name)))
+	}
+	return out, err
 }
 
 // namesOf a container whose record may be damaged.
@@ -245,29 +308,36 @@ func (s *Store) RemoveSandbox(ctx context.Context, id string) error {
 		return err
 	}
 	defer changing.Close()
-	run := s.paths.SandboxRun(id)
-	// A session with another XDG_RUNTIME_DIR may have started it. The name is checked because it is removed with all that is in it.
-	if b, err := s.GetSandbox(id); err == nil && filepath.IsAbs(b.RuntimeDir) && filepath.Base(b.RuntimeDir) == filepath.Base(run) {
-		run = b.RuntimeDir
-	}
-	err = errors.Join(s.discard(s.paths.Sandbox(id)), os.RemoveAll(run))
+	run := s.runOf(id)
+	out, err := s.putAside(s.paths.Sandbox(id))
+	err = errors.Join(err, os.RemoveAll(out), os.RemoveAll(run))
 	if err != nil {
 		return &fault.Error{Reason: reasonOf(err), Op: "remove sandbox", Subject: id, Cause: bare(err)}
 	}
 	return nil
 }
 
-// discard lets a directory disappear in one step, durably, and then removes what was in it.
-func (s *Store) discard(dir string) error {
+// runOf returns the runtime directory of a sandbox.
+func (s *Store) runOf(id string) string {
+	run := s.paths.SandboxRun(id)
+	// A session with another XDG_RUNTIME_DIR may have started it. The name is checked because it is removed with all that is in it.
+	if b, err := s.GetSandbox(id); err == nil && filepath.IsAbs(b.RuntimeDir) && filepath.Base(b.RuntimeDir) == filepath.Base(run) {
+		run = b.RuntimeDir
+	}
+	return run
+}
+
+// putAside lets a directory disappear in one step, durably, and returns where it is to be removed; "" if there was none.
+func (s *Store) putAside(dir string) (string, error) {
 	out := filepath.Join(s.paths.staging(), filepath.Base(dir)+"-"+NewID())
 	err := os.Rename(dir, out)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil
+		return "", nil
 	}
 	if err != nil {
-		return err
+		return "", err
 	}
-	return errors.Join(syncDir(filepath.Dir(dir)), os.RemoveAll(out))
+	return out, syncDir(filepath.Dir(dir))
 }
 
 // lockForChange takes the store's lock and clears away what a holder that died has left half made.

@@ -29,7 +29,7 @@ func liveOn(paths Paths) error {
 	if err != nil {
 		return err
 	}
-	for {
+	for whole := false; ; whole = !whole {
 		id := NewID()
 		held, err := s.Create(ctx, Container{ID: id, Name: "web", Sandbox: id, Created: time.Now()})
 		if err == nil {
@@ -42,7 +42,13 @@ func liveOn(paths Paths) error {
 				fmt.Println(event)
 			}
 		}
-		if err == nil {
+		if err == nil && whole {
+			var finish func() error
+			if finish, err = s.RemoveWhole(ctx, id, id); err == nil {
+				fmt.Println("removed")
+				err = errors.Join(held.Close(), finish())
+			}
+		} else if err == nil {
 			err = errors.Join(s.RemoveSandbox(ctx, id), s.Remove(ctx, id), held.Close())
 		}
 		if err != nil {

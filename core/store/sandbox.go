@@ -27,7 +27,9 @@ type Sandbox struct {
 
 	Network       string `json:"network,omitempty"` // name; empty: none
 	NetworkPlugin string `json:"networkPlugin,omitempty"`
-	Hostname      string `json:"hostname,omitempty"`
+	// Links are those that the hypervisor takes, so that the network need not wait for it; none: it is asked.
+	Links    []string `json:"links,omitempty"`
+	Hostname string   `json:"hostname,omitempty"`
 	// Endpoint is asked for again at the next start, so that address and MAC stay.
 	Endpoint *network.Endpoint `json:"endpoint,omitempty"`
 

@@ -268,9 +268,11 @@ type fakePlugin struct {
 func (p fakePlugin) Info() sdk.Info {
 	return sdk.Info{Name: "fake", Capabilities: map[string][]string{hypervisor.CapabilityFeature: {hypervisor.FeaturePause, hypervisor.FeatureSnapshot}}}
 }
-func (p fakePlugin) Done() <-chan struct{}           { return nil }
-func (p fakePlugin) LastWords() string               { return "" }
-func (p fakePlugin) Close(ctx context.Context) error { return p.set("plugin", false) }
+func (p fakePlugin) Done() <-chan struct{} { return nil }
+func (p fakePlugin) LastWords() string     { return "" }
+func (p fakePlugin) Close(ctx context.Context) error { // ends its VMs, too
+	return errors.Join(p.set("running vm", false), p.set("vm", false), p.set("plugin", false))
+}
 func (p fakePlugin) Create(_ context.Context, _ string, s hypervisor.Spec) (hypervisor.VM, error) {
 	p.mu.Lock()
 	p.size = s.MemoryBytes

@@ -312,7 +312,7 @@ func (s *supervision) spec(b store.Sandbox) (sandbox.Spec, error) {
 		Filter: filter, Groups: s.container.Process.Groups, Init: s.container.Process.Init,
 		DNS:      network.DNS{Servers: s.container.Names.DNS, Search: s.container.Names.DNSSearch, Options: s.container.Names.DNSOptions},
 		Terminal: s.container.Process.Terminal, StdinOpen: s.container.Process.StdinOpen,
-		Network: s.sandbox.Network, ConsolePath: paths.SandboxConsole(s.sandbox.ID),
+		Network: s.sandbox.Network, Links: s.sandbox.Links, ConsolePath: paths.SandboxConsole(s.sandbox.ID),
 		RuntimeDir: s.run, StateDir: paths.SandboxState(s.sandbox.ID), CacheDir: cache,
 		HypervisorOptions: s.sandbox.HypervisorOptions, Nested: s.sandbox.Nested,
 	}

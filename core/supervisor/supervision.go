@@ -283,8 +283,12 @@ func (s *supervision) attend(ctx context.Context) error {
 	if outcome.Reason == sandbox.Saved {
 		outcome.Message = store.CheckpointedMessage(s.name())
 	}
+	update := s.store.Update
+	if s.removes(outcome) {
+		update = s.store.UpdateFleeting
+	}
 	again := false
-	_, err = s.store.Update(ctx, s.container.ID, func(c *store.Container) error {
+	_, err = update(ctx, s.container.ID, func(c *store.Container) error {
 		c.Exit = exitOf(outcome)
 		if again = outcome.Reason != sandbox.Saved && s.retry(c); again {
 			return nil
@@ -303,9 +307,16 @@ func (s *supervision) attend(ctx context.Context) error {
 		s.tell(ctx, "oom", nil)
 	}
 	s.tell(ctx, "die", map[string]string{"reason": outcome.Reason, "exitCode": strconv.Itoa(outcome.Code)})
-	if s.container.AutoRemove && !s.kept.Load() && outcome.Reason != sandbox.Saved {
-		if removeErr := s.remove(ctx); removeErr != nil {
+	if s.removes(outcome) {
+		finish, removeErr := s.remove(ctx)
+		if removeErr != nil {
 			s.log.Error("cannot remove the container", "error", removeErr)
+		} else {
+			defer func() { // after all have been told
+				if err := finish(); err != nil {
+					s.log.Warn("cannot remove what the container had", "error", err)
+				}
+			}()
 		}
 	}
 	s.outcome = outcome
@@ -313,39 +324,50 @@ func (s *supervision) attend(ctx context.Context) error {
 	return err
 }
 
+// removes reports whether the container is removed at its end.
+func (s *supervision) removes(end sandbox.Outcome) bool {
+	return s.container.AutoRemove && !s.kept.Load() && end.Reason != sandbox.Saved
+}
+
 // removeTimeout bounds the wait for a verb that is at work on the container.
 const removeTimeout = 10 * time.Second
 
-// remove takes the container off the disk, as its user wanted at its end.
-func (s *supervision) remove(ctx context.Context) error {
+// remove takes the container off the record, as its user wanted at its end. What it has on the disk is there until finish.
+func (s *supervision) remove(ctx context.Context) (finish func() error, err error) {
 	ctx, cancel := context.WithTimeout(ctx, removeTimeout)
 	defer cancel()
 	held, err := s.store.LockContainer(ctx, s.container.ID)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer held.Close()
 	name := s.name()
-	if err := Discard(ctx, s.store, s.container.ID); err != nil {
-		return err
+	if finish, err = discard(ctx, s.store, s.container.ID); err != nil {
+		return nil, err
 	}
 	s.removeAnonymous(ctx)
 	s.append(ctx, s.eventOf(name, "destroy", nil))
-	return nil
+	return finish, nil
 }
 
 // Discard takes a container that is not running, whose lock is held, off the disk with its sandbox.
 func Discard(ctx context.Context, st *store.Store, id string) error {
-	c, err := st.Update(ctx, id, func(c *store.Container) error { return c.Advance(lifecycle.Remove) })
+	finish, err := discard(ctx, st, id)
 	if err != nil {
 		return err
 	}
-	if c.Sandbox != "" {
-		if err := st.RemoveSandbox(ctx, c.Sandbox); err != nil {
-			return err
-		}
+	return finish()
+}
+
+func discard(ctx context.Context, st *store.Store, id string) (finish func() error, err error) {
+	c, err := st.Update(ctx, id, func(c *store.Container) error { return c.Advance(lifecycle.Remove) })
+	if err != nil {
+		return nil, err
 	}
-	return st.Remove(ctx, id)
+	if c.Sandbox == "" {
+		return func() error { return nil }, st.Remove(ctx, id)
+	}
+	return st.RemoveWhole(ctx, id, c.Sandbox)
 }
 
 // name of the container, which may have another than when its supervisor began.

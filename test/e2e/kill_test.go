@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -123,4 +125,34 @@ func parentOf(t *testing.T, pid int) int {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// TestE2EKillingTheCommandLineInTheMiddleLeavesNothingThatCannotBeRemoved kills a run at many moments: with the supervisor's process made and not yet needed, among others. What is on record
+// then can be removed at once, and nothing runs on.
+func TestE2EKillingTheCommandLineInTheMiddleLeavesNothingThatCannotBeRemoved(t *testing.T) {
+	p := alone(t)
+	p.must("run", "--rm", p.desk.busybox, "true") // later ones take the short way
+	for _, after := range []time.Duration{5, 12, 16, 20, 24, 30, 45, 100} {
+		t.Run((after * time.Millisecond).String(), func(t *testing.T) {
+			q := *p
+			q.t = t
+			cmd := p.command(t.Context(), "run", "--rm", p.desk.busybox, "sleep", "1000")
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(after * time.Millisecond) // the moment is what is tried
+			kill9(t, cmd.Process.Pid)
+			_ = cmd.Wait() // killed
+			for _, id := range strings.Fields(q.must("ls", "-aq")) {
+				q.must("rm", "-f", id)
+			}
+			q.nothingRuns()
+			if left := q.must("ls", "-aq"); left != "" {
+				t.Errorf("left container %s", left)
+			}
+			if left, err := os.ReadDir(filepath.Join(p.root, "sandboxes")); err != nil || len(left) > 0 {
+				t.Errorf("left sandboxes %v, %v", left, err)
+			}
+		})
+	}
 }
