@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
 	"os/exec"
@@ -176,6 +177,21 @@ func TestAVMThatEndsIsNotTakenForAHungGuest(t *testing.T) {
 	}
 	if outcome := w.wait(w.start()); outcome.Reason != VMCrashed {
 		t.Errorf("outcome %+v", outcome)
+	}
+}
+
+// Its agent goes with it, and that may be known first.
+func TestAVMThatEndsWhileItBootsIsSaidTo(t *testing.T) {
+	w := newWorld(t)
+	w.fail["dial"] = errors.New("connection refused")
+	time.AfterFunc(50*time.Millisecond, func() { w.vmEnds <- &hypervisor.Exit{Reason: hypervisor.Crashed, Message: "QEMU was killed"} })
+	if err := New(w.spec(), w.environment()).Start(t.Context()); err == nil || !strings.Contains(err.Error(), "the VM ended while booting (crashed): QEMU was killed") {
+		t.Errorf("error %v", err)
+	}
+	w = newWorld(t)
+	w.fail["dial"] = errors.New("it speaks something else")
+	if err := New(w.spec(), w.environment()).Start(t.Context()); err == nil || !strings.Contains(err.Error(), "it speaks something else") {
+		t.Errorf("of a VM that goes on: %v", err)
 	}
 }
 

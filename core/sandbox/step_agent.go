@@ -21,6 +21,9 @@ import (
 // agentShutdown is how long a guest may take to kill, unmount and sync.
 const agentShutdown = 15 * time.Second
 
+// endAfterAgent is how much later than the loss of its agent the end of a VM, which says more, may be known.
+const endAfterAgent = time.Second
+
 // Names of the steps that make a call of the guest.
 const (
 	agentStepName     = "agent"
@@ -55,10 +58,12 @@ func (s *Sandbox) agentStep(needs ...string) steps.Step {
 			}
 			guest, err := s.env.Dial(ctx, s.vm.VsockPath)
 			if err != nil {
-				if cause := context.Cause(ctx); cause != nil {
-					return cause
+				select {
+				case <-ctx.Done():
+					return context.Cause(ctx)
+				case <-time.After(endAfterAgent):
+					return err
 				}
-				return err
 			}
 			s.guest = guest
 			return nil
