@@ -84,7 +84,7 @@ func TestE2EAGuestThatPanicsOrHangsSaysSo(t *testing.T) {
 	t.Run("hang", func(t *testing.T) {
 		p := alone(t)
 		name := p.name()
-		p.must("run", "-d", "--name", name, "--privileged", p.desk.imageWith(t, "circles"), "sleep", "1000")
+		p.must("run", "-d", "--name", name, "--privileged", p.desk.imageWith(t, "stuck"), "sleep", "1000")
 		qemu := p.victim("qemu-system-")
 		// A VM that stands still for a while is told of, and goes on.
 		if err := syscall.Kill(qemu, syscall.SIGSTOP); err != nil {
@@ -108,7 +108,7 @@ func TestE2EAGuestThatPanicsOrHangsSaysSo(t *testing.T) {
 			t.Errorf("exec printed %q", got)
 		}
 		// One whose guest runs in circles, and does not stop, is ended.
-		p.must("exec", "-d", name, "circles")
+		p.must("exec", "-d", name, "stuck", "circles")
 		if reason, message := p.ended(name); reason != "guest-hung" || !strings.Contains(message, "has not answered") || !strings.Contains(message, "its VM is busy") {
 			t.Errorf("it ended: %s, %q", reason, message)
 		}
