@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
 	"strings"
 	"syscall"
 	"testing"
@@ -47,6 +48,25 @@ func (r *rig) until(what string, so func(store.Container) bool) store.Container 
 		select {
 		case <-ctx.Done():
 			r.t.Fatalf("it is not %s but %s, %+v, %+v", what, c.State, c.Restart, c.Exit)
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+// inside waits until a call of the supervision's method is being answered.
+func (r *rig) inside(method string) {
+	r.t.Helper()
+	for ctx := r.context(); ; {
+		var stacks strings.Builder
+		if err := pprof.Lookup("goroutine").WriteTo(&stacks, 2); err != nil {
+			r.t.Fatal(err)
+		}
+		if strings.Contains(stacks.String(), "supervisor.(*supervision)."+method+"(") {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			r.t.Fatalf("nobody is inside %s", method)
 		case <-time.After(time.Millisecond):
 		}
 	}
@@ -210,6 +230,7 @@ func TestWaitAndAttachEndWithTheRunThatTheyBeganIn(t *testing.T) {
 		}
 		waited <- exit
 	}()
+	r.inside("wait") // one who comes after the end waits for that of the next run
 	stdout, err := r.client.OpenStream(r.context(), "", Stdout, false)
 	if err != nil {
 		t.Fatal(err)
