@@ -11,6 +11,10 @@ import (
 	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
 )
 
+// maintenanceShutdown is how long the guest of a Maintenance may take to write out what was written to it. That may be as much as the host keeps in memory, and its disk
+// be slow; there is nobody but who waits for just this.
+const maintenanceShutdown = 5 * time.Minute
+
 // OpenFiles connects to the guest's agent for one use of the container's files, see agent.UseFiles. The caller closes the connection.
 func (s *Sandbox) OpenFiles(ctx context.Context) (net.Conn, error) {
 	return s.guest.OpenStream(ctx, &guestv1.StreamRequest{ContainerId: s.spec.ContainerID, Kind: guestv1.StreamKind_STREAM_KIND_FILES})
@@ -25,6 +29,7 @@ type Maintenance struct {
 // Maintain boots a VM in which the container is created but does not run, and never will. It has no network. The caller ends it.
 func Maintain(ctx context.Context, spec Spec, env Environment) (*Maintenance, error) {
 	s := New(spec, env)
+	s.shutdownPatience = maintenanceShutdown
 	done, err := steps.Run(ctx, []steps.Step{
 		s.hypervisorStep(),
 		s.createVMStep("hypervisor"),
@@ -44,7 +49,7 @@ func (m *Maintenance) OpenFiles(ctx context.Context) (net.Conn, error) { return 
 
 // Close unmounts the disks and takes the VM down. Without an error all that was written is on them.
 func (m *Maintenance) Close(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), teardownTimeout+time.Minute)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), maintenanceShutdown+teardownTimeout)
 	defer cancel()
 	err := m.done.Undo(ctx)
 	if !m.box.shutDown {

@@ -47,8 +47,9 @@ type Sandbox struct {
 	stopped chan struct{} // closed once all is torn down
 	probing probing
 
-	shutDown    bool  // the guest has said that it powers off
-	shutDownErr error // why it has not
+	shutDown         bool  // the guest has said that it powers off
+	shutDownErr      error // why it has not
+	shutdownPatience time.Duration
 
 	saving saving
 
@@ -90,7 +91,7 @@ func (s *Sandbox) steps() []steps.Step {
 // New prepares a sandbox; nothing runs yet, but streams can be attached.
 func New(spec Spec, env Environment) *Sandbox {
 	s := &Sandbox{env: env, Stdin: stdio.NewInput(), Stdout: &stdio.Output{}, Stderr: &stdio.Output{},
-		hurry: make(chan struct{}), ending: make(chan struct{}), stopped: make(chan struct{}), probing: defaultProbing,
+		hurry: make(chan struct{}), ending: make(chan struct{}), stopped: make(chan struct{}), probing: defaultProbing, shutdownPatience: agentShutdown,
 		procs: map[string]*execProcess{}, saving: newSaving()}
 	s.Change(spec)
 	return s

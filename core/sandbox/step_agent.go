@@ -21,6 +21,9 @@ import (
 // agentShutdown is how long a guest may take to kill, unmount and sync.
 const agentShutdown = 15 * time.Second
 
+// agentClose is how long it may take to close the connection after that.
+const agentClose = 5 * time.Second
+
 // endAfterAgent is how much later than the loss of its agent the end of a VM, which says more, may be known.
 const endAfterAgent = time.Second
 
@@ -34,7 +37,7 @@ const (
 
 // agentStep connects to vminitd, waiting for the VM to boot; a VM that ends meanwhile ends the wait with its last words.
 func (s *Sandbox) agentStep(needs ...string) steps.Step {
-	return steps.Step{Name: agentStepName, Needs: needs,
+	return steps.Step{Name: agentStepName, Needs: needs, UndoTimeout: s.shutdownPatience + agentClose,
 		Do: func(ctx context.Context) error {
 			ctx, cancel := context.WithCancelCause(ctx)
 			ctx, stop := context.WithTimeoutCause(ctx, guestBoot, errors.New("the guest did not boot in time; vzctl logs --boot shows its console"))
@@ -69,7 +72,7 @@ func (s *Sandbox) agentStep(needs ...string) steps.Step {
 			return nil
 		},
 		Undo: func(ctx context.Context) error {
-			patience, cancel := context.WithTimeout(ctx, agentShutdown)
+			patience, cancel := context.WithTimeout(ctx, s.shutdownPatience)
 			defer cancel()
 			// Nothing of a discarded sandbox is read again: pulling the plug loses nothing, and is quick.
 			if !s.vmGone() && !s.unplugged() {

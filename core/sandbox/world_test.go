@@ -45,11 +45,13 @@ type world struct {
 	link    network.Link
 	probing probing
 	pid     int // of the VM's process
-	exec    map[string]*execution
-	old     bool          // the guest has no optional abilities
-	forget  chan struct{} // closed when the guest may forget processes; nil: any time
-	sockets []*guestv1.Socket
-	phases  []*guestv1.Phase // what the guest says of Adopt
+
+	patience time.Duration // with which the guest was asked to shut down
+	exec     map[string]*execution
+	old      bool          // the guest has no optional abilities
+	forget   chan struct{} // closed when the guest may forget processes; nil: any time
+	sockets  []*guestv1.Socket
+	phases   []*guestv1.Phase // what the guest says of Adopt
 
 	unresponsive func(why string)
 }
@@ -343,7 +345,10 @@ func (w *world) exits(exit *guestv1.Exit) {
 	w.end(exit)
 }
 
-func (g *guest) Shutdown(context.Context, *guestv1.ShutdownRequest, ...grpc.CallOption) (*guestv1.ShutdownResponse, error) {
+func (g *guest) Shutdown(ctx context.Context, _ *guestv1.ShutdownRequest, _ ...grpc.CallOption) (*guestv1.ShutdownResponse, error) {
+	if deadline, ok := ctx.Deadline(); ok {
+		g.patience = time.Until(deadline)
+	}
 	return &guestv1.ShutdownResponse{}, g.do("shutdown")
 }
 

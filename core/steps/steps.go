@@ -3,6 +3,7 @@
 package steps
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,8 @@ type Step struct {
 	Do    func(ctx context.Context) error
 	// Undo takes back a Do that succeeded; nil if there is nothing to. A Do that fails cleans up after itself.
 	Undo func(ctx context.Context) error
+	// UndoTimeout bounds Undo; 0: 20 s.
+	UndoTimeout time.Duration
 }
 
 // Phase tells when a step ran.
@@ -34,7 +37,7 @@ type Done struct {
 	order  []Step
 }
 
-// undoTimeout bounds each Undo.
+// undoTimeout bounds each Undo that does not say otherwise.
 const undoTimeout = 20 * time.Second
 
 // Run does all steps. After an error everything done has been undone, whatever became of ctx.
@@ -112,7 +115,7 @@ func (d *Done) Undo(ctx context.Context) error {
 		if s.Undo == nil {
 			continue
 		}
-		bounded, cancel := context.WithTimeout(ctx, undoTimeout)
+		bounded, cancel := context.WithTimeout(ctx, cmp.Or(s.UndoTimeout, undoTimeout))
 		if err := s.Undo(bounded); err != nil {
 			errs = append(errs, fmt.Errorf("undo %s: %w", s.Name, err))
 		}
