@@ -38,7 +38,7 @@ func circles() error {
 				failed <- err
 				return
 			}
-			for { // that is what it is for
+			for n := 0; ; n++ { // that is what it is for
 			}
 		}()
 	}
