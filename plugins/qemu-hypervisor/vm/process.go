@@ -46,6 +46,7 @@ type birth struct {
 type process struct {
 	pid       int
 	monitor   *qmp.Client
+	greeted   chan struct{} // closed once there is a monitor
 	forgotten chan struct{} // closed by the VM when its state shows the end
 
 	template  string // that it was cloned from, or ""
@@ -114,6 +115,7 @@ func (p *process) greet(ctx context.Context, monitor net.Conn) (err error) {
 	if p.monitor, err = qmp.Open(ctx, monitor, p.event); err != nil {
 		return p.failed("did not start", err)
 	}
+	close(p.greeted)
 	return nil
 }
 
@@ -144,7 +146,7 @@ func spawn(spec hypervisor.Spec, binary string, host machine.Host, from birth) (
 			return nil, nil, err
 		}
 	}
-	p = &process{begun: time.Now(), forgotten: make(chan struct{}), exited: make(chan struct{}), unlink: func() {},
+	p = &process{begun: time.Now(), forgotten: make(chan struct{}), exited: make(chan struct{}), greeted: make(chan struct{}), unlink: func() {},
 		portOpened: make(chan struct{}, 1), portClosed: make(chan struct{}, 1), migrated: make(chan string, 1), named: from.named || from.memory != nil}
 	if from.paused {
 		p.gate.shut()
@@ -278,6 +280,8 @@ func (p *process) event(e qmp.Event) {
 	switch e.Name {
 	case "SHUTDOWN":
 		p.shutdown.Store(shutdownReason(e))
+	case "STOP":
+		go p.halted() // which asks QEMU, and so cannot be done here
 	case "VSERPORT_CHANGE":
 		switch opened, known := portChange(e); {
 		case known && opened:
