@@ -27,6 +27,8 @@ const (
 	teardownTimeout = time.Minute
 	// hungAfter is how long the loss of the agent may be known before its reason is.
 	hungAfter = 5 * time.Second
+	// killTimeout is how long a process may take to end after SIGKILL.
+	killTimeout = 15 * time.Second
 	// signalTimeout bounds the guest's answer to a signal of Stop, which has other means.
 	signalTimeout = 5 * time.Second
 )
@@ -193,7 +195,7 @@ const sigkill = 9
 func (s *Sandbox) Stop(ctx context.Context, signal int, timeout time.Duration) error {
 	s.hurried.Do(func() { close(s.hurry) })
 	s.signalInit(ctx, signal)
-	for _, patience := range []time.Duration{timeout, agentShutdown} {
+	for _, patience := range []time.Duration{timeout, killTimeout} {
 		select {
 		case <-s.ending:
 			_, err := s.Wait(ctx)

@@ -18,8 +18,8 @@ import (
 	"github.com/vzctl/vzctl/sdk/network"
 )
 
-// agentShutdown is how long a guest may take to kill, unmount and sync.
-const agentShutdown = 15 * time.Second
+// agentShutdown is how long a guest may take to kill, unmount and sync. What it has not written out by then is lost; on a slow disk of the host that may be much.
+const agentShutdown = 45 * time.Second
 
 // agentClose is how long it may take to close the connection after that.
 const agentClose = 5 * time.Second
