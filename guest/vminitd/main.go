@@ -26,8 +26,9 @@ import (
 // version is set by the build (-X main.version=).
 var version = "dev"
 
-// answerPatience is how long the answer to Shutdown may take on its way to a host that does not read it.
-const answerPatience = 50 * time.Millisecond
+// answerPatience is how long the answer to Shutdown may take on its way: a host that is busy reads late, and without the answer must take it that something is lost. One that
+// has it ends the machine.
+const answerPatience = 5 * time.Second
 
 func main() { // not of the helper, which package helper keeps from getting here
 	if os.Getpid() != 1 {

@@ -97,9 +97,9 @@ func (a *Agent) files(hostname string, extra []*guestv1.Host) (hosts, resolvConf
 
 // Shutdown ends all containers and leaves their disks clean. The machine goes off after the answer.
 func (a *Agent) Shutdown(ctx context.Context, _ *guestv1.ShutdownRequest) (*guestv1.ShutdownResponse, error) {
-	err := a.runtime.Close(ctx)
-	power.Sync()
+	err := a.runtime.Close(ctx) // each container's disks are written out then
 	if err != nil {
+		power.Sync()
 		err = &fault.Error{Reason: fault.Internal, Op: "shut down", Cause: err}
 	}
 	a.down.Do(func() { close(a.shutdown) })
