@@ -50,6 +50,12 @@ func TestVMContainers(t *testing.T) {
 		{"the first container too, which takes what was prepared, has no quota of CPU time unless the spec has", edit(script("cat /c/cpu.max"), func(s *specs.Spec) {
 			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/c", Type: "cgroup", Source: "cgroup", Options: []string{"ro"}})
 		}), "max 100000\n", 0},
+		{"limits of disks by their numbers", edit(script("cat /c/io.max"), func(s *specs.Spec) {
+			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/c", Type: "cgroup", Source: "cgroup", Options: []string{"ro"}})
+			limit := specs.LinuxThrottleDevice{Rate: 1 << 20}
+			limit.Major = 254
+			s.Linux.Resources.BlockIO = &specs.LinuxBlockIO{ThrottleReadBpsDevice: []specs.LinuxThrottleDevice{limit}}
+		}), "254:0 rbps=1048576 wbps=max riops=max wiops=max\n", 0},
 		{"output is exact", script(`printf 'a\0b\n\n'`), "a\x00b\n\n", 0},
 		{"exit code 1", script("exit 1"), "", 1},
 		{"exit code 42", script("exit 42"), "", 42},
@@ -145,6 +151,13 @@ func TestVMContainers(t *testing.T) {
 		{"no such group", user("root:nobody", script("")), fault.NotFound, "look up user"},
 		{"a working directory that is a file", Container{Args: []string{"pwd"}, Cwd: "/plain"}, fault.Invalid, "make working directory"},
 		{"hooks", edit(script(""), func(s *specs.Spec) { s.Hooks = &specs.Hooks{Poststop: []specs.Hook{{Path: "/x"}}} }), fault.Unsupported, "enforce"},
+		{"a limit of a disk that there is not", edit(script(""), func(s *specs.Spec) {
+			s.Linux.Resources.BlockIO = &specs.LinuxBlockIO{ThrottleWriteIOPSDevice: []specs.LinuxThrottleDevice{{Rate: 1}}}
+		}), fault.Invalid, "limit the container"},
+		{"a weight of disks", edit(script(""), func(s *specs.Spec) {
+			weight := uint16(500)
+			s.Linux.Resources.BlockIO = &specs.LinuxBlockIO{Weight: &weight}
+		}), fault.Unsupported, "enforce"},
 		{"user namespaces", edit(script(""), func(s *specs.Spec) {
 			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
 		}), fault.Unsupported, "enforce"},
