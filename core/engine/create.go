@@ -234,7 +234,7 @@ func (e *Engine) plan(r CreateRequest, image images.Image) (store.Container, sto
 	}
 	b := store.Sandbox{
 		ID: c.Sandbox, Created: now, Containers: []string{id},
-		Arch: image.Manifest.Platform.Architecture, CPUs: r.CPUs, MemoryBytes: r.MemoryBytes + vmOverheadBytes, RuntimeDir: e.store.Paths().SandboxRun(c.Sandbox),
+		Arch: image.Manifest.Platform.Architecture, CPUs: r.CPUs, MemoryBytes: vmMemory(r.MemoryBytes), RuntimeDir: e.store.Paths().SandboxRun(c.Sandbox),
 		InitrdPath: initrd, HypervisorOptions: r.HypervisorOptions, Nested: r.Nested, Network: r.Network, Hostname: hostname,
 	}
 	return c, b, spec, nil

@@ -39,9 +39,6 @@ const (
 	DefaultDiskBytes   = 16 << 30 // of the writable layer, which is sparse
 	DefaultNetwork     = "default"
 	NoNetwork          = "none"
-
-	// vmOverheadBytes is what the guest's kernel and vminitd need beside the container.
-	vmOverheadBytes = 64 << 20
 )
 
 // Open returns an engine on a root, which is made if it is missing. See Close.

@@ -153,7 +153,7 @@ func (e *Engine) maintain(ctx context.Context, c store.Container) (*sandbox.Main
 	if err != nil {
 		return nil, nil, err
 	}
-	s := sandbox.Spec{ID: b.ID, ContainerID: c.ID, Arch: b.Arch, CPUs: DefaultCPUs, MemoryBytes: DefaultMemoryBytes + vmOverheadBytes,
+	s := sandbox.Spec{ID: b.ID, ContainerID: c.ID, Arch: b.Arch, CPUs: DefaultCPUs, MemoryBytes: vmMemory(DefaultMemoryBytes),
 		Kernel: b.Kernel, InitrdPath: b.InitrdPath, Lower: c.Disks, OCISpec: spec, Hostname: b.Hostname,
 		ConsolePath: filepath.Join(run, "console.log"), RuntimeDir: run, StateDir: filepath.Join(run, "vm"),
 		CacheDir: e.store.Paths().Cache(filepath.Base(b.Hypervisor)), HypervisorOptions: b.HypervisorOptions}

@@ -73,7 +73,7 @@ func (e *Engine) checkUpdate(ctx context.Context, l runtimespec.Limits, c *store
 			return err
 		}
 	} else if l.MemoryBytes > 0 || l.CPUs > 0 {
-		b.CPUs, b.MemoryBytes = c.Resources.CPUs, c.Resources.MemoryBytes+vmOverheadBytes
+		b.CPUs, b.MemoryBytes = c.Resources.CPUs, vmMemory(c.Resources.MemoryBytes)
 		if err := e.matchCapabilities(ctx, c, b, b.Kernel, len(c.Disks)+1); err != nil {
 			return err
 		}
@@ -94,7 +94,7 @@ func fits(c store.Container, b store.Sandbox) error {
 			Hint: "stop it first: its next VM will be larger"}
 	}
 	const mib = 1 << 20
-	if most := b.MemoryBytes - vmOverheadBytes; c.Resources.MemoryBytes > most {
+	if most := containerMemory(b.MemoryBytes); c.Resources.MemoryBytes > most {
 		return tooLarge("memory of %d MiB is more than the %d MiB that its VM was started with", c.Resources.MemoryBytes/mib, most/mib)
 	}
 	if c.Resources.CPUs > b.CPUs {

@@ -48,7 +48,7 @@ func nextVM(t *testing.T, state lifecycle.State) {
 	if err != nil || record.Resources.CPUs != 3 || record.Resources.MemoryBytes != 1<<30 {
 		t.Errorf("the record has %+v, %v", record.Resources, err)
 	}
-	if b, err := e.store.GetSandbox(record.Sandbox); err != nil || b.CPUs != 3 || b.MemoryBytes != 1<<30+vmOverheadBytes {
+	if b, err := e.store.GetSandbox(record.Sandbox); err != nil || b.CPUs != 3 || b.MemoryBytes != vmMemory(1<<30) {
 		t.Errorf("the VM has %d CPUs and %d bytes, %v", b.CPUs, b.MemoryBytes, err)
 	}
 }
@@ -91,7 +91,7 @@ func TestAnUpdateThatCannotBeChangesNothing(t *testing.T) {
 }
 
 func TestWhatIsLargerThanTheVMItRunsInIsRefused(t *testing.T) {
-	b := store.Sandbox{CPUs: 2, MemoryBytes: 256<<20 + vmOverheadBytes}
+	b := store.Sandbox{CPUs: 2, MemoryBytes: vmMemory(256 << 20)}
 	for says, r := range map[string]store.Resources{
 		"":                           {CPUs: 2, MemoryBytes: 256 << 20},
 		"memory of 257 MiB":          {CPUs: 2, MemoryBytes: 257 << 20},

@@ -83,7 +83,7 @@ func (e *Engine) shape(ctx context.Context, r CreateRequest, report progress.Fun
 		return store.Sandbox{}, err
 	}
 	c := store.Container{Plugins: map[sdk.Kind]string{}}
-	b := store.Sandbox{ID: warmID, Arch: arch, CPUs: r.CPUs, MemoryBytes: r.MemoryBytes + vmOverheadBytes, Kernel: guest, InitrdPath: initrd,
+	b := store.Sandbox{ID: warmID, Arch: arch, CPUs: r.CPUs, MemoryBytes: vmMemory(r.MemoryBytes), Kernel: guest, InitrdPath: initrd,
 		HypervisorOptions: r.HypervisorOptions, Network: r.Network}
 	if err := e.choosePlugins(ctx, r, &c, &b); err != nil {
 		return store.Sandbox{}, err

@@ -50,6 +50,12 @@ func TestVMContainers(t *testing.T) {
 		{"the first container too, which takes what was prepared, has no quota of CPU time unless the spec has", edit(script("cat /c/cpu.max"), func(s *specs.Spec) {
 			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/c", Type: "cgroup", Source: "cgroup", Options: []string{"ro"}})
 		}), "max 100000\n", 0},
+		{"limits of disks by their numbers", edit(script("cat /c/io.max"), func(s *specs.Spec) {
+			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/c", Type: "cgroup", Source: "cgroup", Options: []string{"ro"}})
+			limit := specs.LinuxThrottleDevice{Rate: 1 << 20}
+			limit.Major = 254
+			s.Linux.Resources.BlockIO = &specs.LinuxBlockIO{ThrottleReadBpsDevice: []specs.LinuxThrottleDevice{limit}}
+		}), "254:0 rbps=1048576 wbps=max riops=max wiops=max\n", 0},
 		{"output is exact", script(`printf 'a\0b\n\n'`), "a\x00b\n\n", 0},
 		{"exit code 1", script("exit 1"), "", 1},
 		{"exit code 42", script("exit 42"), "", 42},
@@ -145,6 +151,13 @@ func TestVMContainers(t *testing.T) {
 		{"no such group", user("root:nobody", script("")), fault.NotFound, "look up user"},
 		{"a working directory that is a file", Container{Args: []string{"pwd"}, Cwd: "/plain"}, fault.Invalid, "make working directory"},
 		{"hooks", edit(script(""), func(s *specs.Spec) { s.Hooks = &specs.Hooks{Poststop: []specs.Hook{{Path: "/x"}}} }), fault.Unsupported, "enforce"},
+		{"a limit of a disk that there is not", edit(script(""), func(s *specs.Spec) {
+			s.Linux.Resources.BlockIO = &specs.LinuxBlockIO{ThrottleWriteIOPSDevice: []specs.LinuxThrottleDevice{{Rate: 1}}}
+		}), fault.Invalid, "limit the container"},
+		{"a weight of disks", edit(script(""), func(s *specs.Spec) {
+			weight := uint16(500)
+			s.Linux.Resources.BlockIO = &specs.LinuxBlockIO{Weight: &weight}
+		}), fault.Unsupported, "enforce"},
 		{"user namespaces", edit(script(""), func(s *specs.Spec) {
 			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
 		}), fault.Unsupported, "enforce"},
@@ -386,65 +399,6 @@ func TestVMAStalledStreamHoldsUpNobodyElse(t *testing.T) {
 	_ = again.SetReadDeadline(time.Now().Add(10 * time.Second))
 	if _, err := io.Copy(io.Discard, again); errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Error("the stream outlives its container")
-	}
-}
-
-func TestVMMemoryLimit(t *testing.T) {
-	g := start(t)
-	c := Container{ID: "c", Args: []string{"dd", "if=/dev/zero", "of=/dev/null", "bs=100M", "count=1"}, Env: []string{"PATH=/bin"}}
-	c.Edit = func(s *specs.Spec) {
-		limit := int64(24 << 20)
-		s.Linux.Resources.Memory = &specs.LinuxMemory{Limit: &limit}
-		s.Linux.Resources.Pids = &specs.LinuxPids{Limit: func() *int64 { n := int64(20); return &n }()}
-	}
-	result, err := g.Run(c, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if e := result.Exit; !e.OomKilled || e.Code != 137 || e.Signal != 9 {
-		t.Errorf("%+v", result)
-	}
-	c.ID, c.Args = "d", []string{"sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22; do sleep 5 & done"}
-	if result, err = g.Run(c, nil); err != nil || result.Exit.OomKilled || !strings.Contains(result.Stderr, "fork") {
-		t.Errorf("more processes than allowed: %+v, %v", result, err)
-	}
-}
-
-// TestVMMemoryThatIsAllTakenIsNotVminitds has a container without a limit whose processes take more than the VM has, again and again.
-func TestVMMemoryThatIsAllTakenIsNotVminitds(t *testing.T) {
-	g := start(t)
-	take := "while :; do for i in 1 2; do dd if=/dev/zero of=/dev/null bs=150M count=100 & done; dd if=/dev/zero of=/dev/null bs=150M count=100; wait; done"
-	if err := g.Create(Container{ID: "c", Args: []string{"sh", "-c", take}, Env: []string{"PATH=/bin"}}); err != nil {
-		t.Fatal(err)
-	}
-	events, err := g.Watch(t.Context(), &guestv1.WatchRequest{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := g.Start("c", "init"); err != nil {
-		t.Fatal(err)
-	}
-	for round := range 3 {
-		for killed := false; !killed; {
-			e, err := events.Recv() // of the end of who was asked before, too
-			if err != nil {
-				t.Fatal(err)
-			}
-			killed = e.GetOutOfMemory() != nil
-		}
-		if stats, err := g.ContainerStats(t.Context(), &guestv1.ContainerStatsRequest{ContainerId: "c"}); err != nil || stats.MemoryLimitBytes != 0 {
-			t.Errorf("stats %v, %v", stats, err)
-		}
-		result, err := g.Exec("c", fmt.Sprintf("e%d", round), specs.Process{Args: []string{"/bin/echo", "hi"}}, "")
-		if err != nil || result.Exit.Code != 0 || result.Stdout != "hi\n" {
-			t.Errorf("a process beside it: %+v, %v", result, err)
-		}
-	}
-	if _, err := g.DeleteContainer(t.Context(), &guestv1.DeleteContainerRequest{ContainerId: "c"}); err != nil {
-		t.Error(err)
-	}
-	if console := g.Console(); strings.Contains(console, "Out of memory:") || !strings.Contains(console, "Memory cgroup out of memory:") {
-		t.Errorf("not only what containers may have was all taken:\n%s", console)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -328,6 +329,36 @@ func TestStartThatIsGivenUpWhileATemplateIsMadeLeavesNothing(t *testing.T) {
 		t.Fatalf("the next start made no template: %v", err)
 	}
 	_ = dial(t, vm, port.Echo).Close()
+}
+
+// What is noted of descriptors may be wrong. Then nothing is given back, and nothing else is lost.
+func TestCloneWhoseDisksHaveOtherDescriptorsIsAClone(t *testing.T) {
+	m, cache := newManager(t), t.TempDir()
+	spec := cached(t, "a", cache, "a", 1<<20)
+	boot(t, m, spec)
+	store, key := shapeOf(t, m, spec)
+	if err := store.Sync(key); err != nil { // or it is written anew beside this
+		t.Fatal(err)
+	}
+	path := templateFile(t, cache, "template.json")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	noted := regexp.MustCompile(`"Disks":\[\d+(,\d+)*\]`)
+	if !noted.Match(text) {
+		t.Fatalf("no descriptors are noted: %s", text)
+	}
+	const devNull = `"Disks":[0]`
+	if err := os.WriteFile(path, noted.ReplaceAll(text, []byte(devNull)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if vm := boot(t, m, cached(t, "b", cache, "b", 1<<20)); !vm.Cloned {
+		t.Error("it was not cloned")
+	}
+	if now, err := os.ReadFile(templateFile(t, cache, "template.json")); err != nil || !strings.Contains(string(now), devNull) {
+		t.Errorf("the template is another, %v", err)
+	}
 }
 
 func TestHostCPUIsKnownByWhatDoesNotChange(t *testing.T) {
