@@ -107,6 +107,7 @@ func TestE2EIPv6BesideIPv4(t *testing.T) {
 		{"an address of each family, for use at once", "ip -o addr show eth0 scope global | awk '{print $4}'; ip -6 addr show eth0 scope global | grep -c tentative", "10.66.0.3/24\nfd00:66::3/64\n0\n"},
 		{"a default route of each family", "ip route | grep -c '^default via 10.66.0.1 dev eth0'; ip -6 route | grep -c '^default via fd00:66::1 dev eth0'", "1\n1\n"},
 		{"hosts has both addresses", "grep -c \"$(hostname)$\" /etc/hosts; grep -c '^fd00:66::3' /etc/hosts", "2\n1\n"},
+		{"no router is listened to", "cat /proc/sys/net/ipv6/conf/eth0/accept_ra", "0\n"},
 		{"the gateway answers, by its name", "ping -6 -c 1 -W 5 gateway.vzctl.internal >/dev/null && echo yes", "yes\n"},
 		{"another container answers", "ping -6 -c 1 -W 5 fd00:66::2 >/dev/null && echo yes", "yes\n"},
 		{"so does its link-local address", "ping -6 -c 1 -W 5 " + linkLocal + "%eth0 >/dev/null && echo yes", "yes\n"},

@@ -4,6 +4,7 @@ package netconf
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -40,7 +41,7 @@ type card struct {
 	given []netip.Prefix // the addresses of the identity it has
 }
 
-// Prepare does what needs no identity: it brings up the loopback device and finds the others. Apply does it otherwise.
+// Prepare does what needs no identity: it brings up the loopback device and finds the others, which will listen to no router. Apply does it otherwise.
 func (n *Network) Prepare() error {
 	if !n.loopback {
 		index, err := readNumber("/sys/class/net/lo/ifindex")
@@ -59,7 +60,21 @@ func (n *Network) Prepare() error {
 		if err != nil {
 			return fmt.Errorf("find network devices: %w", err)
 		}
+		for _, c := range cards {
+			if err := noRouters(c.name); err != nil {
+				return err
+			}
+		}
 		n.cards = cards
+	}
+	return nil
+}
+
+// noRouters has the kernel neither ask for routers of IPv6 nor believe one: addresses and routes are what Apply gives, whoever else is on the network.
+func noRouters(device string) error {
+	err := os.WriteFile("/proc/sys/net/ipv6/conf/"+device+"/accept_ra", []byte("0"), 0)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // a kernel without IPv6
+		return fmt.Errorf("turn off announcements of routers: %w", err)
 	}
 	return nil
 }

@@ -136,7 +136,7 @@ type Config struct {
 	// CIDR; empty lets the plugin choose, "none" turns the family off.
 	SubnetV4 string `protobuf:"bytes,2,opt,name=subnet_v4,json=subnetV4,proto3" json:"subnet_v4,omitempty"`
 	SubnetV6 string `protobuf:"bytes,3,opt,name=subnet_v6,json=subnetV6,proto3" json:"subnet_v6,omitempty"`
-	// Address of the gateway in the subnet; empty: its first address.
+	// Address of the gateway; empty: the first of the subnet. That of IPv6 may lie outside the subnet.
 	GatewayV4 string `protobuf:"bytes,4,opt,name=gateway_v4,json=gatewayV4,proto3" json:"gateway_v4,omitempty"`
 	GatewayV6 string `protobuf:"bytes,5,opt,name=gateway_v6,json=gatewayV6,proto3" json:"gateway_v6,omitempty"`
 	// No way out: endpoints reach each other only.
