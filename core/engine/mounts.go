@@ -189,8 +189,7 @@ func withoutMounts(text []byte, mounts []store.Mount) ([]byte, error) {
 	return json.Marshal(spec)
 }
 
-// chooseTransport says how directories of the host are shared for which that is not asked: as the configuration says, or by the first way there is that clones of VMs can
-// have, too.
+// chooseTransport says how directories of the host are shared, unless their mounts do.
 func (e *Engine) chooseTransport(ctx context.Context, c *store.Container, hv string) error {
 	if !slices.ContainsFunc(c.Mounts, func(m store.Mount) bool { return m.Type == store.MountBind }) {
 		return nil
@@ -199,21 +198,26 @@ func (e *Engine) chooseTransport(ctx context.Context, c *store.Container, hv str
 	if err != nil {
 		return err
 	}
-	transport := hypervisor.Share9P // that it is needed, a refusal says
-	if !info.Offers(hypervisor.CapabilityShare, hypervisor.Share9P) && info.Offers(hypervisor.CapabilityShare, hypervisor.ShareVirtioFS) {
-		transport = hypervisor.ShareVirtioFS
+	fillTransports(c.Mounts, e.config.Defaults.MountTransport, info)
+	return nil
+}
+
+// fillTransports gives mounts that do not say it the transport of the configuration or, without that, the first one that the hypervisor offers and clones of VMs can have.
+func fillTransports(mounts []store.Mount, configured string, hv sdk.Info) {
+	offered := hypervisor.Share9P // that it is needed, a refusal says
+	if !hv.Offers(hypervisor.CapabilityShare, hypervisor.Share9P) && hv.Offers(hypervisor.CapabilityShare, hypervisor.ShareVirtioFS) {
+		offered = hypervisor.ShareVirtioFS
 	}
-	for i := range c.Mounts {
-		m := &c.Mounts[i]
+	for i := range mounts {
+		m := &mounts[i]
 		switch {
 		case m.Type != store.MountBind || m.Transport != "":
-		case e.config.Defaults.MountTransport != "" && m.Ownership == hypervisor.OwnershipHost: // which is asked for with the mount, and goes over a default
-			m.Transport = e.config.Defaults.MountTransport
+		case m.Ownership == hypervisor.OwnershipMapped: // which is asked for with the mount, and goes over a default
+			m.Transport = offered
 		default:
-			m.Transport = transport
+			m.Transport = cmp.Or(configured, offered)
 		}
 	}
-	return nil
 }
 
 // ensureVolumes makes the volumes that are missing. Nobody removes one that a record names.

@@ -89,7 +89,7 @@ func (p Program) Arguments(fd int, dir string, readOnly bool) []string {
 	if !p.Rust {
 		return []string{descriptor, "-f", "-o", "source=" + escape(dir), "-o", "sandbox=namespace,cache=auto,xattr,modcaps=-mknod,announce_submounts,log_level=warn"}
 	}
-	args := []string{descriptor, "--shared-dir=" + dir, "--sandbox=namespace", "--cache=auto", "--xattr", "--modcaps=-mknod", "--log-level=warn"}
+	args := []string{descriptor, "--shared-dir=" + dir, "--sandbox=namespace", "--cache=auto", "--xattr", "--modcaps=-mknod", "--log-level=error"}
 	if readOnly {
 		args = append(args, "--readonly")
 	}
