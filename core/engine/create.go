@@ -143,7 +143,7 @@ func (e *Engine) check(r *CreateRequest) error {
 		return err
 	}
 	if r.SeccompProfile != nil {
-		if _, err := r.seccompProfile(); err != nil {
+		if _, err := seccomp.Parse(r.SeccompProfile); err != nil {
 			return err
 		}
 	}
@@ -291,17 +291,20 @@ func (e *Engine) make(ctx context.Context, r CreateRequest, c *store.Container, 
 		return err
 	})
 	side("system call profile", func() error {
-		profile, err := r.seccompProfile()
-		if err != nil || profile == nil {
-			return err
+		if !r.filtered() {
+			return nil
 		}
 		select {
 		case <-kernelKnown:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+		made, err := e.filter(r, seccomp.Subject{Capabilities: spec.Process.Capabilities.Bounding, Arch: b.Arch, Kernel: guestImage.Version})
+		if err != nil {
+			return err
+		}
 		c.Process.Filtered = true
-		return e.writeFilter(profile, c.ID, seccomp.Subject{Capabilities: spec.Process.Capabilities.Bounding, Arch: b.Arch, Kernel: guestImage.Version})
+		return e.writeFilter(made, c.ID)
 	})
 	wait.Wait()
 	if err := errors.Join(errs...); err != nil {

@@ -1,42 +1,28 @@
 package engine
 
 import (
-	"errors"
-	"os"
-
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
-	"github.com/vzctl/vzctl/core/sandbox"
 	"github.com/vzctl/vzctl/core/seccomp"
 	"github.com/vzctl/vzctl/core/store"
-	filter "github.com/vzctl/vzctl/guest/seccomp"
 	"github.com/vzctl/vzctl/sdk/fault"
 )
 
-// seccompProfile returns the profile of system calls that a request means; nil: none.
-func (r CreateRequest) seccompProfile() (*seccomp.Profile, error) {
-	switch {
-	case r.SeccompUnconfined, r.Isolation.Privileged && r.SeccompProfile == nil:
-		return nil, nil
-	case r.SeccompProfile != nil:
-		return seccomp.Parse(r.SeccompProfile)
-	}
-	return seccomp.Default()
+// filtered reports whether a request wants a profile of system calls.
+func (r CreateRequest) filtered() bool {
+	return !r.SeccompUnconfined && (!r.Isolation.Privileged || r.SeccompProfile != nil)
 }
 
-// writeFilter puts a container's filter of system calls beside its record, apart from the runtime spec and made ready, so that no start has to read or make it.
-func (e *Engine) writeFilter(profile *seccomp.Profile, id string, subject seccomp.Subject) error {
-	rules, err := profile.For(subject)
-	if err != nil {
-		return err
+// filter is the profile of system calls of a request that wants one, made ready.
+func (e *Engine) filter(r CreateRequest, subject seccomp.Subject) (madeFilter, error) {
+	if r.SeccompProfile == nil {
+		return e.defaultFilter(subject)
 	}
-	made, err := filter.Compile(rules, subject.Arch)
+	profile, err := seccomp.Parse(r.SeccompProfile)
 	if err != nil {
-		return err
+		return madeFilter{}, err
 	}
-	program := sandbox.Filter{Program: filter.Encode(made.Program), Flags: made.Flags}
-	paths := e.store.Paths()
-	return errors.Join(store.WriteJSON(paths.ContainerSeccomp(id), rules, false), os.WriteFile(paths.ContainerFilter(id), program.Format(), 0o600))
+	return makeFilter(profile, subject)
 }
 
 // InspectOCI returns the runtime spec that the guest enforces. The user is looked up there, and in place of process.user.

@@ -132,7 +132,7 @@ func parentOf(t *testing.T, pid int) int {
 func TestE2EKillingTheCommandLineInTheMiddleLeavesNothingThatCannotBeRemoved(t *testing.T) {
 	p := alone(t)
 	p.must("run", "--rm", p.desk.busybox, "true") // later ones take the short way
-	for _, after := range []time.Duration{5, 12, 16, 20, 24, 30, 45, 100} {
+	for _, after := range []time.Duration{5, 12, 18, 25, 40, 100} {
 		t.Run((after * time.Millisecond).String(), func(t *testing.T) {
 			q := *p
 			q.t = t
