@@ -27,7 +27,9 @@ FOREIGN := $(if $(filter $(KARCH),$(patsubst aarch64,arm64,$(shell uname -m))),,
 LDFLAGS := -s -w -X main.version=$(VERSION)
 # What would make tables at the start of each process, and is not used: gRPC's pages about itself, the manual as the library of commands writes it.
 TAGS    := grpcnotrace,urfave_cli_no_docs
-GOBUILD := CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags "$(LDFLAGS)"
+GOBUILD  = CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags "$(LDFLAGS)"
+# The guest's runtime does without preemption by signals, and does not look for CPUs that come and go: where the CPU is emulated that costs more than it brings.
+initrd: LDFLAGS += -X runtime.godebugDefault=asyncpreemptoff=1,updatemaxprocs=0
 
 SOURCES := ./cmd/... ./core/... ./guest/... ./kernel/... ./plugins/... ./sdk/... ./test/...
 

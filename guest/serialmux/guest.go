@@ -1,6 +1,7 @@
 package serialmux
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -37,11 +38,13 @@ func (g *Guest) Serve(ctx context.Context) error {
 }
 
 func (g *Guest) serveOne(ctx context.Context) error {
+	reader := bufio.NewReaderSize(nil, readAhead) // now, as a VM may be cloned when its port is open
 	pipe, err := g.open(ctx)
 	if err != nil {
 		return fmt.Errorf("serialmux: open the port to the host: %w", err)
 	}
-	session, err := guestSession(ctx, pipe, g.receive)
+	reader.Reset(pipe)
+	session, err := guestSession(ctx, pipe, reader, g.receive)
 	if err != nil {
 		return ctx.Err() // a host that goes before it has greeted is no error
 	}

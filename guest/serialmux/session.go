@@ -54,12 +54,12 @@ type Session struct {
 // Host greets the guest behind pipe, which it owns from now on, and returns when the guest has answered or ctx ends. handle is called in its own
 // goroutine for each connection the guest asks for; nil refuses them all.
 func Host(ctx context.Context, pipe io.ReadWriteCloser, handle func(*Request)) (*Session, error) {
-	return newSession(ctx, pipe, greetGuest, true, handle)
+	return newSession(ctx, pipe, bufio.NewReaderSize(pipe, readAhead), greetGuest, true, handle)
 }
 
-// guestSession waits for the host.
-func guestSession(ctx context.Context, pipe io.ReadWriteCloser, handle func(*Request)) (*Session, error) {
-	return newSession(ctx, pipe, greetHost, false, handle)
+// guestSession waits for the host. reader is of pipe.
+func guestSession(ctx context.Context, pipe io.ReadWriteCloser, reader *bufio.Reader, handle func(*Request)) (*Session, error) {
+	return newSession(ctx, pipe, reader, greetHost, false, handle)
 }
 
 // readAhead is what is read from the pipe at once, in bytes, unless it is the rest of a body.
@@ -67,8 +67,7 @@ const readAhead = 64 << 10
 
 type greeting func(context.Context, io.ReadWriteCloser, *bufio.Reader) error
 
-func newSession(ctx context.Context, pipe io.ReadWriteCloser, greet greeting, host bool, handle func(*Request)) (*Session, error) {
-	reader := bufio.NewReaderSize(pipe, readAhead)
+func newSession(ctx context.Context, pipe io.ReadWriteCloser, reader *bufio.Reader, greet greeting, host bool, handle func(*Request)) (*Session, error) {
 	if err := greet(ctx, pipe, reader); err != nil {
 		_ = pipe.Close()
 		return nil, err

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"time"
 
@@ -70,9 +69,10 @@ func run() error {
 		fmt.Fprintln(os.Stderr, "vminitd: rehearse:", err) // the host will see whether it matters
 	}
 	<-runtime.Ready() // the state of a machine that waits for its host may be what others are cloned from
-	go func() { failed <- way.Serve(ctx) }()
-	go sayReady(ctx, way)
 	go func() { failed <- guest.ServeStreams(ctx, streams) }()
+	boot.Settle()
+	go func() { failed <- way.Serve(ctx) }()
+	go way.Hint(ctx, agent.ReadyPort)
 	select {
 	case <-guest.Done():
 		finish(server)
@@ -80,18 +80,6 @@ func run() error {
 	case err := <-failed:
 		return errors.Join(errors.New("lost the way to the host"), err)
 	}
-}
-
-// sayReady tells the host that it need not wait any longer. A hint only: nobody may be listening.
-func sayReady(ctx context.Context, way interface {
-	Dial(context.Context, uint32) (net.Conn, error)
-}) {
-	conn, err := way.Dial(ctx, agent.ReadyPort)
-	if err != nil {
-		return
-	}
-	_, _ = conn.Write([]byte{1})
-	_ = conn.Close()
 }
 
 // finish lets the answer to Shutdown out.

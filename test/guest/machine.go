@@ -85,7 +85,7 @@ func Initrd(t testing.TB) string {
 		if built.dir, built.err = os.MkdirTemp("", "vzctl-guest-"); built.err != nil {
 			return
 		}
-		built.err = command(root, "go", "build", "-trimpath", "-tags", "grpcnotrace", "-ldflags", "-s -w", "-o", built.dir+"/vminitd", "./guest/vminitd")
+		built.err = command(root, "go", "build", "-trimpath", "-tags", "grpcnotrace", "-ldflags", "-s -w -X runtime.godebugDefault=asyncpreemptoff=1,updatemaxprocs=0", "-o", built.dir+"/vminitd", "./guest/vminitd")
 		if built.err == nil {
 			built.err = command(root, "go", "run", "./guest/initrd", "-o", built.dir+"/initrd.cpio", built.dir+"/vminitd")
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
+	"sync"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -38,9 +39,28 @@ func (a *Agent) Rehearse(server *grpc.Server) error {
 		return err
 	}
 	here, there := net.Pipe()
-	defer func() { _ = here.Close() }()
-	go func() { _ = server.Serve(&single{conn: there, done: make(chan struct{})}) }()
-	return call(here, guestv1.Agent_Hello_FullMethodName, &guestv1.HelloRequest{Version: "rehearsal", ProtocolMin: protocolMin, ProtocolMax: protocolMax})
+	closed := make(chan struct{})
+	go func() {
+		_ = server.Serve(&single{conn: noting{there, sync.OnceFunc(func() { close(closed) })}, done: make(chan struct{})})
+	}()
+	err = call(here, guestv1.Agent_Hello_FullMethodName, &guestv1.HelloRequest{Version: "rehearsal", ProtocolMin: protocolMin, ProtocolMax: protocolMax})
+	_ = here.Close()
+	select { // taking a connection down is work, too
+	case <-closed:
+	case <-time.After(rehearsalPatience):
+	}
+	return err
+}
+
+// noting is a connection that notes its end.
+type noting struct {
+	net.Conn
+	ended func()
+}
+
+func (n noting) Close() error {
+	n.ended()
+	return n.Conn.Close()
 }
 
 // samples have all that a host may say before a container runs.

@@ -4,7 +4,6 @@ package identity
 import (
 	"errors"
 	"fmt"
-	"os"
 	"time"
 	"unsafe"
 
@@ -22,20 +21,20 @@ func AddEntropy(entropy []byte) error {
 	if len(entropy) < minEntropy || len(entropy) > maxEntropy {
 		return fmt.Errorf("%d bytes of entropy; %d to %d are needed", len(entropy), minEntropy, maxEntropy)
 	}
-	f, err := os.OpenFile("/dev/urandom", os.O_WRONLY, 0)
+	urandom, err := unix.Open("/dev/urandom", unix.O_WRONLY|unix.O_CLOEXEC, 0) // not by package os, whose poller would learn of it
 	if err != nil {
-		return err
+		return fmt.Errorf("open /dev/urandom: %w", err)
 	}
-	defer func() { _ = f.Close() }()
+	defer func() { _ = unix.Close(urandom) }()
 	// struct rand_pool_info: bits, bytes, data
 	pool := make([]uint32, 2, 2+(len(entropy)+3)/4)
 	pool[0], pool[1] = uint32(len(entropy)*8), uint32(len(entropy))
 	pool = pool[:cap(pool)]
 	copy(unsafe.Slice((*byte)(unsafe.Pointer(&pool[2])), (len(pool)-2)*4), entropy)
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), unix.RNDADDENTROPY, uintptr(unsafe.Pointer(&pool[0]))); errno != 0 {
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(urandom), unix.RNDADDENTROPY, uintptr(unsafe.Pointer(&pool[0]))); errno != 0 {
 		return fmt.Errorf("add entropy: %w", errno)
 	}
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), unix.RNDRESEEDCRNG, 0); errno != 0 {
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(urandom), unix.RNDRESEEDCRNG, 0); errno != 0 {
 		return fmt.Errorf("reseed: %w", errno)
 	}
 	return nil

@@ -28,6 +28,7 @@ type Route struct{ Destination, Gateway string }
 
 // Network is the machine's network devices. Its zero value is ready; it serves one caller at a time.
 type Network struct {
+	socket   *int // to the kernel; nil: not opened yet
 	loopback bool // it is up
 	cards    []card
 	applied  []Interface // what the cards have; nil: nothing yet
@@ -41,8 +42,16 @@ type card struct {
 	given []netip.Prefix // the addresses of the identity it has
 }
 
-// Prepare does what needs no identity: it brings up the loopback device and finds the others, which will listen to no router. Apply does it otherwise.
+// Prepare does what needs no identity: it brings up the loopback device and finds the others, which will listen to no router and announce the addresses that they will
+// get. Apply does it otherwise.
 func (n *Network) Prepare() error {
+	if n.socket == nil {
+		fd, err := openSocket()
+		if err != nil {
+			return err
+		}
+		n.socket = &fd
+	}
 	if !n.loopback {
 		index, err := readNumber("/sys/class/net/lo/ifindex")
 		if err != nil {
@@ -50,7 +59,7 @@ func (n *Network) Prepare() error {
 		}
 		var b batch
 		b.up(index, nil, 0)
-		if err := b.send(); err != nil {
+		if err := b.send(*n.socket); err != nil {
 			return fmt.Errorf("configure lo: %w", err)
 		}
 		n.loopback = true
@@ -63,6 +72,10 @@ func (n *Network) Prepare() error {
 		for _, c := range cards {
 			if err := noRouters(c.name); err != nil {
 				return err
+			}
+			// Others may know an address by the MAC of a container that had it before.
+			if err := os.WriteFile("/proc/sys/net/ipv4/conf/"+c.name+"/arp_notify", []byte("1"), 0); err != nil {
+				return fmt.Errorf("have %s announce its addresses: %w", c.name, err)
 			}
 		}
 		n.cards = cards
@@ -98,7 +111,7 @@ func (n *Network) Apply(interfaces []Interface) error {
 		if n.cards[i].name != name {
 			return fmt.Errorf("network device %d is called %s", i, n.cards[i].name)
 		}
-		if err := n.cards[i].configure(config); err != nil {
+		if err := n.cards[i].configure(*n.socket, config); err != nil {
 			return fmt.Errorf("configure %s: %w", name, err)
 		}
 	}
@@ -147,7 +160,7 @@ func readNumber(path string) (int, error) {
 
 // configure asks the kernel for as little as can be: under emulation each kind of request takes milliseconds the first time. An address of IPv6 is given to a device
 // that is up, because on another the kernel does its work twice.
-func (c *card) configure(config Interface) error {
+func (c *card) configure(socket int, config Interface) error {
 	var b batch
 	for _, old := range c.given {
 		b.removeAddress(c.index, old) // routes over it go with it
@@ -181,7 +194,7 @@ func (c *card) configure(config Interface) error {
 		}
 	}
 	c.given = addresses // even if not all were: who removes them does not mind
-	if err := b.send(); err != nil {
+	if err := b.send(socket); err != nil {
 		return err
 	}
 	if mtu != 0 {

@@ -132,16 +132,23 @@ func family(a netip.Addr) byte {
 	return unix.AF_INET6
 }
 
+// openSocket returns one for send, for as long as the machine runs: making one takes as much code as a request, which a clone has left to its template.
+func openSocket() (int, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+	if err != nil {
+		return -1, fmt.Errorf("open a netlink socket: %w", err)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return -1, errors.Join(fmt.Errorf("bind a netlink socket: %w", err), unix.Close(fd))
+	}
+	return fd, nil
+}
+
 // send has the kernel carry the requests out. It returns the first that was refused; what came behind that was carried out nevertheless, as far as it could be.
-func (b *batch) send() error {
+func (b *batch) send(fd int) error {
 	if len(b.requests) == 0 {
 		return nil
 	}
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
-	if err != nil {
-		return fmt.Errorf("open a netlink socket: %w", err)
-	}
-	defer unix.Close(fd)
 	// Only the last is to be confirmed; of the others the kernel tells what it refuses.
 	flags := b.requests[b.last+6:]
 	binary.NativeEndian.PutUint16(flags, binary.NativeEndian.Uint16(flags)|unix.NLM_F_ACK)

@@ -98,6 +98,9 @@ func (r *Root) mountDisk(d Disk, at string, flags uintptr) error {
 	if err != nil {
 		return err
 	}
+	if kind == "ext4" && flags&unix.MS_RDONLY == 0 { // or a thread of the kernel reads the bitmaps of the whole disk
+		options = strings.TrimPrefix(options+",no_prefetch_block_bitmaps", ",")
+	}
 	return r.mount(d.Device, at, kind, flags, options)
 }
 

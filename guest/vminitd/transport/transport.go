@@ -17,6 +17,8 @@ type Transport interface {
 	Listen(port uint32) (net.Listener, error)
 	// Dial connects to a port of the host.
 	Dial(ctx context.Context, port uint32) (net.Conn, error)
+	// Hint tells the host by a connection to its port that it need not wait any longer, if the way itself does not. Nobody may be listening.
+	Hint(ctx context.Context, port uint32)
 	// Serve moves bytes until ctx ends; listen before, so that the host's first connection finds its listener.
 	Serve(ctx context.Context) error
 }
@@ -40,7 +42,19 @@ func (t serialTransport) Dial(ctx context.Context, port uint32) (net.Conn, error
 	return t.guest.Dial(ctx, port)
 }
 
+// Hint does nothing: a session begins when the guest is there, and the host waits for that.
+func (serialTransport) Hint(context.Context, uint32) {}
+
 type vsockTransport struct{}
+
+func (t vsockTransport) Hint(ctx context.Context, port uint32) {
+	conn, err := t.Dial(ctx, port)
+	if err != nil {
+		return
+	}
+	_, _ = conn.Write([]byte{1})
+	_ = conn.Close()
+}
 
 func (vsockTransport) Serve(ctx context.Context) error {
 	<-ctx.Done()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math"
 )
 
 const (
@@ -79,6 +80,7 @@ func Format(ctx context.Context, file Output, size int64, opts Options) error {
 	if err := l.writeGroups(file, sb, usage{used: used, lastIno: firstFreeIno - 1, dirs: []uint32{1}}); err != nil {
 		return err
 	}
+	sb.OverheadBlocks = uint32(min(l.metaStart+l.metaBlocks()+journal, math.MaxUint32)) // or the kernel writes it, waiting for the disk, with the first mount
 	return seal(ctx, file, sb)
 }
 

@@ -186,6 +186,9 @@ func TestEmptyFileSystemTakesFilesAndStaysClean(t *testing.T) {
 	unmount(t, at)
 	imagetest.Fsck(t, f.Name())
 	reader := openFile(t, f)
+	if made, now := overheadOf(t, f.Name()), reader.sb.OverheadBlocks; made != now {
+		t.Errorf("the kernel has corrected the overhead from %d to %d blocks, which a mount waits for", made, now)
+	}
 	entries, err := reader.ReadDir(lookup(t, reader, "/"))
 	if err != nil || len(entries) != 300 {
 		t.Errorf("%d entries, %v", len(entries), err)
@@ -203,4 +206,18 @@ func debugfsWrites(t *testing.T, image string) {
 		t.Fatalf("debugfs: %v\n%s", err, out)
 	}
 	imagetest.Fsck(t, image)
+}
+
+// overheadOf returns what Format says of a file system of the size of an image.
+func overheadOf(t *testing.T, image string) uint32 {
+	t.Helper()
+	info, err := os.Stat(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fresh := imageFile(t)
+	if err := Format(context.Background(), fresh, info.Size(), testOptions); err != nil {
+		t.Fatal(err)
+	}
+	return openFile(t, fresh).sb.OverheadBlocks
 }

@@ -39,7 +39,11 @@ func Arguments(s hypervisor.Spec, host Host, wiring Wiring) []string {
 		args = append(args, "-object", object("qom-type", "memory-backend-ram", "id", memoryID, "size", s.MemoryBytes, "dump", false))
 	}
 	if wiring.Incoming {
-		args = append(args, "-incoming", "defer")
+		// What can be said here need not be said by the monitor, which QEMU reads byte by byte.
+		args = append(args, "-incoming", "defer", "-global", "migration.x-events=on")
+	}
+	if wiring.Incoming && wiring.Memory > 0 {
+		args = append(args, "-global", "migration.announce-rounds=0") // a clone's guest has no address yet that it could announce
 	}
 	if s.InitrdPath != "" {
 		args = append(args, "-initrd", s.InitrdPath)
@@ -154,7 +158,8 @@ func diskArguments(i int, disk hypervisor.Disk) []string {
 
 func nicArguments(i int, nic hypervisor.NIC) []string {
 	name := fmt.Sprintf("net%d", i)
-	device := []any{"driver", "virtio-net-device", "netdev", name}
+	// Linux is slow at setting up a filter of VLANs, and says so in its log. Without one it gets them all.
+	device := []any{"driver", "virtio-net-device", "netdev", name, "ctrl_vlan", false}
 	if nic.MAC != "" {
 		device = append(device, "mac", nic.MAC)
 	}

@@ -8,12 +8,12 @@ import (
 	"github.com/vzctl/vzctl/sdk/network"
 )
 
-// placeholderSize of a template's read-only disks, in bytes: more than any image has. QEMU changes the size of a writable disk in a running VM, but not of
+// PlaceholderSize of a template's read-only disks, in bytes: more than any image has. QEMU changes the size of a writable disk in a running VM, but not of
 // a read-only one, so a clone's guest goes on taking its read-only disks for that large. Reading beyond the image's end is an I/O error.
-const placeholderSize = 1 << 40
+const PlaceholderSize = 1 << 40
 
 // Template returns the spec of the VM that is saved for clones of VMs like s: with s in common is all that a guest sees of its machine before it is
-// told who it is. Disks are those of Placeholders in dir, where the console goes too, and sockets lie in s's runtime directory.
+// told who it is. Disks are empty files in dir, where the console goes too, and sockets lie in s's runtime directory.
 func Template(s hypervisor.Spec, dir string) hypervisor.Spec {
 	t := s
 	t.ID, t.Disks, t.NICs = "template", nil, nil
@@ -43,18 +43,6 @@ func Description(template hypervisor.Spec, host Host) string {
 		text += fmt.Sprintf(", %d shares", n)
 	}
 	return text
-}
-
-// Placeholders returns the sizes of a template's disks, in bytes, by path. They are empty.
-func Placeholders(template hypervisor.Spec) map[string]int64 {
-	sizes := map[string]int64{}
-	for _, disk := range template.Disks {
-		sizes[disk.File.Path] = 1 << 20
-		if disk.ReadOnly {
-			sizes[disk.File.Path] = placeholderSize
-		}
-	}
-	return sizes
 }
 
 // Shape is what machines have to have in common to be started from one template, but for the contents of kernel, initrd and QEMU.

@@ -1,7 +1,6 @@
 package machine
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -65,12 +64,5 @@ func TestShapeKnowsTheMachineAndNothingOfTheContainer(t *testing.T) {
 	}
 	if slices.Equal(own, Shape(shaped(), Host{OS: "linux", Accelerator: KVM})) {
 		t.Error("the shape is the same with another accelerator")
-	}
-}
-
-func TestPlaceholdersAreLargeWhereQEMUCannotResize(t *testing.T) {
-	got := fmt.Sprint(Placeholders(Template(shaped(), "/dir")))
-	if want := fmt.Sprintf("map[/dir/disk0:%d /dir/disk1:%d]", placeholderSize, 1<<20); got != want {
-		t.Errorf("%s, want %s", got, want)
 	}
 }

@@ -39,7 +39,7 @@ func x86Words(s hypervisor.Spec, host Host) []string {
 	if host.TSCKilohertz == 0 {
 		return words
 	}
-	words = append(words, "tsc=reliable", fmt.Sprintf("tsc_early_khz=%d", host.TSCKilohertz))
+	words = append(words, "tsc=reliable", fmt.Sprintf("tsc_early_khz=%d", host.TSCKilohertz), "initcall_blacklist=init_tsc_clocksource")
 	if lapic {
 		words = append(words, fmt.Sprintf("lpj=%d", host.TSCKilohertz*1000/kernelHZ))
 	}

@@ -74,6 +74,8 @@ type About struct {
 	Console []byte
 	// Disks are the descriptors by which the process that was saved had its writable disks.
 	Disks []int
+	// Sizes are those that the guest knows its disks by, in bytes.
+	Sizes []int64
 }
 
 // Commit makes the template one that Open finds. Nobody must write to its files any more; what else is in Dir is removed. It is not synced, see Sync.
@@ -82,7 +84,7 @@ func (d *Draft) Commit(about About) error {
 	if err != nil {
 		return err
 	}
-	made := record{Made: time.Now(), Description: about.Description, Disks: about.Disks, Boot: boot}
+	made := record{Made: time.Now(), Description: about.Description, Disks: about.Disks, Sizes: about.Sizes, Boot: boot}
 	for _, f := range []struct {
 		file *os.File
 		is   *identity

@@ -73,7 +73,8 @@ type record struct {
 	Made          time.Time
 	Description   string
 	Memory, State identity
-	Disks         []int `json:",omitempty"`
+	Disks         []int   `json:",omitempty"`
+	Sizes         []int64 `json:",omitempty"`
 	// Boot is the host's boot id until the files are known to be on the disk: what a power failure tears may look whole.
 	Boot string `json:",omitempty"`
 	// Digest of all content, once it was taken; see digest.go.
@@ -88,6 +89,8 @@ type Template struct {
 	Console []byte
 	// Disks are the descriptors by which the process that was saved had its writable disks; nil: nobody knows.
 	Disks []int
+	// Sizes are those that the guest knows its disks by, in bytes.
+	Sizes []int64
 }
 
 // Close closes the files.
@@ -106,7 +109,7 @@ func (s Store) Open(key string) (*Template, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Template{Disks: made.Disks}
+	t := &Template{Disks: made.Disks, Sizes: made.Sizes}
 	if t.Memory, err = openSame(filepath.Join(dir, memoryFile), made.Memory); err != nil {
 		return nil, err
 	}

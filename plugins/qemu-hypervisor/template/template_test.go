@@ -70,7 +70,7 @@ func TestTemplateIsFoundWholeOrNotAtAll(t *testing.T) {
 	if _, err := d.Memory.WriteString("memory"); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(d.Commit(About{Console: []byte("said"), Disks: []int{7, 9}}), d.Discard()); err != nil {
+	if err := errors.Join(d.Commit(About{Console: []byte("said"), Disks: []int{7, 9}, Sizes: []int64{1 << 40, 4096}}), d.Discard()); err != nil {
 		t.Fatal(err)
 	}
 	made, err := s.Open(key("a"))
@@ -79,8 +79,9 @@ func TestTemplateIsFoundWholeOrNotAtAll(t *testing.T) {
 	}
 	defer made.Close()
 	text := make([]byte, 6)
-	if _, err := io.ReadFull(made.Memory, text); err != nil || string(text) != "memory" || string(made.Console) != "said" || !slices.Equal(made.Disks, []int{7, 9}) {
-		t.Errorf("read %q, %q and %v, %v", text, made.Console, made.Disks, err)
+	if _, err := io.ReadFull(made.Memory, text); err != nil || string(text) != "memory" || string(made.Console) != "said" || !slices.Equal(made.Disks, []int{7, 9}) ||
+		!slices.Equal(made.Sizes, []int64{1 << 40, 4096}) {
+		t.Errorf("read %q, %q, %v and %v, %v", text, made.Console, made.Disks, made.Sizes, err)
 	}
 	if left := names(t, s); !slices.Equal(left, []string{key("a")}) {
 		t.Errorf("in the store are %v", left)

@@ -32,12 +32,14 @@ const (
 // unlimited is a rate, in bytes per second: by default QEMU spares the network that a migration usually goes over.
 const unlimited = 1 << 40
 
-// migrate moves a state out or in.
-func (p *process) migrate(ctx context.Context, command string, state *os.File, what extent) error {
-	type capability struct {
-		Capability string `json:"capability"`
-		State      bool   `json:"state"`
-	}
+// capability of a migration.
+type capability struct {
+	Capability string `json:"capability"`
+	State      bool   `json:"state"`
+}
+
+// writeState has QEMU write its state to a file.
+func (p *process) writeState(ctx context.Context, state *os.File, what extent) error {
 	capabilities := map[string]any{"capabilities": []capability{{"x-ignore-shared", what == devices}, {"events", true}}}
 	if err := p.monitor.Execute(ctx, "migrate-set-capabilities", capabilities, nil); err != nil {
 		return err
@@ -47,6 +49,22 @@ func (p *process) migrate(ctx context.Context, command string, state *os.File, w
 			return err
 		}
 	}
+	return p.migrate(ctx, "migrate", state)
+}
+
+// readState has a QEMU that waits for it read a state. Events are on from its start: QEMU reads what it is told byte by byte, so that each word costs time.
+func (p *process) readState(ctx context.Context, state *os.File, what extent) error {
+	if what == devices {
+		capabilities := map[string]any{"capabilities": []capability{{"x-ignore-shared", true}}}
+		if err := p.monitor.Execute(ctx, "migrate-set-capabilities", capabilities, nil); err != nil {
+			return err
+		}
+	}
+	return p.migrate(ctx, "migrate-incoming", state)
+}
+
+// migrate moves a state out or in, and returns when that is done.
+func (p *process) migrate(ctx context.Context, command string, state *os.File) error {
 	select {
 	case <-p.migrated: // of an earlier one
 	default:

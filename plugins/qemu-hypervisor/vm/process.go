@@ -36,6 +36,8 @@ type birth struct {
 	disks []int
 	// state of the devices; the VM goes on from there instead of booting.
 	state *os.File
+	// sizes are those that its guest knows the VM's disks by, in bytes.
+	sizes []int64
 	// paused says that the state is all of a VM, its memory too, and that it goes on later. named is for that memory, see machine.Wiring.
 	paused, named bool
 	// console is what the guest has said before.
@@ -98,11 +100,11 @@ func startProcess(ctx context.Context, spec hypervisor.Spec, binary string, host
 	}
 	switch {
 	case from.paused: // which takes as long as the memory is large
-		if err := p.migrate(ctx, "migrate-incoming", from.state, whole); err != nil {
+		if err := p.readState(ctx, from.state, whole); err != nil {
 			return nil, p.failed("did not take up the snapshot", err)
 		}
 	case from.state != nil:
-		if err := p.resume(greeting, spec, from.state); err != nil {
+		if err := p.resume(greeting, spec, from); err != nil {
 			return nil, p.failed("did not take up the template", err)
 		}
 	}

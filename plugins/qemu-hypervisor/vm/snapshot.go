@@ -128,7 +128,7 @@ func (p *process) saveState(ctx context.Context, dir string, about snapshot.Mach
 		})
 		written <- saved{size, errors.Join(err, from.Close())}
 	}()
-	err = p.migrate(ctx, "migrate", to, whole)
+	err = p.writeState(ctx, to, whole)
 	if err != nil {
 		_ = p.monitor.Execute(context.WithoutCancel(ctx), "migrate_cancel", nil, nil) // a QEMU that is gone writes no more
 	}

@@ -122,10 +122,9 @@ func (v *VM) make(ctx context.Context, draft *template.Draft) (err error) {
 			err = errors.Join(err, removeSocket(path))
 		}
 	}()
-	for path, size := range machine.Placeholders(spec) {
-		if err := placeholder(path, size); err != nil {
-			return err
-		}
+	sizes, err := v.placeholders(spec)
+	if err != nil {
+		return err
 	}
 	for _, share := range spec.Shares {
 		if err := os.Mkdir(share.Path, 0o700); err != nil {
@@ -152,7 +151,27 @@ func (v *VM) make(ctx context.Context, draft *template.Draft) (err error) {
 	if p.console != nil {
 		said = p.console.tail.bytes
 	}
-	return draft.Commit(template.About{Description: machine.Description(spec, v.host), Console: said, Disks: disks})
+	return draft.Commit(template.About{Description: machine.Description(spec, v.host), Console: said, Disks: disks, Sizes: sizes})
+}
+
+// placeholders makes the disks of a template, and returns their sizes in bytes. Those that can be written have the size of the VM's own: most VMs of a shape
+// have disks of one size, and a clone's guest need not hear of another then.
+func (v *VM) placeholders(of hypervisor.Spec) (sizes []int64, err error) {
+	for i, disk := range of.Disks {
+		size := int64(machine.PlaceholderSize)
+		if !disk.ReadOnly {
+			info, err := os.Stat(v.spec.Disks[i].File.Path)
+			if err != nil {
+				return nil, err
+			}
+			size = min(size, info.Size())
+		}
+		if err := placeholder(disk.File.Path, size); err != nil {
+			return nil, err
+		}
+		sizes = append(sizes, size)
+	}
+	return sizes, nil
 }
 
 // noSpace tells what QEMU cannot: a page of memory that has no room in its file is a bus error to who writes it.
@@ -183,12 +202,12 @@ func (p *process) save(ctx context.Context, state *os.File) error {
 	if err := p.monitor.Execute(ctx, "stop", nil, nil); err != nil {
 		return err
 	}
-	return p.migrate(ctx, "migrate", state, devices)
+	return p.writeState(ctx, state, devices)
 }
 
 // resume has a QEMU that waits for it take the state of a template, and lets the guest go on with its own disks.
-func (p *process) resume(ctx context.Context, spec hypervisor.Spec, state *os.File) error {
-	if err := p.migrate(ctx, "migrate-incoming", state, devices); err != nil {
+func (p *process) resume(ctx context.Context, spec hypervisor.Spec, from birth) error {
+	if err := p.readState(ctx, from.state, devices); err != nil {
 		return err
 	}
 	for i, disk := range spec.Disks {
@@ -198,6 +217,9 @@ func (p *process) resume(ctx context.Context, spec hypervisor.Spec, state *os.Fi
 		info, err := os.Stat(disk.File.Path)
 		if err != nil {
 			return err
+		}
+		if i < len(from.sizes) && info.Size() == from.sizes[i] {
+			continue
 		}
 		size := map[string]any{"node-name": machine.DiskNode(i), "size": info.Size()}
 		if err := p.monitor.Execute(ctx, "block_resize", size, nil); err != nil { // the size is right, but the guest does not know it

@@ -162,7 +162,7 @@ func (v *VM) clone(ctx context.Context) (*process, error) {
 		return nil, err
 	}
 	defer t.Close()
-	from := birth{memory: t.Memory, state: t.State, console: t.Console, disks: t.Disks}
+	from := birth{memory: t.Memory, state: t.State, console: t.Console, disks: t.Disks, sizes: t.Sizes}
 	p, err := startProcess(ctx, v.spec, v.binary, v.host, from, v.uplink, v.server.Incoming)
 	if errors.Is(err, errDescriptors) {
 		v.log.Warn("blocks that the guest discards are not given back", "error", err)
