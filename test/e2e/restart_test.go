@@ -81,6 +81,9 @@ func TestE2EAVMThatCrashesIsStartedAgainUntilItsUserStopsIt(t *testing.T) {
 		if err := json.Unmarshal([]byte(line), &e); err != nil {
 			t.Fatal(err)
 		}
+		if strings.HasSuffix(e.Action, "responsive") {
+			continue // the host is busy
+		}
 		told = append(told, strings.TrimSpace(e.Action+" "+e.Attributes["exitCode"]))
 	}
 	if got := strings.Join(told, ", "); got != "create, start, die 137, start, exec_start, exec_die 0, die 0, stop" {
