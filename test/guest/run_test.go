@@ -26,7 +26,7 @@ func TestVMEchoFromBootToPowerOff(t *testing.T) {
 	Initrd(t)
 	step("disks, build")
 	g := Start(t, Options{Disks: []Disk{image, layer}})
-	t.Logf("exec of QEMU to ready hint %v", g.Ready.Sub(g.Started))
+	t.Logf("exec of QEMU to its connection %v", g.Ready.Sub(g.Started))
 	step("boot, adopt")
 	if err := g.Create(Container{ID: "c1", Args: []string{"echo", "hello"}}); err != nil {
 		t.Fatal(err)
