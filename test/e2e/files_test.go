@@ -309,8 +309,8 @@ func TestE2EWritesOutliveACrash(t *testing.T) {
 	p := alone(t)
 	name := p.name()
 	p.must("run", "-d", "--name", name, p.desk.busybox, "sh", "-c",
-		"if [ ! -e /synced ]; then echo safe > /synced; sync; echo > /ready; while true; do i=$((i+1)); mkdir -p /d$i; cat /bin/busybox > /d$i/f; rm -rf /d$((i-5)); done; fi; head -c 3000000 /dev/zero > /late; exec sleep 1000")
-	p.await("exec", name, "test", "-e", "/d8")
+		"if [ ! -e /synced ]; then echo safe > /synced; sync; echo > /ready; while true; do i=$((i+1)); mkdir -p /d$i; cat /bin/busybox > /d$i/f; [ $i = 8 ] && echo > /eight; rm -rf /d$((i-5)); done; fi; head -c 3000000 /dev/zero > /late; exec sleep 1000")
+	p.await("exec", name, "test", "-e", "/eight")
 	kill9(t, p.victim("qemu-system-"))
 	p.must("wait", name)
 	p.must("start", name)

@@ -140,7 +140,7 @@ func (v *VM) make(ctx context.Context, draft *template.Draft) (err error) {
 	}
 	err = p.save(ctx, draft.State)
 	disks, unknown := diskDescriptors(p.pid, spec)
-	if unknown != nil {
+	if err == nil && unknown != nil {
 		v.log.Warn("clones of a template will give no blocks of their disks back", "error", unknown)
 	}
 	p.kill() // its disks are placeholders

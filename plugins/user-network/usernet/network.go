@@ -76,7 +76,8 @@ func (n *lan) resolver() *nameserver.Server {
 	s := &nameserver.Server{Names: map[string][]netip.Addr{}, Upstream: new(nameserver.HostResolvers).List}
 	for _, plan := range n.settings.plans() {
 		s.Names["gateway"] = append(s.Names["gateway"], plan.Gateway)
-		if n.settings.config.AllowHostLoopback {
+		// With IPv4 the name has no other address: most of what listens on a host's loopback does so on 127.0.0.1 alone, and not every client tries a second address.
+		if n.settings.config.AllowHostLoopback && s.Names["host"] == nil {
 			s.Names["host"] = append(s.Names["host"], plan.HostAlias)
 		}
 	}

@@ -260,3 +260,24 @@ func TestAddressesOfAFamilyThatIsNotThereAreRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestTheHostsNameIsOfIPv4WhereThereIsIPv4 holds because most of what listens on a host's loopback does so on 127.0.0.1 alone, and not every client tries a second address.
+func TestTheHostsNameIsOfIPv4WhereThereIsIPv4(t *testing.T) {
+	for subnet, want := range map[string]int{"": 0, "none": 1} {
+		vm := startVM(t, newPlugin(t, network.Config{SubnetV4: subnet, AllowHostLoopback: true}), "a")
+		c, err := vm.DialUDP(netip.AddrPortFrom(vm.Endpoint.DNS.Servers[0], 53))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		m := ask(t, c, "host.vzctl.internal.", dnsmessage.TypeAAAA, false)
+		if len(m.Answers) != want || m.RCode != dnsmessage.RCodeSuccess {
+			t.Errorf("IPv4 %q: answers %v, %s", subnet, m.Answers, m.RCode)
+		}
+		for _, a := range m.Answers {
+			if got := netip.AddrFrom16(a.Body.(*dnsmessage.AAAAResource).AAAA); got != hostAlias6(vm.Endpoint) {
+				t.Errorf("the host is %s", got)
+			}
+		}
+	}
+}
