@@ -48,7 +48,7 @@ func (e *early) take(ctx context.Context, path string) (running sandbox.Hypervis
 	case <-e.started:
 		return e.running, true, e.err
 	case <-ctx.Done():
-		return nil, true, e.end(context.Cause(ctx))
+		return nil, true, e.end(ctx.Err()) // not the cause: whoever cancelled it tells that
 	}
 }
 

@@ -171,6 +171,7 @@ type fakeVM struct {
 	answer  func(ctx context.Context) (*guestv1.Exit, error) // how further processes end; nil: there are none
 	killed  int                                              // of these
 	size    uint64                                           // of the VM's memory
+	limits  []*guestv1.IoLimit                               // of the container's disks
 }
 
 func newFakeVM(t *testing.T, run string) *fakeVM {
@@ -254,6 +255,12 @@ func (vm *fakeVM) memory() uint64 {
 	return vm.size
 }
 
+func (vm *fakeVM) ioLimits() []*guestv1.IoLimit {
+	vm.mu.Lock()
+	defer vm.mu.Unlock()
+	return vm.limits
+}
+
 func (vm *fakeVM) asked(call string) bool {
 	vm.mu.Lock()
 	defer vm.mu.Unlock()
@@ -308,7 +315,10 @@ func (g fakeGuest) Adopt(context.Context, *guestv1.AdoptRequest, ...grpc.CallOpt
 	return &guestv1.AdoptResponse{}, g.failure("adopt")
 }
 
-func (g fakeGuest) CreateContainer(context.Context, *guestv1.CreateContainerRequest, ...grpc.CallOption) (*guestv1.CreateContainerResponse, error) {
+func (g fakeGuest) CreateContainer(_ context.Context, r *guestv1.CreateContainerRequest, _ ...grpc.CallOption) (*guestv1.CreateContainerResponse, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.limits = r.IoLimits
 	return &guestv1.CreateContainerResponse{}, nil
 }
 

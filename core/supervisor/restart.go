@@ -138,6 +138,10 @@ func (s *supervision) again(ctx context.Context) error {
 	s.asked = time.Now()
 	s.began = s.asked
 	b, err := s.store.GetSandbox(s.sandbox.ID)
+	var c store.Container
+	if err == nil {
+		c, err = s.store.Get(s.container.ID)
+	}
 	var spec sandbox.Spec
 	if err == nil {
 		spec, err = s.spec(b)
@@ -145,6 +149,7 @@ func (s *supervision) again(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, s.recordFailed(ctx, err))
 	}
+	spec.IOLimits = IOLimits(c.Mounts, c.Resources.IO) // s.container is of before the pause, and others read it now
 	s.box.Change(spec)
 	_, err = s.store.Update(ctx, s.container.ID, func(c *store.Container) error {
 		c.Run = &store.Run{Asked: s.asked}

@@ -7,11 +7,13 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/pprof"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/vzctl/vzctl/core/events"
 	"github.com/vzctl/vzctl/core/lifecycle"
 	"github.com/vzctl/vzctl/core/store"
 	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
@@ -360,15 +362,36 @@ func TestLimitsThatChangeWhileAContainerWaitsAreThoseOfItsNextStart(t *testing.T
 	if _, err := r.store.UpdateSandbox(r.context(), r.box, func(b *store.Sandbox) error { b.MemoryBytes = 123 << 20; return nil }); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := r.store.Rename(r.context(), r.id, "site", func(c *store.Container) error {
+		c.Resources.IO = []store.IOLimit{{Path: store.RootPath, WriteBytes: 1 << 20}}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
 	r.begins()
 	if got := r.vm.memory(); got != 123<<20 {
 		t.Errorf("its VM has %d bytes of memory", got)
+	}
+	if got := r.vm.ioLimits(); len(got) != 1 || got[0].WriteBytes != 1<<20 {
+		t.Errorf("its disks have the limits %v", got)
 	}
 	if err := r.client.Stop(r.context(), 15, time.Minute); err != nil {
 		t.Error(err)
 	}
 	if err := r.ended(); err != nil {
 		t.Error(err)
+	}
+	var starts []string
+	if err := r.s.events.Read(time.Time{}, func(e events.Event) error {
+		if e.Action == "start" {
+			starts = append(starts, e.Name)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(starts, []string{"web", "site"}) {
+		t.Errorf("the events of its starts name it %q", starts)
 	}
 }
 

@@ -135,7 +135,7 @@ func (s *supervision) recordRunning(ctx context.Context) error {
 	if s.container.Health != nil {
 		s.writeHealth(health.State{Status: health.Starting}) // before anybody can ask
 	}
-	_, err := s.store.Update(ctx, s.container.ID, func(c *store.Container) error {
+	c, err := s.store.Update(ctx, s.container.ID, func(c *store.Container) error {
 		if err := c.Advance(lifecycle.Started); err != nil {
 			return err
 		}
@@ -165,7 +165,7 @@ func (s *supervision) recordRunning(ctx context.Context) error {
 	if s.restarted {
 		attributes = map[string]string{"restartCount": strconv.Itoa(s.container.Restart.Count)}
 	}
-	s.append(ctx, s.eventOf(s.container.Name, action, attributes)) // nobody waits for the name to be read
+	s.append(ctx, s.eventOf(c.Name, action, attributes)) // nobody waits for the name to be read once more
 	return nil
 }
 
