@@ -31,6 +31,7 @@ func (s *Sandbox) Capture(ctx context.Context, ociProcess []byte, user string, l
 	if err := s.StartProcess(ctx, id); err != nil {
 		return Outcome{}, nil, s.captured(ctx, err)
 	}
+	s.waits(p)
 	out := &beginning{limit: limit}
 	drained := make(chan struct{})
 	var copies sync.WaitGroup

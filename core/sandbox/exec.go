@@ -31,20 +31,22 @@ type ProcessRequest struct {
 type execProcess struct {
 	ProcessRequest
 	starting bool          // guarded by Sandbox.mu
+	runs     bool          // its start has succeeded; guarded by Sandbox.mu
 	started  chan struct{} // closed when its start has succeeded or failed
+	waited   chan struct{} // closed, with Sandbox.mu, when somebody waits for its end, who looks after it from then on
 	opened   chan struct{} // closed when streams is set
 	streams  *streams
 	deleted  chan struct{} // closed when it is forgotten
 	attached sync.WaitGroup
 	clients  []net.Conn  // guarded by Sandbox.mu
-	unwanted *time.Timer // forgets a process that nobody starts
+	unwanted *time.Timer // abandons a process that nobody starts, or waits for once it is started
 }
 
-// unstartedTimeout is how long a created process is kept for a caller who may be gone.
-const unstartedTimeout = 30 * time.Second
+// callerTimeout is how long a process is kept for a caller who may be gone: until it is started, and from then on until somebody waits for it.
+const callerTimeout = 30 * time.Second
 
-// CreateProcess takes note of a process, so that callers can attach to it; its guest learns of it when it is started. A process that is not started soon is
-// forgotten: its caller is gone.
+// CreateProcess takes note of a process, so that callers can attach to it; its guest learns of it when it is started. A process that is not started soon, or not
+// waited for soon after that, is forgotten, if it runs at its end: its caller is gone.
 func (s *Sandbox) CreateProcess(r ProcessRequest) (id string, err error) {
 	done, err := s.saving.exclude()
 	if err != nil {
@@ -59,8 +61,8 @@ func (s *Sandbox) CreateProcess(r ProcessRequest) (id string, err error) {
 	r.NoInput = r.NoInput || r.Detached
 	s.nextProc++
 	id = "exec" + strconv.Itoa(s.nextProc)
-	p := &execProcess{ProcessRequest: r, started: make(chan struct{}), opened: make(chan struct{}), deleted: make(chan struct{})}
-	p.unwanted = time.AfterFunc(unstartedTimeout, func() { s.deleteQuietly(id) })
+	p := &execProcess{ProcessRequest: r, started: make(chan struct{}), waited: make(chan struct{}), opened: make(chan struct{}), deleted: make(chan struct{})}
+	p.unwanted = time.AfterFunc(callerTimeout, func() { s.abandon(id, p) })
 	s.procs[id] = p
 	return id, nil
 }
@@ -116,7 +118,6 @@ func (s *Sandbox) StartProcess(ctx context.Context, id string) error {
 	if p == nil {
 		return noProcess(id)
 	}
-	p.unwanted.Stop()
 	err := s.startProcess(ctx, id, p)
 	switch {
 	case err == nil && p.Detached:
@@ -137,6 +138,10 @@ func (s *Sandbox) startProcess(ctx context.Context, id string, p *execProcess) e
 	if before {
 		return &fault.Error{Reason: fault.FailedPrecondition, Op: "start process", Subject: id, Cause: errors.New("it was started before")}
 	}
+	p.unwanted.Stop()
+	if !p.Detached {
+		defer p.unwanted.Reset(callerTimeout) // the caller may have died meanwhile
+	}
 	defer close(p.started)
 	// Each call costs an emulated guest as much as a few milliseconds of the process.
 	atOnce := s.guest.Offers(featureRun)
@@ -156,8 +161,12 @@ func (s *Sandbox) startProcess(ctx context.Context, id string, p *execProcess) e
 		if killErr := s.Signal(killing, id, sigkill); killErr != nil && !ended(killErr) {
 			err = errors.Join(err, killErr)
 		}
+		return err
 	}
-	return err
+	s.mu.Lock()
+	p.runs = true
+	s.mu.Unlock()
+	return nil
 }
 
 // tend runs what looks after a process. It ends with the process, or with the agent's connection, at the latest; the end of the sandbox waits for it.
@@ -183,10 +192,51 @@ func (s *Sandbox) drainDetached(id string, p *execProcess) {
 
 // forgetAtEnd forgets a process that nobody waits for, once it has ended.
 func (s *Sandbox) forgetAtEnd(id string) {
+	s.awaitEnd(id)
+	s.deleteQuietly(id)
+}
+
+func (s *Sandbox) awaitEnd(id string) {
 	if _, err := s.guest.WaitProcess(context.Background(), s.waitRequest(id)); err != nil {
 		s.env.Logger.Debug("cannot wait for a process", "process", id, "error", err)
 	}
-	s.deleteQuietly(id)
+}
+
+// abandon forgets a process whose caller is gone, once it has ended. A caller who was slow only, and waits for it meanwhile, keeps it.
+func (s *Sandbox) abandon(id string, p *execProcess) {
+	s.mu.Lock()
+	runs := p.runs
+	s.mu.Unlock()
+	switch {
+	case p.isWaited():
+	case runs:
+		s.tend(func() {
+			s.awaitEnd(id)
+			if !p.isWaited() {
+				s.deleteQuietly(id)
+			}
+		})
+	default:
+		s.deleteQuietly(id)
+	}
+}
+
+// waits notes that somebody waits for the end of a process, and looks after it.
+func (s *Sandbox) waits(p *execProcess) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !p.isWaited() {
+		close(p.waited)
+	}
+}
+
+func (p *execProcess) isWaited() bool {
+	select {
+	case <-p.waited:
+		return true
+	default:
+		return false
+	}
 }
 
 func (s *Sandbox) deleteQuietly(id string) {
@@ -203,6 +253,9 @@ func (s *Sandbox) waitRequest(id string) *guestv1.WaitProcessRequest {
 func (s *Sandbox) WaitProcess(ctx context.Context, id string) (Outcome, error) {
 	if err := s.awaitStarted(ctx, id); err != nil {
 		return Outcome{}, err
+	}
+	if p := s.process(id); p != nil {
+		s.waits(p)
 	}
 	answer, err := s.guest.WaitProcess(ctx, s.waitRequest(id))
 	if err == nil {

@@ -196,8 +196,11 @@ func TestAnOlderGuestGetsACallForEachStep(t *testing.T) {
 
 func TestAnExecThatDoesNotStartLeavesNothing(t *testing.T) {
 	w, s, id := running(t)
-	w.fail["start exec"] = errors.New("there is no such program")
-	if err := s.StartProcess(t.Context(), id); !errors.Is(err, w.fail["start exec"]) {
+	none := errors.New("there is no such program")
+	w.mu.Lock()
+	w.fail["start exec"] = none
+	w.mu.Unlock()
+	if err := s.StartProcess(t.Context(), id); !errors.Is(err, none) {
 		t.Errorf("error %v", err)
 	}
 	if err := s.DeleteProcess(id); err != nil {
@@ -206,6 +209,77 @@ func TestAnExecThatDoesNotStartLeavesNothing(t *testing.T) {
 	soon(t, "forgotten in the guest", w.execution(id).deleted)
 	w.exits(&guestv1.Exit{})
 	w.wait(s)
+}
+
+// late has the time be over for which a process is kept for its caller, and reports whether it was running.
+func late(s *Sandbox, id string) bool { return s.process(id).unwanted.Reset(0) }
+
+func TestAnExecWhoseCallerDiesBeforeItWaitsIsForgotten(t *testing.T) {
+	t.Run("at its end, if it runs", func(t *testing.T) {
+		w, s, id := running(t)
+		process := w.started(t, s, id)
+		if !late(s, id) {
+			t.Fatal("nobody looks whether its caller is there")
+		}
+		process.exits()
+		soon(t, "forgotten in the guest", process.deleted)
+		if err := s.nothingElseRuns(); err != nil && !errors.Is(err, errForgetting) {
+			t.Errorf("a checkpoint is refused: %v", err)
+		}
+		w.exits(&guestv1.Exit{})
+		w.wait(s)
+	})
+	t.Run("soon, if it was not started", func(t *testing.T) {
+		w, s, id := running(t)
+		w.mu.Lock()
+		w.fail["start exec"] = context.Canceled
+		w.mu.Unlock()
+		if err := s.StartProcess(t.Context(), id); !errors.Is(err, context.Canceled) {
+			t.Errorf("error %v", err)
+		}
+		if !late(s, id) {
+			t.Fatal("nobody looks whether its caller is there")
+		}
+		soon(t, "forgotten in the guest", w.execution(id).deleted)
+		w.exits(&guestv1.Exit{})
+		w.wait(s)
+	})
+	t.Run("but not if somebody waits for it", func(t *testing.T) {
+		for name, order := range map[string]func(waits, passes func()){
+			"in time": func(waits, passes func()) { waits(); passes() },
+			"later":   func(waits, passes func()) { passes(); waits() },
+		} {
+			t.Run(name, func(t *testing.T) {
+				w, s, id := running(t)
+				process := w.started(t, s, id)
+				outcome := make(chan Outcome, 1)
+				order(func() {
+					go func() {
+						o, err := s.WaitProcess(t.Context(), id)
+						if err != nil {
+							t.Error(err)
+						}
+						outcome <- o
+					}()
+					soon(t, "it is waited for", s.process(id).waited)
+				}, func() {
+					p := s.process(id)
+					p.unwanted.Stop()
+					s.abandon(id, p)
+				})
+				process.exits()
+				if o := <-outcome; o.Code != 7 {
+					t.Errorf("outcome %+v", o)
+				}
+				s.tending.Wait()
+				if s.process(id) == nil {
+					t.Error("what it wrote is gone before its caller has read it")
+				}
+				w.exits(&guestv1.Exit{})
+				w.wait(s)
+			})
+		}
+	})
 }
 
 func TestASaveWaitsForWhatTheGuestIsAboutToForget(t *testing.T) {
