@@ -241,7 +241,7 @@ func (s *Store) Remove(ctx context.Context, id string) error {
 }
 
 // RemoveWhole is RemoveSandbox and Remove, but what was in them is on the disk until finish is called, or somebody changes the store: who waits for the end of a container need not wait
-// for that.
+// for that. The runtime directory is gone at once: nobody would find it any more.
 func (s *Store) RemoveWhole(ctx context.Context, id, sandbox string) (finish func() error, err error) {
 	if !validID(id) {
 		return nil, notFound(id)
@@ -254,15 +254,17 @@ func (s *Store) RemoveWhole(ctx context.Context, id, sandbox string) (finish fun
 		return nil, err
 	}
 	defer changing.Close()
-	run := s.runOf(sandbox)
 	out := [2]string{}
-	if out[0], err = s.putAside(s.paths.Sandbox(sandbox)); err == nil {
+	if err = os.RemoveAll(s.runOf(sandbox)); err == nil {
+		out[0], err = s.putAside(s.paths.Sandbox(sandbox))
+	}
+	if err == nil {
 		out[1], err = s.putContainerAside(id)
 	}
 	if err != nil {
 		return nil, &fault.Error{Reason: reasonOf(err), Op: "remove container", Subject: id, Cause: bare(err)}
 	}
-	return func() error { return errors.Join(os.RemoveAll(run), os.RemoveAll(out[0]), os.RemoveAll(out[1])) }, nil
+	return func() error { return errors.Join(os.RemoveAll(out[0]), os.RemoveAll(out[1])) }, nil
 }
 
 // putContainerAside takes a container, and its name with it, off the record.

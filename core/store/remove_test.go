@@ -43,6 +43,9 @@ func TestAContainerIsGoneBeforeWhatItHadIsRemoved(t *testing.T) {
 			if _, err := s.GetSandbox(c.Sandbox); !errors.Is(err, fault.NotFound) {
 				t.Errorf("its sandbox: %v", err)
 			}
+			if _, err := os.Lstat(run); !errors.Is(err, os.ErrNotExist) { // who is killed before the end leaves nothing that nobody finds
+				t.Errorf("its runtime directory: %v", err)
+			}
 			if err := cleared(s, finish); err != nil {
 				t.Fatal(err)
 			}
@@ -52,9 +55,6 @@ func TestAContainerIsGoneBeforeWhatItHadIsRemoved(t *testing.T) {
 			create(t, s, "web") // the name is free
 			if err := finish(); err != nil {
 				t.Errorf("once more: %v", err)
-			}
-			if _, err := os.Lstat(run); !errors.Is(err, os.ErrNotExist) {
-				t.Errorf("its runtime directory: %v", err)
 			}
 		})
 	}
