@@ -132,6 +132,9 @@ func (e *Engine) check(r *CreateRequest) error {
 	if err := r.checkMounts(); err != nil {
 		return err
 	}
+	if err := checkIOLimits(r.IOLimits); err != nil {
+		return err
+	}
 	if err := checkJournal(r.Journal, "make writable layer", r.Name); err != nil {
 		return err
 	}

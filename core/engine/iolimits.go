@@ -45,17 +45,8 @@ func limitIO(now []store.IOLimit, changes []IOLimit, mounts []store.Mount) (whol
 			i = len(whole)
 			whole = append(whole, store.IOLimit{Path: disk})
 		}
-		switch l := &whole[i]; change.Kind {
-		case IOReadBytes:
-			l.ReadBytes = change.PerSecond
-		case IOWriteBytes:
-			l.WriteBytes = change.PerSecond
-		case IOReadOperations:
-			l.ReadOperations = change.PerSecond
-		case IOWriteOperations:
-			l.WriteOperations = change.PerSecond
-		default:
-			return nil, nil, &fault.Error{Reason: fault.Invalid, Op: "limit disk", Subject: change.Path, Cause: fmt.Errorf("there is no limit %q", change.Kind)}
+		if err := change.apply(&whole[i]); err != nil {
+			return nil, nil, err
 		}
 		disks = append(disks, disk)
 	}
@@ -67,27 +58,66 @@ func limitIO(now []store.IOLimit, changes []IOLimit, mounts []store.Mount) (whol
 	return slices.DeleteFunc(whole, func(l store.IOLimit) bool { return l == store.IOLimit{Path: l.Path} }), changed, nil
 }
 
-// diskAt returns the path by which the record has the disk that is mounted at a path, or says why there is none.
-func diskAt(mounts []store.Mount, at string) (string, error) {
-	refusal := &fault.Error{Reason: fault.Unsupported, Op: "limit disk", Subject: at, Hint: "write / for the root, or the directory in the container where a volume is mounted"}
+// apply puts the limit into the record's of its disk.
+func (l IOLimit) apply(to *store.IOLimit) error {
+	switch l.Kind {
+	case IOReadBytes:
+		to.ReadBytes = l.PerSecond
+	case IOWriteBytes:
+		to.WriteBytes = l.PerSecond
+	case IOReadOperations:
+		to.ReadOperations = l.PerSecond
+	case IOWriteOperations:
+		to.WriteOperations = l.PerSecond
+	default:
+		return &fault.Error{Reason: fault.Invalid, Op: "limit disk", Subject: l.Path, Cause: fmt.Errorf("there is no limit %q", l.Kind)}
+	}
+	return nil
+}
+
+// checkIOLimits refuses what no container can have, whatever is mounted in it.
+func checkIOLimits(limits []IOLimit) error {
+	for _, l := range limits {
+		if err := checkDisk(l.Path); err != nil {
+			return err
+		}
+		if err := l.apply(&store.IOLimit{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkDisk refuses a path at which no container has a disk.
+func checkDisk(at string) error {
 	switch {
 	case !path.IsAbs(at):
-		refusal.Cause = errors.New("it is no absolute path")
-		return "", refusal
-	case path.Clean(at) == store.RootPath:
-		return store.RootPath, nil
+		return noDisk(at, "it is no absolute path")
 	case strings.HasPrefix(at, "/dev/"):
-		refusal.Cause = errors.New("a container has disks of its own, and none of the host's")
-		return "", refusal
+		return noDisk(at, "a container has disks of its own, and none of the host's")
+	}
+	return nil
+}
+
+func noDisk(at, why string) error {
+	return &fault.Error{Reason: fault.Unsupported, Op: "limit disk", Subject: at, Cause: errors.New(why),
+		Hint: "write / for the root, or the directory in the container where a volume is mounted"}
+}
+
+// diskAt returns the path by which the record has the disk that is mounted at a path, or says why there is none.
+func diskAt(mounts []store.Mount, at string) (string, error) {
+	if err := checkDisk(at); err != nil {
+		return "", err
+	}
+	if path.Clean(at) == store.RootPath {
+		return store.RootPath, nil
 	}
 	i := slices.IndexFunc(mounts, func(m store.Mount) bool { return m.Destination == path.Clean(at) })
 	switch {
 	case i < 0:
-		refusal.Cause = errors.New("no disk is mounted there")
-		return "", refusal
+		return "", noDisk(at, "no disk is mounted there")
 	case mounts[i].Type != store.MountVolume:
-		refusal.Cause = errors.New("what is mounted there is no disk, but a directory of the host, and cannot be limited")
-		return "", refusal
+		return "", noDisk(at, "what is mounted there is no disk, but a directory of the host, and cannot be limited")
 	}
 	first := slices.IndexFunc(mounts, func(m store.Mount) bool { return m.Device == mounts[i].Device })
 	return mounts[first].Destination, nil

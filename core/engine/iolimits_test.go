@@ -70,3 +70,25 @@ func TestLimitsOfDisksAreKeptAndShown(t *testing.T) {
 		t.Errorf("a journal that there is not gives %v", err)
 	}
 }
+
+func TestALimitThatNoContainerCanHaveIsRefusedBeforeTheImageIsPulled(t *testing.T) {
+	for _, test := range []struct {
+		limit  IOLimit
+		reason fault.Reason
+		says   string
+	}{
+		{IOLimit{IOReadBytes, "/dev/sda", 1}, fault.Unsupported, "none of the host's"},
+		{IOLimit{IOReadBytes, "data", 1}, fault.Unsupported, "no absolute path"},
+		{IOLimit{"weight", "/", 1}, fault.Invalid, "there is no limit"},
+	} {
+		e := newEngine(t)
+		r := request("web")
+		r.IOLimits = []IOLimit{test.limit}
+		if _, err := e.Create(t.Context(), r, nil); !errors.Is(err, test.reason) || !strings.Contains(err.Error(), test.says) {
+			t.Errorf("%+v: error %v", test.limit, err)
+		}
+		if pulled, err := e.ListImages(t.Context()); err != nil || len(pulled) > 0 {
+			t.Errorf("%+v: pulled was %+v, %v", test.limit, pulled, err)
+		}
+	}
+}
