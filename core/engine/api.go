@@ -107,7 +107,7 @@ type API interface {
 	ListImages(ctx context.Context) ([]Image, error)
 	InspectImage(ctx context.Context, ref, platform string) (Image, error)
 	RemoveImage(ctx context.Context, ref string) (freedBytes int64, err error)
-	// PruneImages frees what no image has any more and, if all is set, first removes the images that no container has.
+	// PruneImages frees what no image has any more and, if all is set, first removes the images that no container has. It is refused while they are in use.
 	PruneImages(ctx context.Context, all bool) (removed []Image, freedBytes int64, err error)
 	// BuildRootfs writes the root file system of an image (pulled if missing) to a file that does not exist yet.
 	BuildRootfs(ctx context.Context, reference, platform, output string, report progress.Func) error

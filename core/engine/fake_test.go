@@ -142,7 +142,10 @@ func (builder) Build(_ context.Context, r rootfs.BuildRequest, _ progress.Func) 
 }
 
 // List knows none: nothing is to be deleted.
-func (builder) List(context.Context, string) ([]rootfs.Entry, error) { return nil, nil }
+func (builder) List(context.Context, string) ([]rootfs.Entry, error) {
+	note("list")
+	return nil, nil
+}
 
 func (builder) CreateWritable(_ context.Context, r rootfs.WritableRequest) (rootfs.Disk, error) {
 	note("layer")

@@ -296,19 +296,32 @@ const sigkill = 9
 func (e *Engine) discard(ctx context.Context, id string, force, withVolumes bool) error {
 	c, err := e.store.Get(id)
 	if err == nil {
-		if err := supervisor.Discard(ctx, e.store, id); err != nil {
+		finish, err := supervisor.Discard(ctx, e.store, id)
+		if err != nil {
 			return err
 		}
-		if withVolumes || c.AutoRemove {
-			e.discardAnonymous(ctx, c.Mounts)
-		}
-	} else if !force {
+		return e.discarded(ctx, c, withVolumes, finish)
+	}
+	if !force {
 		return err
-	} else if err := e.store.Remove(ctx, id); err != nil {
+	}
+	if err := e.store.Remove(ctx, id); err != nil {
 		return err
 	}
 	c.ID = id // whatever a damaged record says
 	e.tell(ctx, aboutContainer("destroy", c))
+	return nil
+}
+
+// discarded does what is left once a container is on no record any more, all of it: nobody comes back to that.
+func (e *Engine) discarded(ctx context.Context, c store.Container, withVolumes bool, finish func() error) error {
+	if withVolumes || c.AutoRemove {
+		e.discardAnonymous(ctx, c.Mounts)
+	}
+	e.tell(ctx, aboutContainer("destroy", c))
+	if err := finish(); err != nil {
+		return &fault.Error{Reason: fault.ReasonOf(err), Op: "remove container", Subject: c.Name, Cause: err}
+	}
 	return nil
 }
 

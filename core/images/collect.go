@@ -45,7 +45,7 @@ func (s *Store) Remove(ctx context.Context, reference string) (freed int64, err 
 		return 0, s.failed("collect", err)
 	}
 	defer func() { err = errors.Join(err, held.Close()) }()
-	return s.collect()
+	return s.Collect()
 }
 
 // removable finds the one reference that is meant.
@@ -77,18 +77,8 @@ func (s *Store) removable(reference string) (string, error) {
 	return image.Reference, nil
 }
 
-// Collect removes the blobs that no reference leads to and returns the bytes that freed. It waits until nobody holds the store.
-func (s *Store) Collect(ctx context.Context) (freed int64, err error) {
-	held, err := lock.Acquire(ctx, s.file(useLock))
-	if err != nil {
-		return 0, s.failed("collect", err)
-	}
-	defer func() { err = errors.Join(err, held.Close()) }()
-	return s.collect()
-}
-
-// collect marks and sweeps. The caller has use.lock.
-func (s *Store) collect() (freed int64, err error) {
+// Collect removes the blobs that no reference leads to and returns the bytes that freed. The caller has the store alone, see TryAlone.
+func (s *Store) Collect() (freed int64, err error) {
 	entries, err := s.entries()
 	if err != nil {
 		return 0, err

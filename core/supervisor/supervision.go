@@ -342,7 +342,7 @@ func (s *supervision) remove(ctx context.Context) (finish func() error, err erro
 	}
 	defer held.Close()
 	name := s.name()
-	if finish, err = discard(ctx, s.store, s.container.ID); err != nil {
+	if finish, err = Discard(ctx, s.store, s.container.ID); err != nil {
 		return nil, err
 	}
 	s.removeAnonymous(ctx)
@@ -350,16 +350,8 @@ func (s *supervision) remove(ctx context.Context) (finish func() error, err erro
 	return finish, nil
 }
 
-// Discard takes a container that is not running, whose lock is held, off the disk with its sandbox.
-func Discard(ctx context.Context, st *store.Store, id string) error {
-	finish, err := discard(ctx, st, id)
-	if err != nil {
-		return err
-	}
-	return finish()
-}
-
-func discard(ctx context.Context, st *store.Store, id string) (finish func() error, err error) {
+// Discard takes a container that is not running, whose lock is held, off the record with its sandbox. What it has on the disk is there until finish.
+func Discard(ctx context.Context, st *store.Store, id string) (finish func() error, err error) {
 	c, err := st.Update(ctx, id, func(c *store.Container) error { return c.Advance(lifecycle.Remove) })
 	if err != nil {
 		return nil, err
