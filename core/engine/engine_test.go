@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/vzctl/vzctl/core/lifecycle"
+	"github.com/vzctl/vzctl/core/lock"
 	"github.com/vzctl/vzctl/core/store"
 	"github.com/vzctl/vzctl/sdk"
 	"github.com/vzctl/vzctl/sdk/fault"
@@ -318,6 +319,42 @@ func TestStopAndForcedRemoveWaitForAStartThatHasNoSupervisorYet(t *testing.T) {
 			giveUp()
 			if err := verb(e, t.Context()); err != nil {
 				t.Errorf("afterwards: %v", err)
+			}
+		})
+	}
+}
+
+// TestStopAndForcedRemoveWaitForASupervisorThatIsLeaving is of one that was made for a start whose command was killed: it removes its sockets, and ends.
+func TestStopAndForcedRemoveWaitForASupervisorThatIsLeaving(t *testing.T) {
+	for name, verb := range map[string]func(e *Engine, ctx context.Context) error{
+		"stop":          func(e *Engine, ctx context.Context) error { return e.Stop(ctx, "web", StopOptions{}) },
+		"forced remove": func(e *Engine, ctx context.Context) error { return e.Remove(ctx, "web", true) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEngine(t)
+			id, giveUp := begun(t, e)
+			giveUp()
+			c, err := e.store.Get(id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			life, err := lock.Try(e.store.Paths().SandboxLife(c.Sandbox))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := e.store.UpdateSandbox(t.Context(), c.Sandbox, func(b *store.Sandbox) error { b.RuntimeDir = t.TempDir(); return nil }); err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan error, 1)
+			go func() { ended <- verb(e, t.Context()) }()
+			select {
+			case err := <-ended:
+				t.Errorf("it does not wait: %v", err)
+				_ = life.Close()
+			case <-time.After(100 * time.Millisecond): // which it would not, if it did not wait
+				if err := errors.Join(life.Close(), <-ended); err != nil {
+					t.Error(err)
+				}
 			}
 		})
 	}

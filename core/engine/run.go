@@ -200,6 +200,9 @@ func (e *Engine) stopBy(ctx context.Context, id string, ask func(context.Context
 	}
 }
 
+// leavingTimeout is how long a supervisor may take from the end of its sockets to its own.
+const leavingTimeout = 10 * time.Second
+
 // stopSupervised has the supervisor of a container stop it. It reports whether there was one to ask.
 func (e *Engine) stopSupervised(ctx context.Context, c store.Container, ask func(context.Context, *supervisor.Client) error) (bool, error) {
 	s, err := supervisor.Connect(e.store, c.Sandbox, c.ID)
@@ -213,6 +216,14 @@ func (e *Engine) stopSupervised(ctx context.Context, c store.Container, ask func
 	err = ask(ctx, s)
 	if err == nil || ctx.Err() != nil {
 		return true, ctx.Err()
+	}
+	// Its sockets were there before it was, and go shortly before it does: one that was made for a start whose command has died is such.
+	if errors.Is(err, fault.Unavailable) {
+		leaving, cancel := context.WithTimeout(ctx, leavingTimeout)
+		defer cancel()
+		if lock.AwaitFree(leaving, e.store.Paths().SandboxLife(c.Sandbox)) == nil {
+			return false, nil
+		}
 	}
 	// A supervisor that died of it, or meanwhile, has stopped the container too.
 	alive, aliveErr := e.store.Alive(c.Sandbox)

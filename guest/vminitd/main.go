@@ -71,8 +71,8 @@ func run() error {
 	<-runtime.Ready() // the state of a machine that waits for its host may be what others are cloned from
 	go func() { failed <- guest.ServeStreams(ctx, streams) }()
 	boot.Settle()
+	way.Hint(ctx, agent.ReadyPort)
 	go func() { failed <- way.Serve(ctx) }()
-	go way.Hint(ctx, agent.ReadyPort)
 	select {
 	case <-guest.Done():
 		finish(server)

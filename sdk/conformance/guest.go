@@ -106,11 +106,12 @@ func guestBoots(ctx context.Context, env *Env) error {
 	if vm.State != hypervisor.Running {
 		return fmt.Errorf("start gave state %q", vm.State)
 	}
-	if err := env.hello(ctx, s, vm); err != nil {
-		return err
-	}
+	// A guest need not give the hint to a host that talks to it already.
 	if err := <-hinted; err != nil {
 		return fmt.Errorf("the guest's hint did not arrive: %w", err)
+	}
+	if err := env.hello(ctx, s, vm); err != nil {
+		return err
 	}
 	hint.Close()
 	_ = os.Remove(vm.VsockPath + "_1024")

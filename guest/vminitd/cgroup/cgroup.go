@@ -82,6 +82,24 @@ func (g *Group) LimitIO(disks []IOLimit) error {
 	return g.set(settings)
 }
 
+// LiftIO takes all limits of disks away, also for what is on its way already.
+func (g *Group) LiftIO() error {
+	text, err := os.ReadFile(filepath.Join(g.dir, ioFile))
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) { // the cgroup is gone already
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var settings []setting
+	for line := range strings.Lines(string(text)) {
+		if device, _, found := strings.Cut(line, " "); found {
+			settings = append(settings, setting{ioFile, rateLine(device, Rates{})})
+		}
+	}
+	return g.set(settings)
+}
+
 func (g *Group) set(settings []setting) error {
 	for _, s := range settings {
 		if err := write(g.dir, s.file, s.value); err != nil {

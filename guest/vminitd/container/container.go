@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/vzctl/vzctl/guest/vminitd/cgroup"
 	"github.com/vzctl/vzctl/guest/vminitd/failure"
@@ -311,9 +312,21 @@ func (c *Container) destroy(ctx context.Context, processes []*Process, last bool
 	}
 	c.unwatchMemory()
 	c.endFileUses()
-	if last && c.sources.Empty() && c.root != nil && c.root.Settle() == nil {
-		return nil
-	} // otherwise in the other way, which says what is wrong if it fails too
+	// What is not yet written out is charged to who wrote it, and would be held up by the container's limits for longer than a host waits.
+	if c.group != nil {
+		if err := c.group.LiftIO(); err != nil {
+			return fmt.Errorf("lift the limits of the container's disks: %w", err)
+		}
+	}
+	if last && c.sources.Empty() && c.root != nil {
+		err := c.root.Settle()
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, unix.EBUSY) { // to unmount would not say that something was not written
+			return fmt.Errorf("write out the container's files: %w", err)
+		}
+	}
 	if err := c.releaseMounts(); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/mdlayher/vsock"
 
@@ -17,7 +18,7 @@ type Transport interface {
 	Listen(port uint32) (net.Listener, error)
 	// Dial connects to a port of the host.
 	Dial(ctx context.Context, port uint32) (net.Conn, error)
-	// Hint tells the host by a connection to its port that it need not wait any longer, if the way itself does not. Nobody may be listening.
+	// Hint has the host told, by a connection to its port with one byte, that it need not wait any longer. Nobody may be listening. It returns at once; to be called before Serve.
 	Hint(ctx context.Context, port uint32)
 	// Serve moves bytes until ctx ends; listen before, so that the host's first connection finds its listener.
 	Serve(ctx context.Context) error
@@ -28,33 +29,64 @@ func Find() Transport {
 	if cid, err := vsock.ContextID(); err == nil && cid != noCID {
 		return vsockTransport{}
 	}
-	return serialTransport{serialmux.NewGuest(serialmux.OpenPort(serialmux.PortName))}
+	return &serialTransport{guest: serialmux.NewGuest(serialmux.OpenPort(serialmux.PortName))}
 }
 
 // noCID is what the kernel answers without a vsock device.
 const noCID = 1<<32 - 1
 
-type serialTransport struct{ guest *serialmux.Guest }
+type serialTransport struct {
+	guest *serialmux.Guest
+	hint  *time.Timer
+}
 
-func (t serialTransport) Listen(port uint32) (net.Listener, error) { return t.guest.Listen(port) }
-func (t serialTransport) Serve(ctx context.Context) error          { return t.guest.Serve(ctx) }
-func (t serialTransport) Dial(ctx context.Context, port uint32) (net.Conn, error) {
+// quiet is how long a host may say nothing before it is given a hint over the serial port. One that has connections waiting, as ours has, is told by the beginning of the session
+// that the guest is there; and to a clone every connection is code to be translated anew.
+const quiet = time.Second
+
+func (t *serialTransport) Hint(ctx context.Context, port uint32) {
+	t.hint = time.AfterFunc(quiet, func() { hint(ctx, t, port) })
+}
+
+func (t *serialTransport) Listen(port uint32) (net.Listener, error) {
+	l, err := t.guest.Listen(port)
+	if err != nil {
+		return nil, err
+	}
+	return heard{l, t}, nil
+}
+
+func (t *serialTransport) Serve(ctx context.Context) error { return t.guest.Serve(ctx) }
+func (t *serialTransport) Dial(ctx context.Context, port uint32) (net.Conn, error) {
 	return t.guest.Dial(ctx, port)
 }
 
-// Hint does nothing: a session begins when the guest is there, and the host waits for that.
-func (serialTransport) Hint(context.Context, uint32) {}
+// heard takes a connection of the host for the end of its waiting.
+type heard struct {
+	net.Listener
+	transport *serialTransport
+}
 
-type vsockTransport struct{}
+func (l heard) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if hint := l.transport.hint; err == nil && hint != nil {
+		hint.Stop()
+	}
+	return conn, err
+}
 
-func (t vsockTransport) Hint(ctx context.Context, port uint32) {
-	conn, err := t.Dial(ctx, port)
+func hint(ctx context.Context, way Transport, port uint32) {
+	conn, err := way.Dial(ctx, port)
 	if err != nil {
 		return
 	}
 	_, _ = conn.Write([]byte{1})
 	_ = conn.Close()
 }
+
+type vsockTransport struct{}
+
+func (t vsockTransport) Hint(ctx context.Context, port uint32) { go hint(ctx, t, port) }
 
 func (vsockTransport) Serve(ctx context.Context) error {
 	<-ctx.Done()

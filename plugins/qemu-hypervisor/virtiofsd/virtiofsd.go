@@ -83,17 +83,14 @@ func isRust(said string) (bool, error) {
 //
 // Both keep themselves to dir, with namespaces of their own and few system calls. Both let the guest keep names, attributes and pages for a second before it asks whether
 // they are still right ("auto"): with "none" no file could be mapped shared into memory, and the one in Rust cannot be told another time.
-// Neither may make devices: whoever on the host can reach them could open them. That a directory is read-only is the business of how it is mounted; the one in Rust refuses writes itself, too.
-func (p Program) Arguments(fd int, dir string, readOnly bool) []string {
+// Neither may make devices: whoever on the host can reach them could open them. That a directory is read-only is the business of how it is mounted: the
+// one in C, and the one in Rust before 1.13, have no option for it.
+func (p Program) Arguments(fd int, dir string) []string {
 	descriptor := "--fd=" + strconv.Itoa(fd)
 	if !p.Rust {
 		return []string{descriptor, "-f", "-o", "source=" + escape(dir), "-o", "sandbox=namespace,cache=auto,xattr,modcaps=-mknod,announce_submounts,log_level=warn"}
 	}
-	args := []string{descriptor, "--shared-dir=" + dir, "--sandbox=namespace", "--cache=auto", "--xattr", "--modcaps=-mknod", "--log-level=error"}
-	if readOnly {
-		args = append(args, "--readonly")
-	}
-	return args
+	return []string{descriptor, "--shared-dir=" + dir, "--sandbox=namespace", "--cache=auto", "--xattr", "--modcaps=-mknod", "--log-level=error"}
 }
 
 // escape writes a value of an option after -o, where a comma ends it.

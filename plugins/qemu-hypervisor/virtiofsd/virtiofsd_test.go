@@ -65,20 +65,17 @@ func TestTheTwoAreToldApart(t *testing.T) {
 
 func TestArguments(t *testing.T) {
 	for _, c := range []struct {
-		name     string
-		program  Program
-		dir      string
-		readOnly bool
-		want     []string
+		name    string
+		program Program
+		dir     string
+		want    []string
 	}{
-		{"in C, a path with all that options are written with", Program{}, `/a,b\c=d`, true,
+		{"in C, a path with all that options are written with", Program{}, `/a,b\c=d`,
 			[]string{"--fd=3", "-f", "-o", `source=/a\,b\\c=d`, "-o", "sandbox=namespace,cache=auto,xattr,modcaps=-mknod,announce_submounts,log_level=warn"}},
-		{"in Rust", Program{Rust: true}, "/a,b", false,
+		{"in Rust", Program{Rust: true}, "/a,b",
 			[]string{"--fd=3", "--shared-dir=/a,b", "--sandbox=namespace", "--cache=auto", "--xattr", "--modcaps=-mknod", "--log-level=error"}},
-		{"in Rust, read-only", Program{Rust: true}, "/a", true,
-			[]string{"--fd=3", "--shared-dir=/a", "--sandbox=namespace", "--cache=auto", "--xattr", "--modcaps=-mknod", "--log-level=error", "--readonly"}},
 	} {
-		if got := c.program.Arguments(3, c.dir, c.readOnly); !slices.Equal(got, c.want) {
+		if got := c.program.Arguments(3, c.dir); !slices.Equal(got, c.want) {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
 	}

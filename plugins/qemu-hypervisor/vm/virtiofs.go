@@ -93,7 +93,7 @@ func startDaemon(program virtiofsd.Program, share hypervisor.Share, dir, name st
 		return nil, nil, err
 	}
 	d := &daemon{share: share, exited: make(chan struct{})}
-	d.cmd = exec.Command(program.Path, program.Arguments(firstDescriptor, dir, share.ReadOnly)...)
+	d.cmd = exec.Command(program.Path, program.Arguments(firstDescriptor, dir)...)
 	d.cmd.ExtraFiles = []*os.File{listener}
 	d.cmd.Env = []string{"LC_ALL=C"}
 	d.cmd.Dir = "/"

@@ -45,6 +45,10 @@ func enclose(share hypervisor.Share, dir string) error {
 		if err := unix.Mount(opened, dir, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 			return os.NewSyscallError("mount", err)
 		}
+		// What the host mounts below it from now on must not come here: it would come without these limits.
+		if err := unix.Mount("", dir, "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+			return os.NewSyscallError("mount", err)
+		}
 		return restrict(dir, unix.AT_RECURSIVE, limits)
 	}
 	// A file is in a directory in which there can never be anything else.

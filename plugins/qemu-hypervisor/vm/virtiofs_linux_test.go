@@ -109,6 +109,55 @@ func TestWhatIsServedIsSeenByItsServerAlone(t *testing.T) {
 	}
 }
 
+// TestWhatTheHostMountsLaterIsNotServed holds because it would be served without the share's limits.
+func TestWhatTheHostMountsLaterIsNotServed(t *testing.T) {
+	if os.Geteuid() != 0 {
+		return // nothing is served then, see above
+	}
+	source, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // and not unlocked, as above
+		late := filepath.Join(source, "late")
+		// Where the host mounts, as most hosts do, with the mounts of its namespaces being told of each other's.
+		err := errors.Join(unix.Unshare(unix.CLONE_NEWNS), unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""), unix.Mount("source", source, "tmpfs", 0, ""),
+			unix.Mount("", source, "", unix.MS_SHARED, ""), os.Mkdir(late, 0o700))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		host, err := os.Open("/proc/thread-self/ns/mnt")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer host.Close()
+		if err := enclose(hypervisor.Share{Path: source, ReadOnly: true}, dir); err != nil {
+			t.Error(err)
+			return
+		}
+		served, err := os.Open("/proc/thread-self/ns/mnt")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer served.Close()
+		if err := errors.Join(unix.Setns(int(host.Fd()), unix.CLONE_NEWNS), unix.Mount("late", late, "tmpfs", 0, ""), unix.Setns(int(served.Fd()), unix.CLONE_NEWNS)); err != nil {
+			t.Error(err)
+			return
+		}
+		if err := os.WriteFile(filepath.Join(dir, "late/file"), nil, 0o600); !errors.Is(err, unix.EROFS) {
+			t.Errorf("writing to what was mounted later: %v", err)
+		}
+	}()
+	<-done
+}
+
 func TestAVMWithAVirtiofsdIsNeitherClonedNorSaved(t *testing.T) {
 	spec := withVirtioFS(t)
 	spec.CacheDir = t.TempDir()

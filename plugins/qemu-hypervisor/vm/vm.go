@@ -166,7 +166,7 @@ func (v *VM) clone(ctx context.Context) (*process, error) {
 	p, err := startProcess(ctx, v.spec, v.binary, v.host, from, v.uplink, v.server.Incoming)
 	if errors.Is(err, errDescriptors) {
 		v.log.Warn("blocks that the guest discards are not given back", "error", err)
-		from.disks = nil
+		from.disks, from.console = nil, nil // its console's text is there already
 		p, err = startProcess(ctx, v.spec, v.binary, v.host, from, v.uplink, v.server.Incoming)
 	}
 	if err == nil {

@@ -7,4 +7,4 @@ import "net/netip"
 // hostRoutes: the addresses of the interfaces must do.
 func hostRoutes() []netip.Prefix { return nil }
 
-func hostRoutesV6() []netip.Prefix { return nil }
+func routesV6() []routeV6 { return nil }

@@ -53,7 +53,10 @@ func overlaps(p netip.Prefix, inUse []netip.Prefix) bool {
 
 // InUseV6 lists the networks of IPv6 that the host's interfaces and routes name.
 func InUseV6() []netip.Prefix {
-	list := hostRoutesV6()
+	var list []netip.Prefix
+	for _, r := range routesV6() {
+		list = append(list, r.to)
+	}
 	addresses, err := net.InterfaceAddrs()
 	if err != nil {
 		return list
@@ -61,6 +64,27 @@ func InUseV6() []netip.Prefix {
 	for _, a := range addresses {
 		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is6() {
 			list = append(list, p.Masked())
+		}
+	}
+	return list
+}
+
+// routeV6 is one of the host's. A direct one needs no router.
+type routeV6 struct {
+	to     netip.Prefix
+	direct bool
+}
+
+// shortestLink is the least number of bits of what is taken for a network around the host. A direct route to more is that of a tunnel to the world.
+const shortestLink = 48
+
+// LinksV6 lists the networks of IPv6 around the host. Its addresses do not tell of all: one given by DHCP has 128 bits, and what is on its link is a route.
+func LinksV6() []netip.Prefix { return links(routesV6()) }
+
+func links(routes []routeV6) (list []netip.Prefix) {
+	for _, r := range routes {
+		if r.direct && r.to.Bits() >= shortestLink && unicastV6(r.to.Addr()) {
+			list = append(list, r.to)
 		}
 	}
 	return list

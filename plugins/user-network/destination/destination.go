@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/vzctl/vzctl/plugins/user-network/address"
 )
 
 // Rules of one network. The fields do not change once they are in use.
@@ -147,5 +149,5 @@ func systemAddresses() []netip.Prefix {
 			list = append(list, p)
 		}
 	}
-	return list
+	return append(list, address.LinksV6()...)
 }
