@@ -333,7 +333,13 @@ func (e *Engine) HoldFiles(ctx context.Context, ref string, action HoldAction) e
 		return err
 	}
 	defer s.Close()
-	return (&access{guest: s}).hold(ctx, action)
+	err = (&access{guest: s}).hold(ctx, action)
+	if of, ok := errors.AsType[*fault.Error](err); ok && of.Subject == "" { // the guest has one container, and names it by its id
+		named := *of
+		named.Op, named.Subject = of.Op+" of container", ref
+		return &named
+	}
+	return err
 }
 
 func (a *access) hold(ctx context.Context, action HoldAction) error {

@@ -291,7 +291,7 @@ func TestE2EAFrozenFileSystemLetsTheContainerEnd(t *testing.T) {
 		t.Errorf("twice: %+v", r)
 	}
 	p.must("fs", "thaw", name)
-	if r := p.vzctl("fs", "thaw", name); r.code == 0 || !strings.Contains(r.stderr, "not frozen") {
+	if r := p.vzctl("fs", "thaw", name); r.code == 0 || !strings.Contains(r.stderr, "of container \""+name+"\": it is not frozen") {
 		t.Errorf("thawed twice: %+v", r)
 	}
 	p.must("fs", "freeze", name)

@@ -116,7 +116,9 @@ func state(c engine.Container) string {
 	if c.ExitCode != nil {
 		text += fmt.Sprintf(" (%d)", *c.ExitCode)
 	}
-	if c.Reason != "" && c.Reason != "exited" && !alive(c) {
+	// How it ended is no news if it went by a checkpoint that is gone: it can be started, and not be restored.
+	restorable := c.Reason != "checkpointed" || c.Checkpoint != nil
+	if c.Reason != "" && c.Reason != "exited" && !alive(c) && restorable {
 		text += " " + c.Reason
 	}
 	switch health := healthOf(c); {

@@ -315,3 +315,14 @@ func TestHelpSaysHowToCall(t *testing.T) {
 		}
 	}
 }
+
+func TestAContainerWhoseCheckpointIsGoneIsNotShownAsOneToRestore(t *testing.T) {
+	saved := engine.Container{State: "stopped", Reason: "checkpointed", Checkpoint: &engine.Checkpoint{}}
+	if got := state(saved); got != "stopped checkpointed" {
+		t.Errorf("with its checkpoint it is %q", got)
+	}
+	saved.Checkpoint = nil
+	if got := state(saved); got != "stopped" {
+		t.Errorf("without its checkpoint it is %q", got)
+	}
+}
