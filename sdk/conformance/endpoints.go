@@ -142,6 +142,21 @@ func networkReplay(ctx context.Context, env *Env) error {
 	return env.leave(ctx, "a", "b")
 }
 
+// attachAt attaches an endpoint that asks for an address, of either family.
+func (e *Env) attachAt(ctx context.Context, id string, address netip.Addr) error {
+	r, err := e.attachRequest(id)
+	if err != nil {
+		return err
+	}
+	if address.Is4() {
+		r.AddressV4 = address
+	} else {
+		r.AddressV6 = address
+	}
+	_, err = networks(e).Attach(ctx, r)
+	return err
+}
+
 func networkAddresses(ctx context.Context, env *Env) error {
 	info, err := env.network(ctx)
 	if err != nil {
@@ -151,15 +166,7 @@ func networkAddresses(ctx context.Context, env *Env) error {
 	if err != nil {
 		return err
 	}
-	ask := func(address netip.Addr) error {
-		r, err := env.attachRequest("b")
-		if err != nil {
-			return err
-		}
-		r.AddressV4 = address
-		_, err = networks(env).Attach(ctx, r)
-		return err
-	}
+	ask := func(address netip.Addr) error { return env.attachAt(ctx, "b", address) }
 	return errors.Join(
 		wantReason("attach with a taken address", ask(a.Addresses[0].Addr()), fault.AlreadyExists),
 		wantReason("attach with the gateway's address", ask(info.GatewayV4), fault.AlreadyExists, fault.Invalid),

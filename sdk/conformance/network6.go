@@ -150,15 +150,7 @@ func ipv6Addresses(ctx context.Context, env *Env) error {
 	if err != nil {
 		return err
 	}
-	ask := func(address netip.Addr) error {
-		r, err := env.attachRequest("b")
-		if err != nil {
-			return err
-		}
-		r.AddressV6 = address
-		_, err = networks(env).Attach(ctx, r)
-		return err
-	}
+	ask := func(address netip.Addr) error { return env.attachAt(ctx, "b", address) }
 	return errors.Join(
 		wantReason("attach with a taken address", ask(a.Addresses[1].Addr()), fault.AlreadyExists),
 		wantReason("attach with the gateway's address", ask(info.GatewayV6), fault.AlreadyExists, fault.Invalid),
