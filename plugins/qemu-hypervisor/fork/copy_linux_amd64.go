@@ -1,0 +1,246 @@
+package fork
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxFiles that a copy can get: as many as the kernel passes in a message.
+const maxFiles = 253
+
+// cloneThread are the flags by which C libraries make threads.
+const cloneThread = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND | unix.CLONE_THREAD | unix.CLONE_SYSVSEM | unix.CLONE_SETTLS |
+	unix.CLONE_PARENT_SETTID | unix.CLONE_CHILD_CLEARTID
+
+// Copy makes a copy, which runs when Copy returns. It is a child of this process, which has to wait for its end, and in a process group of its own.
+func (o *Original) Copy(plan Plan) (pid int, err error) {
+	err = o.traced(func() error {
+		c, err := o.fork()
+		if err != nil {
+			return err
+		}
+		pid = c.main.id
+		if err = c.become(plan); err == nil {
+			err = c.release()
+		}
+		if err != nil {
+			_ = unix.Kill(pid, unix.SIGKILL) // it is there still, nobody has waited for it
+		}
+		return err
+	})
+	if err != nil && pid != 0 {
+		for {
+			if _, waitErr := unix.Wait4(pid, nil, unix.WALL, nil); !errors.Is(waitErr, unix.EINTR) {
+				break
+			}
+		}
+	}
+	if err != nil {
+		return 0, fmt.Errorf("copy process %d: %w", o.pid, err)
+	}
+	return pid, nil
+}
+
+// copied is a copy in the making.
+type copied struct {
+	*Original
+	memory memory
+	main   thread
+	ids    []int // of its threads, in the order of the original's
+}
+
+// fork returns a copy with its main thread.
+func (o *Original) fork() (*copied, error) {
+	main := o.threads[0]
+	_, pid, err := main.callTelling(o.gadget, unix.SYS_CLONE, unix.CLONE_PARENT|unix.CLONE_CHILD_SETTID|unix.CLONE_CHILD_CLEARTID|uint64(unix.SIGCHLD),
+		0, 0, main.number, 0, o.secret)
+	if err == nil {
+		_, err = await(pid)
+	}
+	if err != nil {
+		if pid != 0 {
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}
+		return nil, err
+	}
+	c := &copied{Original: o, memory: memory(pid), main: *main, ids: []int{pid}}
+	c.main.id = pid
+	return c, nil
+}
+
+// do has the copy's main thread make a system call.
+func (c *copied) do(number uint64, arguments ...uint64) (uint64, error) {
+	return c.main.call(c.gadget, number, arguments...)
+}
+
+func (c *copied) become(plan Plan) error {
+	if err := c.main.register(c.main.id, c.memory, c.gadget, true); err != nil {
+		return err
+	}
+	if _, err := c.do(unix.SYS_SETPGID, 0, 0); err != nil {
+		return err
+	}
+	if err := c.exchange(plan); err != nil {
+		return err
+	}
+	for _, e := range c.events {
+		made, err := c.do(unix.SYS_EVENTFD2, e.count, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+		if err == nil {
+			err = c.move(made, e.descriptor)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if plan.DieWith > 0 {
+		if err := c.dieWith(uint64(plan.DieWith)); err != nil {
+			return err
+		}
+	}
+	if name := []byte(plan.Name); len(name) > 0 && uint64(len(name)) == c.name.end-c.name.begin {
+		if err := c.memory.write(c.name.begin, name); err != nil {
+			return err
+		}
+	}
+	return c.makeThreads()
+}
+
+// exchange gives the copy its files.
+func (c *copied) exchange(plan Plan) error {
+	if len(plan.Files) > maxFiles {
+		return fmt.Errorf("%d files are too many", len(plan.Files))
+	}
+	if c.unsure {
+		return errors.New("an earlier copy has not taken its files")
+	}
+	var descriptors []int
+	var files []*os.File
+	for descriptor, file := range plan.Files {
+		descriptors, files = append(descriptors, descriptor), append(files, file)
+	}
+	if len(files) > 0 {
+		c.unsure = true // they wait in the socket
+		got, err := c.hand(files)
+		if err != nil {
+			return err
+		}
+		c.unsure = false
+		for i, descriptor := range descriptors { // which are all open in the original, so none of those that came is among them
+			if err := c.move(got[i], descriptor); err != nil {
+				return err
+			}
+		}
+	}
+	for _, descriptor := range append(slices.Clone(plan.Closed), c.theirs) {
+		if _, err := c.do(unix.SYS_CLOSE, uint64(descriptor)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *copied) move(from uint64, to int) error {
+	if _, err := c.do(unix.SYS_DUP3, from, uint64(to), unix.O_CLOEXEC); err != nil {
+		return err
+	}
+	_, err := c.do(unix.SYS_CLOSE, from)
+	return err
+}
+
+// hand passes files to the copy, and returns their descriptors there.
+func (c *copied) hand(files []*os.File) ([]uint64, error) {
+	rights := make([]int, len(files))
+	for i, file := range files {
+		connection, err := file.SyscallConn()
+		if err != nil {
+			return nil, err
+		}
+		if err := connection.Control(func(fd uintptr) { rights[i] = int(fd) }); err != nil {
+			return nil, err
+		}
+	}
+	if err := unix.Sendmsg(int(c.handover.Fd()), []byte{0}, unix.UnixRights(rights...), nil, 0); err != nil {
+		return nil, os.NewSyscallError("sendmsg", err)
+	}
+	// struct msghdr, struct iovec, the byte, and the room for the descriptors.
+	const iovecAt, byteAt, controlAt, header = 56, 72, 80, 16
+	space := uint64(unix.CmsgSpace(4 * len(files)))
+	at := c.main.scratch()
+	message := make([]byte, controlAt+space)
+	put := func(offset int, value uint64) { binary.LittleEndian.PutUint64(message[offset:], value) }
+	put(16, at+iovecAt)
+	put(24, 1)
+	put(32, at+controlAt)
+	put(40, space)
+	put(iovecAt, at+byteAt)
+	put(iovecAt+8, 1)
+	if err := c.memory.write(at, message); err != nil {
+		return nil, err
+	}
+	if _, err := c.do(unix.SYS_RECVMSG, uint64(c.theirs), at, unix.MSG_CMSG_CLOEXEC|unix.MSG_DONTWAIT); err != nil {
+		return nil, err
+	}
+	if err := c.memory.read(at, message); err != nil {
+		return nil, err
+	}
+	if length := binary.LittleEndian.Uint64(message[controlAt:]); length != uint64(unix.CmsgLen(4*len(files))) {
+		return nil, errors.New("not all files have arrived")
+	}
+	got := make([]uint64, len(files))
+	for i := range got {
+		got[i] = uint64(binary.LittleEndian.Uint32(message[controlAt+header+4*i:]))
+	}
+	return got, nil
+}
+
+// dieWith has the kernel send SIGKILL when something happens to a pipe, and that can only be its end. It need not be a parent's death, as with PR_SET_PDEATHSIG.
+func (c *copied) dieWith(descriptor uint64) error {
+	const setSignal = 10 // F_SETSIG
+	if _, err := c.do(unix.SYS_FCNTL, descriptor, unix.F_SETOWN, uint64(c.main.id)); err != nil {
+		return err
+	}
+	if _, err := c.do(unix.SYS_FCNTL, descriptor, setSignal, uint64(unix.SIGKILL)); err != nil {
+		return err
+	}
+	_, err := c.do(unix.SYS_FCNTL, descriptor, unix.F_SETFL, unix.O_ASYNC)
+	return err
+}
+
+// makeThreads makes the copy's other threads, each standing where the original's does.
+func (c *copied) makeThreads() error {
+	for _, t := range c.threads[1:] {
+		_, id, err := c.main.callTelling(c.gadget, unix.SYS_CLONE, cloneThread, t.regs.Rsp, t.number, t.number, t.regs.Fs_base)
+		if err != nil {
+			return err
+		}
+		if _, err := await(id); err != nil {
+			return err
+		}
+		if err := t.register(id, c.memory, c.gadget, false); err != nil {
+			return err
+		}
+		if err := t.write(id); err != nil {
+			return err
+		}
+		c.ids = append(c.ids, id)
+	}
+	return nil
+}
+
+// release lets the copy go.
+func (c *copied) release() error {
+	if err := c.main.write(c.main.id); err != nil {
+		return err
+	}
+	for _, id := range c.ids {
+		if err := unix.PtraceDetach(id); err != nil {
+			return fmt.Errorf("let thread %d go: %w", id, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,216 @@
+package fork_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/fork"
+)
+
+const patience = 20 * time.Second
+
+// Descriptors that QEMU inherits.
+const (
+	monitorDescriptor  = 3
+	handoverDescriptor = 4
+	lifeDescriptor     = 5
+)
+
+// pair returns two connected sockets that do not block.
+func pair(t *testing.T, kind int) (ours, theirs *os.File) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs = os.NewFile(uintptr(fds[0]), "ours"), os.NewFile(uintptr(fds[1]), "theirs")
+	t.Cleanup(func() { _, _ = ours.Close(), theirs.Close() })
+	return ours, theirs
+}
+
+// monitor speaks QMP.
+type monitor struct {
+	t     *testing.T
+	conn  net.Conn
+	lines *bufio.Scanner
+}
+
+func newMonitor(t *testing.T, file *os.File) *monitor {
+	t.Helper()
+	conn, err := net.FileConn(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return &monitor{t, conn, bufio.NewScanner(conn)}
+}
+
+// next returns the next message that has a key.
+func (m *monitor) next(key string) map[string]any {
+	m.t.Helper()
+	if err := m.conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		m.t.Fatal(err)
+	}
+	for m.lines.Scan() {
+		var message map[string]any
+		if err := json.Unmarshal(m.lines.Bytes(), &message); err != nil {
+			m.t.Fatal(err)
+		}
+		if _, has := message[key]; has {
+			return message
+		}
+	}
+	m.t.Fatalf("QEMU has said no %s: %v", key, m.lines.Err())
+	return nil
+}
+
+func (m *monitor) execute(command string) any {
+	m.t.Helper()
+	if _, err := fmt.Fprintf(m.conn, `{"execute": %q}`+"\n", command); err != nil {
+		m.t.Fatal(err)
+	}
+	return m.next("return")["return"]
+}
+
+// original starts a QEMU without a machine's CPUs running, and takes it.
+func original(t *testing.T) (*fork.Original, *exec.Cmd) {
+	t.Helper()
+	ours, theirs := pair(t, unix.SOCK_STREAM)
+	handover, inherited := pair(t, unix.SOCK_SEQPACKET)
+	life, _, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("qemu-system-x86_64", "-name", "0000000000", "-nodefaults", "-no-user-config", "-display", "none", "-machine", "microvm", "-accel", "tcg", "-m", "64M", "-S",
+		"-chardev", "socket,id=qmp,fd=3", "-mon", "chardev=qmp,mode=control")
+	cmd.Stderr = os.Stderr
+	cmd.ExtraFiles = []*os.File{theirs, inherited, life}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = inherited.Close()
+	m := newMonitor(t, ours)
+	m.next("QMP")
+	m.execute("qmp_capabilities")
+	dup, err := unix.Dup(int(handover.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := fork.Take(cmd.Process.Pid, handoverDescriptor, os.NewFile(uintptr(dup), "handover"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		o.Release()
+		_ = cmd.Wait()
+	})
+	return o, cmd
+}
+
+// copyOf makes a copy with a monitor of its own, and a pipe whose end ends it.
+func copyOf(t *testing.T, o *fork.Original, name string) (pid int, m *monitor, life *os.File) {
+	t.Helper()
+	ours, theirs := pair(t, unix.SOCK_STREAM)
+	reading, life, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err = o.Copy(fork.Plan{Files: map[int]*os.File{monitorDescriptor: theirs, lifeDescriptor: reading}, DieWith: lifeDescriptor, Name: name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = theirs.Close(), reading.Close()
+	t.Cleanup(func() { _ = life.Close() })
+	return pid, newMonitor(t, ours), life
+}
+
+func awaitEnd(t *testing.T, pid int) unix.WaitStatus {
+	t.Helper()
+	ended := make(chan unix.WaitStatus, 1)
+	go func() {
+		var status unix.WaitStatus
+		for {
+			if _, err := unix.Wait4(pid, &status, 0, nil); !errors.Is(err, unix.EINTR) {
+				ended <- status
+				return
+			}
+		}
+	}()
+	select {
+	case status := <-ended:
+		return status
+	case <-time.After(patience):
+		t.Fatalf("process %d does not end", pid)
+		return 0
+	}
+}
+
+func TestCopiesLiveTheirOwnLives(t *testing.T) {
+	o, _ := original(t)
+	var pids []int
+	var monitors []*monitor
+	for i := range 3 {
+		pid, m, _ := copyOf(t, o, fmt.Sprintf("copy-%05d", i))
+		pids, monitors = append(pids, pid), append(monitors, m)
+	}
+	for i, m := range monitors {
+		status := m.execute("query-status").(map[string]any)
+		if status["status"] != "prelaunch" {
+			t.Errorf("copy %d: %v", i, status)
+		}
+		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pids[i]))
+		if want := fmt.Sprintf("-name\x00copy-%05d\x00", i); err != nil || !strings.Contains(string(line), want) {
+			t.Errorf("copy %d is called %q, %v", i, line, err)
+		}
+	}
+	monitors[0].execute("quit")
+	if status := awaitEnd(t, pids[0]); !status.Exited() || status.ExitStatus() != 0 {
+		t.Errorf("the copy that was to quit ended with %v", status)
+	}
+	monitors[1].execute("cont") // makes its virtual CPU run: that is a thread that was copied
+	if status := monitors[1].execute("query-status").(map[string]any); status["running"] != true {
+		t.Errorf("the second copy is %v", status)
+	}
+	if status := monitors[2].execute("query-status").(map[string]any); status["running"] != false {
+		t.Errorf("the third copy is %v, as the second has gone on", status)
+	}
+}
+
+func TestACopyEndsWithItsOwner(t *testing.T) {
+	o, _ := original(t)
+	pid, m, life := copyOf(t, o, "")
+	m.execute("query-status")
+	if err := life.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if status := awaitEnd(t, pid); status.Signal() != unix.SIGKILL {
+		t.Errorf("it ended with %v", status)
+	}
+}
+
+func TestCopiesOutliveTheOriginal(t *testing.T) {
+	o, cmd := original(t)
+	_, m, _ := copyOf(t, o, "")
+	o.Release()
+	if err := cmd.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
+		t.Errorf("the original ended with %v", err)
+	}
+	m.execute("query-status")
+}
+
+func TestWhatIsNotAProcessIsNotTaken(t *testing.T) {
+	_, theirs := pair(t, unix.SOCK_SEQPACKET)
+	if _, err := fork.Take(1<<22+1, handoverDescriptor, theirs); err == nil {
+		t.Error("no error")
+	}
+}

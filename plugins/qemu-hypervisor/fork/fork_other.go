@@ -1,0 +1,18 @@
+//go:build !(linux && amd64)
+
+package fork
+
+// Original is a process that is copied.
+type Original struct{}
+
+// Supported says whether this system has what it takes.
+const Supported = false
+
+// Take fails.
+func Take(int, int, bool) (*Original, error) { return nil, ErrUnsupported }
+
+// Copy fails.
+func (o *Original) Copy(Plan) (pid int, err error) { return 0, ErrUnsupported }
+
+// Release does nothing.
+func (o *Original) Release() {}

@@ -1,0 +1,215 @@
+package fork
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Supported says whether this system has what it takes.
+const Supported = true
+
+// Original is a process that is copied. It stands still from when it is taken to its end.
+type Original struct {
+	pid      int
+	handover *os.File // our end of the socket by which copies get their descriptors
+	theirs   int      // its descriptor in the original
+	memory   memory
+	gadget   uint64
+	secret   uint64
+	threads  []*thread // the main one first
+	events   []event
+	name     span
+	unsure   bool // what is in the socket
+
+	work chan func() // for the thread that traces
+	once sync.Once
+}
+
+// event is an eventfd.
+type event struct {
+	descriptor int
+	count      uint64
+}
+
+// Take stops a child of this process for good, to make copies of it. It has inherited one end of a unix socket of packets as the descriptor theirs, on which it does nothing; handover
+// is the other end, and the Original's from now on. The child dies with this process, or when it is released. The child must be allowed to fork; after this call it may not, nor its copies, see filter_*.go.
+func Take(pid, theirs int, handover *os.File) (*Original, error) {
+	o := &Original{pid: pid, handover: handover, theirs: theirs, memory: memory(pid), work: make(chan func())}
+	go func() {
+		runtime.LockOSThread() // and not unlocked: what it traces is its own, and ends with it
+		for do := range o.work {
+			do()
+		}
+		o.end()
+	}()
+	err := o.traced(o.take)
+	if err != nil {
+		o.Release()
+		return nil, fmt.Errorf("take process %d to copy it: %w", pid, err)
+	}
+	return o, nil
+}
+
+// Release ends the original. Copies live on.
+func (o *Original) Release() {
+	o.once.Do(func() {
+		close(o.work)
+		_ = o.handover.Close()
+	})
+}
+
+// settle returns when all threads wait for something. One that is at work may hold a lock that knows its owner by number (recursive ones of C libraries do), which its copy could not unlock. Nobody
+// tells when that is, so the process is looked at, and goes on in between.
+func (o *Original) settle() error {
+	for range settleLooks {
+		quiet := true
+		for _, t := range o.threads {
+			waits, err := t.waits()
+			if err != nil {
+				return err
+			}
+			quiet = quiet && waits
+		}
+		if quiet {
+			return nil
+		}
+		for _, t := range o.threads {
+			if err := unix.PtraceCont(t.id, 0); err != nil {
+				return fmt.Errorf("go on: %w", err)
+			}
+		}
+		time.Sleep(settleEvery)
+		if err := o.stop(); err != nil {
+			return err
+		}
+	}
+	return errors.New("it does not come to rest")
+}
+
+const (
+	settleEvery = 2 * time.Millisecond
+	settleLooks = 1000
+)
+
+// stop stops the threads that are known, and those that have been made by them meanwhile.
+func (o *Original) stop() error {
+	for _, t := range o.threads {
+		if err := unix.PtraceInterrupt(t.id); err != nil {
+			return fmt.Errorf("stop thread %d: %w", t.id, err)
+		}
+		if _, err := await(t.id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// end kills the original. Its threads are waited for, as the main one does not end before who traces them has; the main one is left to who has started it.
+func (o *Original) end() {
+	if len(o.threads) == 0 {
+		return
+	}
+	_ = unix.Kill(o.pid, unix.SIGKILL) // it is not waited for yet, so the number is its own
+	for _, t := range o.threads {
+		if t.id != o.pid {
+			_, _ = unix.Wait4(t.id, nil, unix.WALL, nil)
+		}
+	}
+}
+
+// traced runs a function on the thread that traces.
+func (o *Original) traced(do func() error) error {
+	done := make(chan error, 1)
+	o.work <- func() { done <- do() }
+	return <-done
+}
+
+func (o *Original) take() error {
+	if err := o.seize(); err != nil {
+		return err
+	}
+	if err := o.settle(); err != nil {
+		return err
+	}
+	areas, err := areasOf(o.pid)
+	if err != nil {
+		return err
+	}
+	if o.gadget, err = findSyscall(o.memory, areas); err != nil {
+		return err
+	}
+	for _, t := range o.threads {
+		if err := t.read(o.memory, o.gadget); err != nil {
+			return fmt.Errorf("thread %d: %w", t.id, err)
+		}
+	}
+	for _, a := range areas {
+		if !a.dropped {
+			continue
+		}
+		if !a.private {
+			return fmt.Errorf("its memory at %x is shared", a.begin)
+		}
+		if _, err := o.threads[0].call(o.gadget, unix.SYS_MADVISE, a.begin, a.end-a.begin, unix.MADV_DOFORK); err != nil {
+			return err
+		}
+	}
+	if o.secret, err = restrict(o.threads[0], o.memory, o.gadget); err != nil {
+		return err
+	}
+	if o.events, err = eventsOf(o.pid); err != nil {
+		return err
+	}
+	o.name, err = nameOf(o.pid)
+	return err
+}
+
+// seize stops all threads. New ones may be made until all are.
+func (o *Original) seize() error {
+	seen := map[int]bool{}
+	for {
+		entries, err := os.ReadDir(filepath.Join("/proc", strconv.Itoa(o.pid), "task"))
+		if err != nil {
+			return err
+		}
+		fresh := false
+		for _, e := range entries {
+			id, err := strconv.Atoi(e.Name())
+			if err != nil || seen[id] {
+				continue
+			}
+			if err := ptrace(unix.PTRACE_SEIZE, id, 0, options); err != nil {
+				if errors.Is(err, unix.ESRCH) {
+					continue // it has just ended
+				}
+				return fmt.Errorf("trace thread %d: %w", id, err)
+			}
+			if err := unix.PtraceInterrupt(id); err != nil {
+				return fmt.Errorf("stop thread %d: %w", id, err)
+			}
+			if _, err := await(id); err != nil {
+				return err
+			}
+			seen[id], fresh = true, true
+			o.threads = append(o.threads, &thread{id: id})
+		}
+		if !fresh {
+			break
+		}
+	}
+	for i, t := range o.threads {
+		if t.id == o.pid {
+			o.threads[0], o.threads[i] = o.threads[i], o.threads[0]
+			return nil
+		}
+	}
+	return errors.New("it has no main thread")
+}
