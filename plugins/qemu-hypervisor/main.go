@@ -34,6 +34,9 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == keeper.Argument {
 		os.Exit(keeper.Run(os.Args[2:]))
 	}
+	if len(os.Args) > 1 && os.Args[1] == vm.HoldArgument {
+		os.Exit(vm.Hold())
+	}
 	host, tsc := look()
 	sdk.Serve(hypervisor.Plugin(info(host), vm.New(host, tsc, sdk.NewLogger(name))))
 }

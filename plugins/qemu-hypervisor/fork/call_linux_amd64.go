@@ -25,6 +25,8 @@ func ptrace(request, id int, address, data uintptr) error {
 	return nil
 }
 
+var errEnded = errors.New("it has ended")
+
 // await returns when a traced thread stops.
 func await(id int) (unix.WaitStatus, error) {
 	for {
@@ -36,7 +38,7 @@ func await(id int) (unix.WaitStatus, error) {
 		case err != nil:
 			return 0, os.NewSyscallError("wait4", err)
 		case !status.Stopped():
-			return 0, fmt.Errorf("thread %d has ended", id)
+			return 0, fmt.Errorf("thread %d: %w", id, errEnded)
 		}
 		return status, nil
 	}

@@ -82,8 +82,8 @@ func (c *copied) become(plan Plan) error {
 	if err := c.main.register(c.main.id, c.memory, c.gadget, true); err != nil {
 		return err
 	}
-	if _, err := c.do(unix.SYS_SETPGID, 0, 0); err != nil {
-		return err
+	if err := unix.Setpgid(c.main.id, c.main.id); err != nil {
+		return os.NewSyscallError("setpgid", err)
 	}
 	if err := c.exchange(plan); err != nil {
 		return err

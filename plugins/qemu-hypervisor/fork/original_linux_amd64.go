@@ -66,52 +66,6 @@ func (o *Original) Release() {
 	})
 }
 
-// settle returns when all threads wait for something. One that is at work may hold a lock that knows its owner by number (recursive ones of C libraries do), which its copy could not unlock. Nobody
-// tells when that is, so the process is looked at, and goes on in between.
-func (o *Original) settle() error {
-	for range settleLooks {
-		quiet := true
-		for _, t := range o.threads {
-			waits, err := t.waits()
-			if err != nil {
-				return err
-			}
-			quiet = quiet && waits
-		}
-		if quiet {
-			return nil
-		}
-		for _, t := range o.threads {
-			if err := unix.PtraceCont(t.id, 0); err != nil {
-				return fmt.Errorf("go on: %w", err)
-			}
-		}
-		time.Sleep(settleEvery)
-		if err := o.stop(); err != nil {
-			return err
-		}
-	}
-	return errors.New("it does not come to rest")
-}
-
-const (
-	settleEvery = 2 * time.Millisecond
-	settleLooks = 1000
-)
-
-// stop stops the threads that are known, and those that have been made by them meanwhile.
-func (o *Original) stop() error {
-	for _, t := range o.threads {
-		if err := unix.PtraceInterrupt(t.id); err != nil {
-			return fmt.Errorf("stop thread %d: %w", t.id, err)
-		}
-		if _, err := await(t.id); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // end kills the original. Its threads are waited for, as the main one does not end before who traces them has; the main one is left to who has started it.
 func (o *Original) end() {
 	if len(o.threads) == 0 {
@@ -133,11 +87,13 @@ func (o *Original) traced(do func() error) error {
 }
 
 func (o *Original) take() error {
-	if err := o.seize(); err != nil {
-		return err
-	}
 	if err := o.settle(); err != nil {
 		return err
+	}
+	for _, t := range o.threads {
+		if err := ptrace(unix.PTRACE_SETOPTIONS, t.id, 0, options); err != nil {
+			return fmt.Errorf("trace thread %d: %w", t.id, err)
+		}
 	}
 	areas, err := areasOf(o.pid)
 	if err != nil {
@@ -172,9 +128,47 @@ func (o *Original) take() error {
 	return err
 }
 
-// seize stops all threads. New ones may be made until all are.
+// settle stops all threads when they wait for something. One that is at work may hold a lock that knows its owner by number (recursive ones of C libraries do), which its copy could not unlock. Nobody
+// tells when that is, so the process is looked at, and goes on in between.
+func (o *Original) settle() error {
+	for range settleLooks {
+		if err := o.seize(); err != nil {
+			return err
+		}
+		quiet := true
+		for _, t := range o.threads {
+			waits, err := t.waits()
+			if err != nil {
+				return err
+			}
+			quiet = quiet && waits
+		}
+		if quiet {
+			return o.mainFirst()
+		}
+		for _, t := range o.threads {
+			if err := unix.PtraceDetach(t.id); err != nil {
+				return fmt.Errorf("let thread %d go on: %w", t.id, err)
+			}
+		}
+		time.Sleep(settleEvery)
+	}
+	return errors.New("it does not come to rest")
+}
+
+const (
+	settleEvery = 2 * time.Millisecond
+	settleLooks = 1000
+)
+
+// seize stops all threads. Some may end, and new ones may be made, until all are stopped.
 func (o *Original) seize() error {
-	seen := map[int]bool{}
+	known := map[int]*thread{}
+	for _, t := range o.threads {
+		known[t.id] = t
+	}
+	o.threads = nil
+	stopped := map[int]bool{}
 	for {
 		entries, err := os.ReadDir(filepath.Join("/proc", strconv.Itoa(o.pid), "task"))
 		if err != nil {
@@ -183,28 +177,37 @@ func (o *Original) seize() error {
 		fresh := false
 		for _, e := range entries {
 			id, err := strconv.Atoi(e.Name())
-			if err != nil || seen[id] {
+			if err != nil || stopped[id] {
 				continue
 			}
-			if err := ptrace(unix.PTRACE_SEIZE, id, 0, options); err != nil {
+			if err := ptrace(unix.PTRACE_SEIZE, id, 0, unix.PTRACE_O_EXITKILL); err != nil {
 				if errors.Is(err, unix.ESRCH) {
 					continue // it has just ended
 				}
 				return fmt.Errorf("trace thread %d: %w", id, err)
 			}
-			if err := unix.PtraceInterrupt(id); err != nil {
-				return fmt.Errorf("stop thread %d: %w", id, err)
+			stopped[id], fresh = true, true
+			if unix.PtraceInterrupt(id) != nil {
+				continue // the same
 			}
-			if _, err := await(id); err != nil {
+			if _, err := await(id); errors.Is(err, errEnded) {
+				continue
+			} else if err != nil {
 				return err
 			}
-			seen[id], fresh = true, true
-			o.threads = append(o.threads, &thread{id: id})
+			t := known[id]
+			if t == nil {
+				t = &thread{id: id}
+			}
+			o.threads = append(o.threads, t)
 		}
 		if !fresh {
-			break
+			return nil
 		}
 	}
+}
+
+func (o *Original) mainFirst() error {
 	for i, t := range o.threads {
 		if t.id == o.pid {
 			o.threads[0], o.threads[i] = o.threads[i], o.threads[0]

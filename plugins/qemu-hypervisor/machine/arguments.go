@@ -4,12 +4,21 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/vzctl/vzctl/sdk/hypervisor"
 )
 
 // sandbox forbids QEMU what it does not need for any device here: new programs, more privilege, other processes' priorities, old system calls.
 const sandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+
+// sandboxFor lets a QEMU that is to be forked be forked. Package fork forbids it the rest before there is a copy.
+func sandboxFor(wiring Wiring) string {
+	if wiring.Forked {
+		return strings.Replace(sandbox, "spawn=deny", "spawn=allow", 1)
+	}
+	return sandbox
+}
 
 // Arguments returns the command line of QEMU, without the program, for a spec that Check found good.
 func Arguments(s hypervisor.Spec, host Host, wiring Wiring) []string {
@@ -20,7 +29,7 @@ func Arguments(s hypervisor.Spec, host Host, wiring Wiring) []string {
 		"-no-reboot", // a guest without ACPI powers off by a reset
 	}
 	if host.OS == "linux" { // elsewhere QEMU refuses the option
-		args = append(args, "-sandbox", sandbox)
+		args = append(args, "-sandbox", sandboxFor(wiring))
 	}
 	args = append(args,
 		"-machine", machineType(s, p, host, wiring),
@@ -68,7 +77,7 @@ func Arguments(s hypervisor.Spec, host Host, wiring Wiring) []string {
 		args = append(args, diskArguments(i, disk)...)
 	}
 	for _, i := range nicOrder(len(s.NICs), p) {
-		args = append(args, nicArguments(i, s.NICs[i])...)
+		args = append(args, nicArguments(i, s.NICs[i], wiring.NICs)...)
 	}
 	for i, share := range s.Shares {
 		if share.Type == hypervisor.ShareVirtioFS {
@@ -156,7 +165,8 @@ func diskArguments(i int, disk hypervisor.Disk) []string {
 	}
 }
 
-func nicArguments(i int, nic hypervisor.NIC) []string {
+// nicArguments connects the card by paths or, if there are descriptors, by that of a connected socket.
+func nicArguments(i int, nic hypervisor.NIC, descriptors map[int]int) []string {
 	name := fmt.Sprintf("net%d", i)
 	// Linux is slow at setting up a filter of VLANs, and says so in its log. Without one it gets them all.
 	device := []any{"driver", "virtio-net-device", "netdev", name, "ctrl_vlan", false}
@@ -165,6 +175,12 @@ func nicArguments(i int, nic hypervisor.NIC) []string {
 	}
 	if nic.MTU != 0 {
 		device = append(device, "host_mtu", nic.MTU)
+	}
+	if descriptor, by := descriptors[i]; by {
+		return []string{
+			"-netdev", object("type", "dgram", "id", name, "local", map[string]any{"type": "fd", "str": strconv.Itoa(descriptor)}),
+			"-device", object(device...),
+		}
 	}
 	link := nic.Link.UnixDatagram
 	return []string{

@@ -102,6 +102,10 @@ func checkOptions(s hypervisor.Spec) error {
 			if !slices.Contains([]string{"", "on", "off"}, value) {
 				return invalid("use on or off", "option templates is %q", value)
 			}
+		case OptionStandby:
+			if _, err := StandbyTime(s.Options); err != nil {
+				return invalid("write off, or a time like 10m", "option %s: %w", name, err)
+			}
 		case OptionTemplatesMaxSize, OptionTemplatesMaxUnused:
 			if _, _, err := TemplateLimits(map[string]string{name: value}); err != nil {
 				return invalid("write a number of MiB, or a time like 720h", "option %s: %w", name, err)

@@ -26,6 +26,7 @@ const (
 	OptionProfile     = "profile"     // microvm (amd64) or virt (arm64)
 	OptionCPU         = "cpu"         // QEMU's -cpu, as it is
 	OptionTemplates   = "templates"   // on or off
+	OptionStandby     = "standby"     // off, or how long a VM stands by to be forked after it was last, like 10m
 
 	// Looked at when a template is made, of all that there are.
 	OptionTemplatesMaxSize   = "templates_max_mib"    // what they may take of the disk, in MiB; default 2048
@@ -67,6 +68,10 @@ type Wiring struct {
 	Memory  int // file with the guest's memory; without it, memory is QEMU's own
 	// VirtioFS has the connected sockets to the virtiofsds, by the numbers of their shares.
 	VirtioFS map[int]int
+	// NICs has the connected sockets of cards, by the numbers of the cards; one that is not there is connected by its paths.
+	NICs map[int]int
+	// Forked is for a QEMU of which copies are made, see package fork.
+	Forked bool
 	// Shared has what the guest writes reach the file of Memory. Otherwise QEMU has a private copy of it, page by page as the guest writes.
 	Shared bool
 	// Named gives memory of QEMU's own the name that a file's has: the memory that was saved under it is looked for there.
@@ -121,7 +126,7 @@ func Capabilities(arches, accelerators []string, noVirtioFS error) map[string][]
 		hypervisor.CapabilityMaxCPUs:    {strconv.Itoa(MaxCPUs)},
 		hypervisor.CapabilityMinMemory:  {strconv.Itoa(MinMemory)},
 		hypervisor.CapabilityKernel:     kernels,
-		hypervisor.CapabilityOption:     {OptionAccelerator, OptionProfile, OptionCPU, OptionTemplates, OptionTemplatesMaxSize, OptionTemplatesMaxUnused},
+		hypervisor.CapabilityOption:     {OptionAccelerator, OptionProfile, OptionCPU, OptionTemplates, OptionStandby, OptionTemplatesMaxSize, OptionTemplatesMaxUnused},
 	}
 	if noVirtioFS == nil {
 		capabilities[hypervisor.CapabilityShare] = append(capabilities[hypervisor.CapabilityShare], hypervisor.ShareVirtioFS)

@@ -73,6 +73,13 @@ func Open(ctx context.Context, conn io.ReadWriteCloser, events func(Event)) (*Cl
 	return c, nil
 }
 
+// Attach is Open for a monitor that has greeted somebody before: that of a copy of a QEMU.
+func Attach(conn io.ReadWriteCloser, events func(Event)) *Client {
+	c := &Client{conn: conn, done: make(chan struct{}), waiting: map[string]chan message{}}
+	go c.read(nil, events)
+	return c
+}
+
 // Done is closed when QEMU has closed the monitor and all events have been given.
 func (c *Client) Done() <-chan struct{} { return c.done }
 

@@ -3,7 +3,6 @@ package vm
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -13,12 +12,12 @@ import (
 
 // ending is what is known when QEMU has ended.
 type ending struct {
-	requested bool             // by Stop or Delete
-	shutdown  string           // reason of QEMU's SHUTDOWN event; "" if there was none
-	lost      string           // what QEMU was killed for, as it cannot be without it
-	process   *os.ProcessState // nil if it could not be waited for
-	stderr    []string         // last lines of QEMU
-	console   []string         // last lines of the guest
+	requested bool     // by Stop or Delete
+	shutdown  string   // reason of QEMU's SHUTDOWN event; "" if there was none
+	lost      string   // what QEMU was killed for, as it cannot be without it
+	how       string   // it ended; "" if nobody knows
+	stderr    []string // last lines of QEMU
+	console   []string // last lines of the guest
 }
 
 // panicMark begins the kernel's line.
@@ -38,8 +37,8 @@ func classify(e ending, now time.Time) hypervisor.Exit {
 		exit.Reason, exit.Message = hypervisor.Crashed, e.lost
 	default:
 		exit.Reason, exit.Message = hypervisor.Crashed, "QEMU ended unexpectedly"
-		if e.process != nil {
-			exit.Message += ": " + e.process.String()
+		if e.how != "" {
+			exit.Message += ": " + e.how
 		}
 		if len(e.stderr) > 0 {
 			exit.Message += "; it said: " + strings.Join(e.stderr, " / ")

@@ -33,5 +33,5 @@ func (p *process) halted() {
 		why += "; it said: " + strings.Join(said, " / ")
 	}
 	p.lost.CompareAndSwap(nil, why)
-	_ = killQEMU(p.cmd.Process) // fails only if it has ended
+	_ = p.kills() // fails only if it has ended
 }

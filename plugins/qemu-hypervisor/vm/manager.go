@@ -268,7 +268,7 @@ func (m *Manager) RemoveTemplate(_ context.Context, cacheDir, id string) error {
 	if err := checkAbsolute("remove template", cacheDir); err != nil {
 		return err
 	}
-	err := templatesOf(cacheDir).Remove(id)
+	err := errors.Join(templatesOf(cacheDir).Remove(id), standbyOf(cacheDir).Clear())
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return &fault.Error{Reason: fault.NotFound, Op: "remove template", Subject: id}

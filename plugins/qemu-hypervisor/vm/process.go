@@ -16,6 +16,7 @@ import (
 	"github.com/vzctl/vzctl/guest/serialmux"
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/machine"
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/qmp"
+	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/standby"
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/vsock"
 	"github.com/vzctl/vzctl/sdk/hypervisor"
 )
@@ -40,6 +41,8 @@ type birth struct {
 	sizes []int64
 	// paused says that the state is all of a VM, its memory too, and that it goes on later. named is for that memory, see machine.Wiring.
 	paused, named bool
+	// standby has what a QEMU gets to be forked; nil: it is not.
+	standby *standbyFiles
 	// console is what the guest has said before.
 	console []byte
 }
@@ -53,8 +56,10 @@ type process struct {
 
 	template  string // that it was cloned from, or ""
 	begun     time.Time
-	cmd       *exec.Cmd
-	stderr    tail // of QEMU; whole when exited is closed
+	cmd       *exec.Cmd     // nil of a copy
+	copy      *standby.Copy // nil if we have started QEMU
+	kills     func() error  // fails only if it has ended
+	stderr    tail          // of QEMU; whole when exited is closed
 	console   *console
 	requested atomic.Bool
 	shutdown  atomic.Value // string
@@ -68,6 +73,7 @@ type process struct {
 	portClosed chan struct{} // holds one after it has closed it
 	migrated   chan string   // gets how the reading or writing of a state has ended
 	named      bool          // the guest's memory has a name of its own
+	forkable   bool          // it will be stopped by ptrace(2)
 }
 
 // startProcess returns when the VM's CPUs run.
@@ -76,16 +82,7 @@ func startProcess(ctx context.Context, spec hypervisor.Spec, binary string, host
 	if err != nil {
 		return nil, err
 	}
-	linkCtx, cancel := context.WithCancel(context.Background())
-	linked := make(chan struct{})
-	go func() {
-		defer close(linked)
-		uplink.Run(linkCtx, p.gate.through(dialer(machine.MuxPath(spec))), incoming)
-	}()
-	p.unlink = func() {
-		cancel()
-		<-linked
-	}
+	p.link(spec, uplink, incoming)
 	greeting, done := context.WithTimeout(ctx, greetDeadline)
 	defer done()
 	if err := p.greet(greeting, monitor); err != nil {
@@ -109,6 +106,20 @@ func startProcess(ctx context.Context, spec hypervisor.Spec, binary string, host
 		}
 	}
 	return p, nil
+}
+
+// link keeps a session with the guest while QEMU is there.
+func (p *process) link(spec hypervisor.Spec, uplink *vsock.Uplink, incoming func(*serialmux.Request)) {
+	ctx, cancel := context.WithCancel(context.Background())
+	linked := make(chan struct{})
+	go func() {
+		defer close(linked)
+		uplink.Run(ctx, p.gate.through(dialer(machine.MuxPath(spec))), incoming)
+	}()
+	p.unlink = func() {
+		cancel()
+		<-linked
+	}
 }
 
 // greet returns when QEMU has greeted, which it does when its CPUs run or, with a state to come, when it waits for that. After an error nothing is left
@@ -148,8 +159,7 @@ func spawn(spec hypervisor.Spec, binary string, host machine.Host, from birth) (
 			return nil, nil, err
 		}
 	}
-	p = &process{begun: time.Now(), forgotten: make(chan struct{}), exited: make(chan struct{}), greeted: make(chan struct{}), unlink: func() {},
-		portOpened: make(chan struct{}, 1), portClosed: make(chan struct{}, 1), migrated: make(chan string, 1), named: from.named || from.memory != nil}
+	p = newProcess(from)
 	if from.paused {
 		p.gate.shut()
 	}
@@ -203,7 +213,10 @@ func spawn(spec hypervisor.Spec, binary string, host machine.Host, from birth) (
 	}
 	ours = append(ours, mux)
 	wiring := machine.Wiring{QMP: give(theirs), Mux: give(mux), Console: -1, Shared: from.shared, Named: from.named, Incoming: from.state != nil,
-		VirtioFS: map[int]int{}}
+		VirtioFS: map[int]int{}, Forked: from.standby != nil}
+	if from.standby != nil {
+		wiring.NICs = from.standby.give(give)
+	}
 	for i, socket := range served {
 		wiring.VirtioFS[i] = give(socket)
 	}
@@ -231,6 +244,7 @@ func spawn(spec hypervisor.Spec, binary string, host machine.Host, from birth) (
 	p.cmd.Env = []string{"LC_ALL=C"}
 	p.cmd.Dir = "/"
 	p.cmd.Stderr = &p.stderr
+	p.kills = func() error { return killQEMU(p.cmd.Process) }
 	if err := p.run(from.holes(), binds); err != nil {
 		if log != nil {
 			_ = log.Close()
@@ -239,6 +253,12 @@ func spawn(spec hypervisor.Spec, binary string, host machine.Host, from birth) (
 	}
 	p.watchDaemons()
 	return p, monitor, nil
+}
+
+func newProcess(from birth) *process {
+	return &process{begun: time.Now(), forgotten: make(chan struct{}), exited: make(chan struct{}), greeted: make(chan struct{}), unlink: func() {},
+		portOpened: make(chan struct{}, 1), portClosed: make(chan struct{}, 1), migrated: make(chan string, 1), named: from.named || from.memory != nil || from.standby != nil,
+		forkable: from.standby != nil}
 }
 
 // run starts the command on a thread that lives as long as the process: Linux sends the death signal when the thread that started it ends. holes are the files that
@@ -271,6 +291,9 @@ func (p *process) run(holes holes, binds []bind) error {
 		p.pid = p.cmd.Process.Pid
 		tied(p.pid)
 		started <- nil
+		if p.forkable {
+			awaitExit(p.pid)
+		}
 		_ = p.cmd.Wait() // how it ended is in the command's state
 		close(p.exited)
 	}()
@@ -309,7 +332,18 @@ func offer[T any](to chan T, value T) {
 // kill ends QEMU; wait tells when.
 func (p *process) kill() {
 	p.requested.Store(true)
-	_ = killQEMU(p.cmd.Process) // fails only if it has ended
+	_ = p.kills() // fails only if it has ended
+}
+
+// how it ended, when it has.
+func (p *process) how() string {
+	switch {
+	case p.copy != nil:
+		return p.copy.How()
+	case p.cmd.ProcessState != nil:
+		return p.cmd.ProcessState.String()
+	}
+	return ""
 }
 
 // wait returns when QEMU has ended, all it said was read, and nothing of the process is left.
@@ -317,10 +351,13 @@ func (p *process) wait() hypervisor.Exit {
 	<-p.exited
 	endDaemons(p.daemons)
 	p.unlink()
-	e := ending{requested: p.requested.Load(), process: p.cmd.ProcessState, stderr: p.stderr.lines(4)}
+	e := ending{requested: p.requested.Load(), how: p.how(), stderr: p.stderr.lines(4)}
 	if p.monitor != nil {
 		<-p.monitor.Done() // QEMU's end is closed; this reads what it sent before
 		_ = p.monitor.Close()
+	}
+	if p.copy != nil {
+		_ = p.copy.Close()
 	}
 	e.shutdown, _ = p.shutdown.Load().(string)
 	e.lost, _ = p.lost.Load().(string)

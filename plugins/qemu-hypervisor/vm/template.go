@@ -55,13 +55,19 @@ func (v *VM) templateKey() (string, error) {
 }
 
 // template returns a template, and makes it if there is none; if another VM is making it, it waits for that. Without one, and without an error, the
-// other has failed.
-func (v *VM) template(ctx context.Context, key string) (*template.Template, error) {
-	store := v.templates()
-	t, err := store.Open(key)
+// other has failed. was says that it was there before.
+func (v *VM) template(ctx context.Context, key string) (t *template.Template, was bool, err error) {
+	t, err = v.templates().Open(key)
 	if err == nil {
-		return t, nil
+		return t, true, nil
 	}
+	t, err = v.madeTemplate(ctx, key, err)
+	return t, false, err
+}
+
+// madeTemplate makes a template, as it could not be opened.
+func (v *VM) madeTemplate(ctx context.Context, key string, err error) (*template.Template, error) {
+	store := v.templates()
 	switch {
 	case errors.Is(err, template.ErrDamaged):
 		v.log.Warn("a template is not used and made anew", "template", key, "error", err)
@@ -210,6 +216,11 @@ func (p *process) resume(ctx context.Context, spec hypervisor.Spec, from birth) 
 	if err := p.readState(ctx, from.state, devices); err != nil {
 		return err
 	}
+	return p.goOnWith(ctx, spec, from.sizes)
+}
+
+// goOnWith lets the guest go on with its own disks. sizes are those that it knows, in bytes.
+func (p *process) goOnWith(ctx context.Context, spec hypervisor.Spec, sizes []int64) error {
 	for i, disk := range spec.Disks {
 		if disk.ReadOnly {
 			continue // see machine.Template
@@ -218,7 +229,7 @@ func (p *process) resume(ctx context.Context, spec hypervisor.Spec, from birth) 
 		if err != nil {
 			return err
 		}
-		if i < len(from.sizes) && info.Size() == from.sizes[i] {
+		if i < len(sizes) && info.Size() == sizes[i] {
 			continue
 		}
 		size := map[string]any{"node-name": machine.DiskNode(i), "size": info.Size()}

@@ -135,8 +135,20 @@ func (v *VM) begun(p *process, state hypervisor.State, cloned bool) {
 
 // bring clones the VM from a template, or boots it.
 func (v *VM) bring(ctx context.Context) (p *process, cloned bool, err error) {
+	shape := ""
+	if canFork(v.spec, v.host) {
+		if shape, err = v.standbyKey(); err == nil {
+			p, err = v.fork(ctx, shape)
+		}
+		if err != nil && ctx.Err() == nil {
+			v.log.Warn("the VM is not forked from one that stands by", "error", err)
+		}
+		if p != nil {
+			return p, true, nil
+		}
+	}
 	if canClone(v.spec, v.host) {
-		p, err := v.clone(ctx)
+		p, err := v.clone(ctx, shape)
 		if err != nil && ctx.Err() == nil {
 			v.log.Warn("the VM boots, as it could not be cloned", "error", err)
 		}
@@ -152,12 +164,13 @@ func (v *VM) bring(ctx context.Context) (p *process, cloned bool, err error) {
 }
 
 // clone returns no process if there is no template.
-func (v *VM) clone(ctx context.Context) (*process, error) {
+// shape is that of a VM which could stand by; "" for none.
+func (v *VM) clone(ctx context.Context, shape string) (*process, error) {
 	key, err := v.templateKey()
 	if err != nil {
 		return nil, err
 	}
-	t, err := v.template(ctx, key)
+	t, was, err := v.template(ctx, key)
 	if t == nil {
 		return nil, err
 	}
@@ -171,6 +184,9 @@ func (v *VM) clone(ctx context.Context) (*process, error) {
 	}
 	if err == nil {
 		p.template = key
+	}
+	if err == nil && was && shape != "" { // it is not the only start of its kind
+		v.standsBy(shape)
 	}
 	if err != nil && ctx.Err() == nil {
 		err = errors.Join(err, gone(v.templates().Remove(key))) // or it would fail every start

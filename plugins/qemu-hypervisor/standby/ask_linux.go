@@ -1,0 +1,108 @@
+package standby
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Copy is a copy of a VM's QEMU, as who asked for it has it.
+type Copy struct {
+	PID     int
+	Sizes   []int64 // of the disks as the guest knows them, in bytes
+	Console []byte  // what the guest has said before
+
+	conn  *net.UnixConn
+	pidfd *os.File
+	how   string
+}
+
+// howPatience is how long the holder may take to tell how a copy has ended. One that is gone tells nothing.
+const howPatience = time.Second
+
+// Ask has a copy made of the VM of a shape. It is ErrNone if there is none.
+func (p Place) Ask(ctx context.Context, key, name string, files Files) (*Copy, error) {
+	conn, err := p.dial(key)
+	if err != nil {
+		return nil, ErrNone // whoever was there is gone, or about to
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	c, err := ask(conn, name, files)
+	if err != nil {
+		_ = conn.Close()
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return nil, fmt.Errorf("fork a VM: %w", err)
+	}
+	return c, nil
+}
+
+func ask(conn *net.UnixConn, name string, files Files) (*Copy, error) {
+	r := request{Version: version, Name: name, Disks: len(files.Disks), Links: len(files.Links), Console: files.Console != nil}
+	if err := send(conn, r, files.list()); err != nil {
+		return nil, err
+	}
+	var m made
+	received, err := receive(conn, &m)
+	switch {
+	case err != nil:
+	case m.Version != version:
+		err = fmt.Errorf("the holder speaks version %d", m.Version)
+	case m.Error != "":
+		err = errors.New(m.Error)
+	case len(received) != 1 || m.PID <= 0:
+		err = errors.New("the answer has no process")
+	}
+	if err != nil {
+		closeAll(received)
+		return nil, err
+	}
+	return &Copy{PID: m.PID, Sizes: m.Sizes, Console: m.Console, conn: conn, pidfd: received[0]}, nil
+}
+
+// dial reaches a socket however long its path is.
+func (p Place) dial(key string) (*net.UnixConn, error) {
+	dir, err := unix.Open(p.Dir(key), unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = unix.Close(dir) }()
+	return net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: fmt.Sprintf("/proc/self/fd/%d/%s", dir, socketName), Net: "unixpacket"})
+}
+
+// Kill ends the copy. It fails only if it has ended.
+func (c *Copy) Kill() error {
+	return unix.PidfdSendSignal(int(c.pidfd.Fd()), unix.SIGKILL, nil, 0)
+}
+
+// Wait returns when the copy has ended. It is called once.
+func (c *Copy) Wait() {
+	poll := []unix.PollFd{{Fd: int32(c.pidfd.Fd()), Events: unix.POLLIN}}
+	for {
+		if _, err := unix.Poll(poll, -1); !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	var e ended
+	if err := c.conn.SetDeadline(time.Now().Add(howPatience)); err == nil {
+		if files, err := receive(c.conn, &e); err == nil {
+			c.how = e.How
+		} else {
+			closeAll(files)
+		}
+	}
+	_ = c.conn.Close()
+}
+
+// Close forgets the copy, which must have ended.
+func (c *Copy) Close() error { return c.pidfd.Close() }
+
+// How the copy ended, after Wait; "" if nobody knows.
+func (c *Copy) How() string { return c.how }

@@ -1,0 +1,127 @@
+package standby
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// slots is how many VMs may stand by below one root: each takes as much memory as a VM does.
+const slots = 2
+
+// socketName is within the directory of a shape.
+const socketName = "socket"
+
+// Place is where VMs stand by.
+type Place struct{ dir string }
+
+// At returns the place in a directory, which need not be there.
+func At(dir string) Place { return Place{dir} }
+
+// Dir is that of one shape: its holder's, which removes it at its end, and ends when it is removed.
+func (p Place) Dir(key string) string { return filepath.Join(p.dir, key) }
+
+// Clear ends all VMs that stand by, soon. Their copies live on.
+func (p Place) Clear() error { return os.RemoveAll(p.dir) }
+
+// Key names a shape. what has to be equal besides where the process runs: a copy has the holder's user, namespaces, control group, CPUs and limits, so only who has the same asks it.
+func Key(what ...string) (string, error) {
+	around, err := surroundings()
+	if err != nil {
+		return "", err
+	}
+	hash := sha256.New()
+	for _, text := range append(around, what...) {
+		fmt.Fprintf(hash, "%d %s\n", len(text), text)
+	}
+	return hex.EncodeToString(hash.Sum(nil)[:16]), nil
+}
+
+// surroundings are what a process inherits and a copy would have of another.
+func surroundings() (list []string, err error) {
+	list = append(list, strconv.Itoa(os.Geteuid()), strconv.Itoa(os.Getegid()))
+	for _, name := range []string{"mnt", "net", "pid", "user", "ipc", "uts", "cgroup"} {
+		namespace, err := os.Readlink("/proc/self/ns/" + name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		list = append(list, namespace)
+	}
+	for _, path := range []string{"/proc/self/cgroup", "/proc/self/oom_score_adj", "/proc/self/limits"} {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, string(text))
+	}
+	var cpus unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &cpus); err != nil {
+		return nil, err
+	}
+	nice, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	if err != nil {
+		return nil, err
+	}
+	return append(list, fmt.Sprint(cpus, nice)), nil
+}
+
+// Slot is the right to have a VM stand by, for as long as the file is open in some process. Its name is the key of the shape.
+type Slot = *os.File
+
+// Claim returns the right to hold a VM of a shape; nil if there is one already, or are enough.
+func (p Place) Claim(key string) (Slot, error) {
+	if strings.ContainsAny(key, "/.") {
+		return nil, fmt.Errorf("%q is no key", key)
+	}
+	if err := os.MkdirAll(p.dir, 0o700); err != nil {
+		return nil, err
+	}
+	for i := range slots { // each has the key of who holds it written in it
+		text, err := os.ReadFile(p.slot(i))
+		if err == nil && string(text) == key && p.held(i) {
+			return nil, nil
+		}
+	}
+	for i := range slots {
+		file, err := os.OpenFile(p.slot(i), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		err = unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			if err = errors.Join(file.Truncate(0), writeAt(file, key)); err == nil {
+				return file, nil
+			}
+		}
+		_ = file.Close()
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+func writeAt(file *os.File, text string) error {
+	_, err := file.WriteAt([]byte(text), 0)
+	return err
+}
+
+// held says whether somebody holds a slot.
+func (p Place) held(i int) bool {
+	file, err := os.Open(p.slot(i))
+	if err != nil {
+		return false
+	}
+	defer func() { _ = file.Close() }()
+	return errors.Is(unix.Flock(int(file.Fd()), unix.LOCK_SH|unix.LOCK_NB), unix.EWOULDBLOCK)
+}
+
+func (p Place) slot(i int) string { return filepath.Join(p.dir, "slot"+strconv.Itoa(i)) }

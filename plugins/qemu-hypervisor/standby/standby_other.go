@@ -1,0 +1,36 @@
+//go:build !linux
+
+package standby
+
+import "context"
+
+// Place is where VMs stand by: nowhere, on this system.
+type Place struct{}
+
+// At returns it.
+func At(string) Place { return Place{} }
+
+// Clear has nothing to end.
+func (Place) Clear() error { return nil }
+
+// Ask finds none.
+func (Place) Ask(context.Context, string, string, Files) (*Copy, error) { return nil, ErrNone }
+
+// Copy is never made.
+type Copy struct {
+	PID     int
+	Sizes   []int64
+	Console []byte
+}
+
+// Kill does nothing.
+func (*Copy) Kill() error { return nil }
+
+// Wait does nothing.
+func (*Copy) Wait() {}
+
+// Close does nothing.
+func (*Copy) Close() error { return nil }
+
+// How knows nothing.
+func (*Copy) How() string { return "" }

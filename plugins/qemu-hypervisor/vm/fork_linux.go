@@ -1,0 +1,342 @@
+package vm
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/fork"
+	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/machine"
+	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/qmp"
+	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/standby"
+	"github.com/vzctl/vzctl/sdk/hypervisor"
+)
+
+// A VM with emulated CPUs is forked from one of its shape that stands by, if there is one: that has all that a clone has, and QEMU's translation of all code that the guest has run. Which
+// VMs stand by follows from what is started: the second start of a shape in short time has one made, beside it; see hold_linux.go.
+
+// canFork says whether the VM may be forked. KVM's part of a VM is in the kernel, and belongs to one process; a 9p share is a directory that QEMU has looked at when it started.
+func canFork(spec hypervisor.Spec, host machine.Host) bool {
+	keep, err := machine.StandbyTime(spec.Options)
+	return fork.Supported && err == nil && keep > 0 && canClone(spec, host) && host.Accelerator == machine.TCG && spec.Arch == "amd64" && len(spec.Shares) == 0
+}
+
+func standbyOf(cacheDir string) standby.Place { return standby.At(filepath.Join(cacheDir, "standby")) }
+
+// standbyKey names the shape of VM that this one can be forked from.
+func (v *VM) standbyKey() (string, error) {
+	what := machine.StandbyShape(v.spec, v.host)
+	for _, path := range []string{v.binary, v.spec.Kernel.Path, v.spec.InitrdPath} {
+		if path == "" {
+			continue
+		}
+		info, err := os.Stat(path)
+		if err != nil {
+			return "", err
+		}
+		stat, ok := info.Sys().(*syscall.Stat_t)
+		if !ok {
+			return "", errors.ErrUnsupported
+		}
+		what = append(what, strconv.FormatUint(stat.Dev, 10), strconv.FormatUint(stat.Ino, 10), strconv.FormatInt(stat.Size, 10), info.ModTime().String(), time.Unix(stat.Ctim.Unix()).String())
+	}
+	return standby.Key(what...)
+}
+
+// fork returns no process, and no error, if no VM of the shape stands by.
+func (v *VM) fork(ctx context.Context, key string) (*process, error) {
+	ctx, cancel := context.WithTimeout(ctx, greetDeadline)
+	defer cancel()
+	p, err := v.forked(ctx, key)
+	if errors.Is(err, standby.ErrNone) {
+		return nil, nil
+	}
+	return p, err
+}
+
+func (v *VM) forked(ctx context.Context, key string) (_ *process, err error) {
+	for _, path := range ownSockets(v.spec) {
+		if err := removeSocket(path); err != nil {
+			return nil, err
+		}
+	}
+	p := newProcess(birth{standby: &standbyFiles{}})
+	o := &outfit{}
+	defer o.close()
+	defer func() {
+		if err != nil {
+			o.abandon()
+		}
+	}()
+	if err := o.make(v.spec, p); err != nil {
+		return nil, err
+	}
+	c, err := standbyOf(v.spec.CacheDir).Ask(ctx, key, v.spec.ID, o.files)
+	if err != nil {
+		return nil, err
+	}
+	p.copy, p.pid, p.kills = c, c.PID, c.Kill
+	if o.console != nil {
+		_, _ = o.console.file.Write(c.Console) // as what follows, if it cannot be written it is missing
+		p.console = newConsole(o.console.file, o.console.from)
+	}
+	p.link(v.spec, v.uplink, v.server.Incoming)
+	p.monitor = qmp.Attach(o.monitor, p.event)
+	close(p.greeted)
+	o.close()
+	go o.watch(p)
+	if err := p.goOnWith(ctx, v.spec, c.Sizes); err != nil {
+		return nil, p.failed("did not go on as a copy", err)
+	}
+	return p, nil
+}
+
+// outfit is what a copy has of its own, and our ends of it.
+type outfit struct {
+	files   standby.Files
+	theirs  []*os.File // all of files
+	monitor net.Conn
+	stderr  *os.File
+	life    *os.File
+	console *struct {
+		file *os.File
+		from io.ReadCloser
+	}
+}
+
+func (o *outfit) make(spec hypervisor.Spec, p *process) error {
+	give := func(file *os.File) *os.File {
+		o.theirs = append(o.theirs, file)
+		return file
+	}
+	var end *os.File
+	var err error
+	if o.monitor, end, err = socketPair(); err != nil {
+		return err
+	}
+	if o.files.Monitor, err = unblocked(give(end)); err != nil {
+		return err
+	}
+	if end, err = listenFile(machine.MuxPath(spec)); err != nil {
+		return err
+	}
+	if o.files.Mux, err = unblocked(give(end)); err != nil {
+		return err
+	}
+	if o.stderr, end, err = os.Pipe(); err != nil {
+		return err
+	}
+	o.files.Stderr = give(end)
+	if end, o.life, err = os.Pipe(); err != nil {
+		return err
+	}
+	o.files.Life = give(end)
+	if spec.ConsolePath != "" {
+		file, err := openConsole(spec.ConsolePath)
+		if err != nil {
+			return err
+		}
+		from, end, err := socketPair()
+		if err != nil {
+			_ = file.Close()
+			return err
+		}
+		o.console = &struct {
+			file *os.File
+			from io.ReadCloser
+		}{file, from}
+		if o.files.Console, err = unblocked(give(end)); err != nil {
+			return err
+		}
+	}
+	for _, disk := range spec.Disks {
+		mode := os.O_RDWR
+		if disk.ReadOnly {
+			mode = os.O_RDONLY
+		}
+		file, err := os.OpenFile(disk.File.Path, mode, 0)
+		if err != nil {
+			return err
+		}
+		o.files.Disks = append(o.files.Disks, give(file))
+		if err := lockDisk(file, disk.ReadOnly); err != nil {
+			return err
+		}
+	}
+	for _, nic := range spec.NICs {
+		end, err := linkSocket(nic)
+		if err != nil {
+			return err
+		}
+		o.files.Links = append(o.files.Links, give(end))
+	}
+	return nil
+}
+
+// close closes what is the copy's. Idempotent.
+func (o *outfit) close() {
+	for _, file := range o.theirs {
+		_ = file.Close()
+	}
+	o.theirs = nil
+}
+
+// abandon closes our ends, of a copy that was not made.
+func (o *outfit) abandon() {
+	if o.monitor != nil {
+		_ = o.monitor.Close()
+	}
+	for _, file := range []*os.File{o.stderr, o.life} {
+		if file != nil {
+			_ = file.Close()
+		}
+	}
+	if o.console != nil {
+		_, _ = o.console.file.Close(), o.console.from.Close()
+	}
+}
+
+// watch waits for the copy's end, as run does for a QEMU that was started.
+func (o *outfit) watch(p *process) {
+	said := make(chan struct{})
+	go func() {
+		defer close(said)
+		_, _ = io.Copy(&p.stderr, o.stderr)
+	}()
+	p.copy.Wait()
+	<-said
+	_, _ = o.stderr.Close(), o.life.Close()
+	close(p.exited)
+}
+
+// unblocked sets a descriptor not to block: QEMU has set its own so, and a copy does not know that it has another. (*os.File).Fd would undo that.
+func unblocked(file *os.File) (*os.File, error) {
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var failed error
+	if err := raw.Control(func(fd uintptr) { failed = unix.SetNonblock(int(fd), true) }); err != nil {
+		return nil, err
+	}
+	return file, failed
+}
+
+// linkSocket connects a card to its network, as QEMU does itself if it has the paths.
+func linkSocket(nic hypervisor.NIC) (*os.File, error) {
+	link := nic.Link.UnixDatagram
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	file := os.NewFile(uintptr(fd), "link")
+	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: link.VMPath}); err != nil {
+		return nil, errors.Join(&os.PathError{Op: "bind", Path: link.VMPath, Err: err}, file.Close())
+	}
+	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: link.NetworkPath}); err != nil {
+		return nil, errors.Join(&os.PathError{Op: "connect to", Path: link.NetworkPath, Err: err}, file.Close())
+	}
+	return file, nil
+}
+
+// Bytes of a disk's file that QEMU locks to tell other QEMUs what it does with it, and what it lets others do: block/file-posix.c. The locks are shared ones, so that each can see the other's.
+const (
+	lockDoing  = 100
+	lockDenied = 200
+
+	permissionWrite  = 1
+	permissionResize = 3
+)
+
+// lockDisk takes the locks that QEMU takes of a disk that it opens. They belong to the open file, and so go with it to the copy.
+func lockDisk(file *os.File, readOnly bool) error {
+	take := []int64{lockDoing, lockDenied + permissionWrite, lockDenied + permissionResize} // reads, and wants nobody else to write or resize
+	look := []int64{lockDenied, lockDoing + permissionWrite, lockDoing + permissionResize}
+	if !readOnly {
+		take, look = append(take, lockDoing+permissionWrite), append(look, lockDenied+permissionWrite)
+	}
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		for _, at := range take {
+			lock := unix.Flock_t{Type: unix.F_RDLCK, Start: at, Len: 1}
+			if failed = unix.FcntlFlock(fd, unix.F_OFD_SETLK, &lock); failed != nil {
+				return
+			}
+		}
+		for _, at := range look {
+			lock := unix.Flock_t{Type: unix.F_WRLCK, Start: at, Len: 1}
+			if failed = unix.FcntlFlock(fd, unix.F_OFD_GETLK, &lock); failed != nil {
+				return
+			}
+			if lock.Type != unix.F_UNLCK {
+				failed = &os.PathError{Op: "use disk", Path: file.Name(), Err: errors.New("another VM uses it")}
+				return
+			}
+		}
+	})
+	return errors.Join(err, failed)
+}
+
+// standsBy has a VM made that stands by for those like this one, unless there is one. It is begun when the start that asks for it is done, and lives on when this process ends.
+func (v *VM) standsBy(key string) {
+	if err := v.holdBeside(key); err != nil {
+		v.log.Warn("no VM can stand by to be forked", "error", err)
+	}
+}
+
+func (v *VM) holdBeside(key string) error {
+	if !enoughFor(v.spec.MemoryBytes) {
+		return nil
+	}
+	place := standbyOf(v.spec.CacheDir)
+	slot, err := place.Claim(key)
+	if slot == nil {
+		return err
+	}
+	defer func() { _ = slot.Close() }()
+	h := held{Spec: v.spec, Binary: v.binary, Host: v.host, Key: key}
+	for _, disk := range v.spec.Disks {
+		info, err := os.Stat(disk.File.Path)
+		if err != nil {
+			return err
+		}
+		h.Sizes = append(h.Sizes, info.Size())
+	}
+	text, err := json.Marshal(h)
+	if err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	reading, writing, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = reading.Close() }()
+	cmd := exec.Command(self, HoldArgument, key)
+	cmd.Stdin, cmd.ExtraFiles, cmd.Dir, cmd.Env = reading, []*os.File{slot}, "/", []string{"PATH=" + os.Getenv("PATH")}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		_ = writing.Close()
+		return err
+	}
+	go func() { _ = cmd.Wait() }() // while this process is there
+	_, err = writing.Write(text)
+	return errors.Join(err, writing.Close())
+}

@@ -1,0 +1,288 @@
+package vm
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/fork"
+	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/machine"
+	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/standby"
+	"github.com/vzctl/vzctl/sdk/hypervisor"
+)
+
+// HoldArgument makes the plugin's program the holder of a VM that stands by. What it holds is on standard input; descriptor 3 is its right to.
+const HoldArgument = "hold-vm"
+
+const (
+	slotDescriptor = 3
+	// holdDelay lets the start that asked for it be done, which is more urgent.
+	holdDelay = 2 * time.Second
+	// holdDeadline bounds the boot and the rehearsal of a VM that is to stand by.
+	holdDeadline = 2 * time.Minute
+)
+
+// held is what a holder is told.
+type held struct {
+	Spec   hypervisor.Spec
+	Binary string
+	Host   machine.Host
+	Key    string
+	Sizes  []int64 // of the disks, in bytes
+}
+
+// standbyFiles are what QEMU inherits to be forked.
+type standbyFiles struct {
+	handover, life *os.File
+	links          []*os.File
+
+	handoverDescriptor, lifeDescriptor int
+	linkDescriptors                    []int
+}
+
+// give returns the descriptors of the cards.
+func (s *standbyFiles) give(give func(*os.File) int) map[int]int {
+	s.handoverDescriptor, s.lifeDescriptor = give(s.handover), give(s.life)
+	links := map[int]int{}
+	for i, file := range s.links {
+		links[i] = give(file)
+		s.linkDescriptors = append(s.linkDescriptors, links[i])
+	}
+	return links
+}
+
+// Hold is what the holder does. It returns its exit code.
+func Hold() int {
+	slot := os.NewFile(slotDescriptor, "slot")
+	unix.CloseOnExec(slotDescriptor)
+	var h held
+	if err := json.NewDecoder(bufio.NewReader(os.Stdin)).Decode(&h); err != nil {
+		return 2
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	defer stop()
+	dir := standbyOf(h.Spec.CacheDir).Dir(h.Key)
+	select {
+	case <-time.After(holdDelay):
+	case <-ctx.Done():
+		return 0
+	}
+	if err := h.hold(ctx, dir, slot); err != nil {
+		note(dir, err)
+		return 1
+	}
+	return 0
+}
+
+// note keeps what has failed last: who starts a VM goes on without, and has nobody to tell.
+func note(dir string, err error) {
+	_ = os.WriteFile(filepath.Join(filepath.Dir(dir), "failure.log"), []byte(time.Now().Format(time.RFC3339)+" "+err.Error()+"\n"), 0o600)
+}
+
+// hold makes the VM, and copies of it for who asks.
+func (h *held) hold(ctx context.Context, dir string, slot *os.File) (err error) {
+	if err := os.RemoveAll(dir); err != nil { // of an earlier holder, who is gone: we have the slot
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	keep, err := machine.StandbyTime(h.Spec.Options)
+	if err != nil {
+		return err
+	}
+	server := &standby.Holder{Place: standbyOf(h.Spec.CacheDir), Key: h.Key, Keep: keep, Failed: func(err error) { note(dir, err) }}
+	p, err := h.boot(ctx, dir, server)
+	if err != nil {
+		return err
+	}
+	return server.Serve(ctx, func() {
+		p.wait()
+		_ = slot.Close() // while the copies live, another may stand by
+		_ = os.RemoveAll(dir)
+	})
+}
+
+// boot starts the VM, and has it stand by.
+func (h *held) boot(ctx context.Context, dir string, server *standby.Holder) (_ *process, err error) {
+	ctx, cancel := context.WithTimeout(ctx, holdDeadline)
+	defer cancel()
+	spec := machine.Standby(h.Spec, dir)
+	for i, disk := range spec.Disks {
+		size := int64(machine.PlaceholderSize)
+		if !disk.ReadOnly {
+			size = min(size, h.Sizes[i])
+		}
+		if err := placeholder(disk.File.Path, size); err != nil {
+			return nil, err
+		}
+		server.Sizes = append(server.Sizes, size)
+	}
+	ours, theirs, err := handoverSockets()
+	if err != nil {
+		return nil, err
+	}
+	files := &standbyFiles{handover: theirs}
+	defer files.close()
+	life, writing, err := os.Pipe()
+	if err != nil {
+		return nil, errors.Join(err, ours.Close())
+	}
+	defer func() { _ = writing.Close() }()
+	files.life = life
+	for range spec.NICs {
+		_, end, err := handoverSockets()
+		if err != nil {
+			return nil, errors.Join(err, ours.Close())
+		}
+		files.links = append(files.links, end)
+	}
+	p, monitor, err := spawn(spec, h.Binary, h.Host, birth{named: true, standby: files})
+	if err != nil {
+		return nil, errors.Join(err, ours.Close())
+	}
+	if err := p.greet(ctx, monitor); err != nil {
+		return nil, errors.Join(err, ours.Close())
+	}
+	if err = p.rest(ctx); err == nil {
+		server.Descriptors, err = descriptors(p, spec, files)
+	}
+	if err == nil {
+		server.Closed = nil
+		server.Original, err = fork.Take(p.pid, files.handoverDescriptor, ours)
+		ours = nil
+	}
+	if err != nil {
+		if ours != nil {
+			_ = ours.Close()
+		}
+		p.kill()
+		return nil, fmt.Errorf("%w (%s)", err, p.wait().Message)
+	}
+	if p.console != nil {
+		server.Console = p.console.tail.bytes
+	}
+	for _, disk := range spec.Disks { // QEMU has them
+		_ = os.Remove(disk.File.Path)
+	}
+	return p, nil
+}
+
+func (s *standbyFiles) close() {
+	for _, file := range append(s.links, s.handover, s.life) {
+		if file != nil {
+			_ = file.Close()
+		}
+	}
+}
+
+// rest waits until the guest waits for its host, and stops it.
+func (p *process) rest(ctx context.Context) error {
+	select {
+	case <-p.portOpened:
+	case <-p.exited:
+		return errors.New("the guest ended while booting")
+	case <-ctx.Done():
+		return fmt.Errorf("the guest does not wait for its host: %w", ctx.Err())
+	}
+	return p.monitor.Execute(ctx, "stop", nil, nil)
+}
+
+// awaitExit returns when a child has ended, which is not waited for yet. Waiting itself would also take what its tracer waits for.
+func awaitExit(pid int) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return
+	}
+	defer func() { _ = unix.Close(fd) }()
+	poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	for {
+		if _, err := unix.Poll(poll, -1); !errors.Is(err, unix.EINTR) {
+			return
+		}
+	}
+}
+
+// handoverSockets returns two connected sockets for packets. They do not block.
+func handoverSockets() (ours, theirs *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	return os.NewFile(uintptr(fds[0]), "socketpair"), os.NewFile(uintptr(fds[1]), "socketpair"), nil
+}
+
+// Descriptors that every QEMU here has; see spawn.
+const (
+	stderrDescriptor  = 2
+	monitorDescriptor = firstDescriptor
+	muxDescriptor     = firstDescriptor + 1
+)
+
+// descriptors finds those by which QEMU has what a copy has of its own.
+func descriptors(p *process, spec hypervisor.Spec, files *standbyFiles) (d standby.Descriptors, err error) {
+	d = standby.Descriptors{Monitor: monitorDescriptor, Mux: muxDescriptor, Stderr: stderrDescriptor, Life: files.lifeDescriptor, Console: -1, Links: files.linkDescriptors}
+	if p.console != nil {
+		d.Console = files.lifeDescriptor + len(files.links) + 1
+	}
+	for _, disk := range spec.Disks {
+		file, err := os.Stat(disk.File.Path)
+		if err != nil {
+			return d, err
+		}
+		found, err := descriptorsOfFile(p.pid, file)
+		if err != nil {
+			return d, err
+		}
+		if len(found) != 1 {
+			return d, fmt.Errorf("QEMU has a disk by %d descriptors", len(found))
+		}
+		d.Disks = append(d.Disks, found[0])
+	}
+	return d, nil
+}
+
+func descriptorsOfFile(pid int, file os.FileInfo) (found []int, err error) {
+	dir := descriptorsOf(pid)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		number, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		if info, err := os.Stat(filepath.Join(dir, e.Name())); err == nil && os.SameFile(info, file) {
+			found = append(found, number)
+		}
+	}
+	return found, nil
+}
+
+// enoughFor says whether the host has memory to spare for one more VM: it may take all of its own, and half of what is left is for others.
+func enoughFor(memory uint64) bool {
+	text, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, found := strings.CutPrefix(line, "MemAvailable:"); found {
+			kibibytes, err := strconv.ParseUint(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
+			return err == nil && kibibytes<<10 > 2*memory
+		}
+	}
+	return false
+}
