@@ -276,19 +276,22 @@ func (p *person) processes() map[int]string {
 	return found
 }
 
-// nothingRuns waits until no process of the root is left but the network's, which stays for a while for the next container.
+// standsBy says of a QEMU's command line that it is of a VM that stands by to be forked.
+func standsBy(line string) bool { return strings.Contains(line, " -name standby-") }
+
+// nothingRuns waits until no process of the root is left but the network's and VMs that stand by, which stay for a while for the next container.
 func (p *person) nothingRuns() {
 	p.t.Helper()
 	deadline := time.Now().Add(30 * time.Second)
 	for {
 		left := p.processes()
-		networks := map[int]bool{}
+		stays := map[int]bool{}
 		for pid, line := range left {
-			if strings.Contains(line, " netd ") || strings.HasSuffix(line, "/user-network") {
-				networks[pid] = true
+			if strings.Contains(line, " netd ") || strings.HasSuffix(line, "/user-network") || standsBy(line) {
+				stays[pid] = true
 			}
 		}
-		if len(left) == len(networks) {
+		if len(left) == len(stays) {
 			return
 		}
 		if time.Now().After(deadline) {

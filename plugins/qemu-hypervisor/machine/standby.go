@@ -13,6 +13,9 @@ import (
 // copies of its QEMU. See docs/guest.md.
 const rehearseWord = "vzctl.rehearse=full"
 
+// standbyName begins the name of a QEMU that stands by.
+const standbyName = "standby"
+
 const defaultStandby = 10 * time.Minute
 
 // StandbyTime is how long a VM stands by to be forked after it was last; 0: none does.
@@ -35,7 +38,7 @@ func StandbyTime(options map[string]string) (time.Duration, error) {
 // its id has to be as long as that of each copy. Directory dir is its alone, also for its sockets.
 func Standby(s hypervisor.Spec, dir string) hypervisor.Spec {
 	t := Template(s, dir)
-	t.ID, t.RuntimeDir = strings.Repeat("0", len(s.ID)), dir
+	t.ID, t.RuntimeDir = (standbyName + strings.Repeat("-", len(s.ID)))[:len(s.ID)], dir
 	for i, disk := range s.Disks {
 		t.Disks[i].Serial = disk.Serial
 	}

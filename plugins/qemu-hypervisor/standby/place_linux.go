@@ -17,6 +17,9 @@ import (
 // slots is how many VMs may stand by below one root: each takes as much memory as a VM does.
 const slots = 2
 
+// keySize is that of a key's digest, in bytes.
+const keySize = 16
+
 // socketName is within the directory of a shape.
 const socketName = "socket"
 
@@ -42,7 +45,7 @@ func Key(what ...string) (string, error) {
 	for _, text := range append(around, what...) {
 		fmt.Fprintf(hash, "%d %s\n", len(text), text)
 	}
-	return hex.EncodeToString(hash.Sum(nil)[:16]), nil
+	return hex.EncodeToString(hash.Sum(nil)[:keySize]), nil
 }
 
 // surroundings are what a process inherits and a copy would have of another.
@@ -73,22 +76,24 @@ func surroundings() (list []string, err error) {
 	return append(list, fmt.Sprint(cpus, nice)), nil
 }
 
-// Slot is the right to have a VM stand by, for as long as the file is open in some process. Its name is the key of the shape.
+// validKey says whether Key may have returned it.
+func validKey(key string) bool {
+	return len(key) == 2*keySize && strings.Trim(key, "0123456789abcdef") == ""
+}
+
+// Slot is the right to have a VM stand by, for as long as the file is open in some process. The key of the shape is written in it.
 type Slot = *os.File
 
 // Claim returns the right to hold a VM of a shape; nil if there is one already, or are enough.
 func (p Place) Claim(key string) (Slot, error) {
-	if strings.ContainsAny(key, "/.") {
+	if !validKey(key) {
 		return nil, fmt.Errorf("%q is no key", key)
 	}
 	if err := os.MkdirAll(p.dir, 0o700); err != nil {
 		return nil, err
 	}
-	for i := range slots { // each has the key of who holds it written in it
-		text, err := os.ReadFile(p.slot(i))
-		if err == nil && string(text) == key && p.held(i) {
-			return nil, nil
-		}
+	if p.holds(key) {
+		return nil, nil
 	}
 	for i := range slots {
 		file, err := os.OpenFile(p.slot(i), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)

@@ -27,6 +27,7 @@ type Holder struct {
 	Closed      []int // descriptors that copies do without
 	Sizes       []int64
 	Console     []byte
+	Description string // of the VM, for people
 	// Failed is told of a copy that could not be made.
 	Failed func(error)
 	// Keep is how long the VM stands by after it was last forked.
@@ -43,6 +44,9 @@ func (h *Holder) Serve(ctx context.Context, gone func()) error {
 		return err
 	}
 	removed, err := awaitRemoval(ctx, h.Place.Dir(h.Key))
+	if err == nil {
+		err = h.announce()
+	}
 	if err != nil {
 		_ = listener.Close()
 		return err
@@ -69,6 +73,7 @@ func (h *Holder) Serve(ctx context.Context, gone func()) error {
 				break
 			}
 			idle.Reset(h.Keep)
+			h.used()
 			if err := h.answer(conn, &copies); err != nil {
 				_ = conn.Close()
 			}

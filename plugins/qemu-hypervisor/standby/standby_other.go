@@ -2,7 +2,11 @@
 
 package standby
 
-import "context"
+import (
+	"context"
+	"io/fs"
+	"time"
+)
 
 // Place is where VMs stand by: nowhere, on this system.
 type Place struct{}
@@ -12,6 +16,20 @@ func At(string) Place { return Place{} }
 
 // Clear has nothing to end.
 func (Place) Clear() error { return nil }
+
+// List finds none.
+func (Place) List() ([]Standing, error) { return nil, nil }
+
+// Remove finds none.
+func (Place) Remove(string) error { return fs.ErrNotExist }
+
+// Standing is a VM that stands by.
+type Standing struct {
+	Key         string
+	Description string
+	Made        time.Time
+	Used        time.Time
+}
 
 // Ask finds none.
 func (Place) Ask(context.Context, string, string, Files) (*Copy, error) { return nil, ErrNone }

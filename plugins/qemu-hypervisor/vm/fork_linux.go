@@ -85,7 +85,7 @@ func (v *VM) forked(ctx context.Context, key string) (_ *process, err error) {
 	if err != nil {
 		return nil, err
 	}
-	p.copy, p.pid, p.kills = c, c.PID, c.Kill
+	p.copy, p.pid, p.kills, p.shape = c, c.PID, c.Kill, key
 	if o.console != nil {
 		_, _ = o.console.file.Write(c.Console) // as what follows, if it cannot be written it is missing
 		p.console = newConsole(o.console.file, o.console.from)

@@ -25,11 +25,14 @@ import (
 // bootDeadline is generous: the machine may be busy with other things.
 const bootDeadline = 60 * time.Second
 
-// TestMain lets the test binary be the child that probes KVM.
+// TestMain lets the test binary be the child that probes KVM, or one that holds a VM which stands by.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "probe-kvm" {
 		accel.Probe()
 		return
+	}
+	if len(os.Args) > 1 && os.Args[1] == HoldArgument {
+		os.Exit(Hold())
 	}
 	os.Exit(m.Run())
 }

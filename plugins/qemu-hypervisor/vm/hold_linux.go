@@ -103,7 +103,7 @@ func (h *held) hold(ctx context.Context, dir string, slot *os.File) (err error) 
 	if err != nil {
 		return err
 	}
-	server := &standby.Holder{Place: standbyOf(h.Spec.CacheDir), Key: h.Key, Keep: keep, Failed: func(err error) { note(dir, err) }}
+	server := &standby.Holder{Place: standbyOf(h.Spec.CacheDir), Key: h.Key, Keep: keep, Description: machine.Description(h.Spec, h.Host) + ", stands by to be forked", Failed: func(err error) { note(dir, err) }}
 	p, err := h.boot(ctx, dir, server)
 	if err != nil {
 		return err
@@ -119,6 +119,10 @@ func (h *held) hold(ctx context.Context, dir string, slot *os.File) (err error) 
 func (h *held) boot(ctx context.Context, dir string, server *standby.Holder) (_ *process, err error) {
 	ctx, cancel := context.WithTimeout(ctx, holdDeadline)
 	defer cancel()
+	// QEMU would have huge pages, of which a guest that does little uses little, and a copy would have to copy what it writes to all the same. Children inherit this.
+	if err := unix.Prctl(unix.PR_SET_THP_DISABLE, 1, 0, 0, 0); err != nil {
+		return nil, os.NewSyscallError("prctl", err)
+	}
 	spec := machine.Standby(h.Spec, dir)
 	for i, disk := range spec.Disks {
 		size := int64(machine.PlaceholderSize)

@@ -19,6 +19,7 @@ import (
 
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/accel"
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/machine"
+	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/standby"
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/virtiofsd"
 	"github.com/vzctl/vzctl/sdk/fault"
 	"github.com/vzctl/vzctl/sdk/hypervisor"
@@ -260,6 +261,13 @@ func (m *Manager) Templates(_ context.Context, cacheDir string) ([]hypervisor.Te
 	for _, e := range entries {
 		list = append(list, hypervisor.Template{ID: e.Key, Description: e.Description, SizeBytes: uint64(e.Size), Made: e.Made, Used: e.Used, Damaged: e.Damaged})
 	}
+	standing, err := standbyOf(cacheDir).List()
+	if err != nil {
+		return nil, &fault.Error{Reason: fault.Unavailable, Op: "list templates", Subject: cacheDir, Cause: err}
+	}
+	for _, s := range standing {
+		list = append(list, hypervisor.Template{ID: s.Key, Description: s.Description, Made: s.Made, Used: s.Used})
+	}
 	return list, nil
 }
 
@@ -268,7 +276,10 @@ func (m *Manager) RemoveTemplate(_ context.Context, cacheDir, id string) error {
 	if err := checkAbsolute("remove template", cacheDir); err != nil {
 		return err
 	}
-	err := errors.Join(templatesOf(cacheDir).Remove(id), standbyOf(cacheDir).Clear())
+	err := templatesOf(cacheDir).Remove(id)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = standbyOf(cacheDir).Remove(id)
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return &fault.Error{Reason: fault.NotFound, Op: "remove template", Subject: id}
@@ -284,7 +295,10 @@ func (m *Manager) VerifyTemplate(ctx context.Context, cacheDir, id string) (hype
 		return hypervisor.VerifiedTemplate{}, err
 	}
 	found, err := templatesOf(cacheDir).Verify(ctx, id)
+	standing, listErr := standbyOf(cacheDir).List()
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && listErr == nil && slices.ContainsFunc(standing, func(s standby.Standing) bool { return s.Key == id }):
+		return hypervisor.VerifiedTemplate{Compared: true}, nil // it is in no file
 	case errors.Is(err, fs.ErrNotExist):
 		return hypervisor.VerifiedTemplate{}, &fault.Error{Reason: fault.NotFound, Op: "verify template", Subject: id}
 	case err != nil:

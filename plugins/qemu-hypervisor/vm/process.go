@@ -55,6 +55,7 @@ type process struct {
 	forgotten chan struct{} // closed by the VM when its state shows the end
 
 	template  string // that it was cloned from, or ""
+	shape     string // of the VM that it was forked from, or ""
 	begun     time.Time
 	cmd       *exec.Cmd     // nil of a copy
 	copy      *standby.Copy // nil if we have started QEMU

@@ -246,7 +246,14 @@ const aliveWithin = 10 * time.Second
 // doubt removes the template of a clone whose guest never came to life: the disk may have lost what was in it, and every later start would fail as well. Who stops a
 // clone at once proves nothing.
 func (v *VM) doubt(p *process, exit hypervisor.Exit) {
-	if p.template == "" || v.uplink.Reached() || exit.Reason == hypervisor.ByRequest && exit.Time.Sub(p.begun) < aliveWithin {
+	if p.template == "" && p.shape == "" || v.uplink.Reached() || exit.Reason == hypervisor.ByRequest && exit.Time.Sub(p.begun) < aliveWithin {
+		return
+	}
+	if p.shape != "" {
+		v.log.Warn("a VM that stands by is ended, as a guest that was forked from it does not come to life", "exit", exit.Message)
+		if err := gone(standbyOf(v.spec.CacheDir).Remove(p.shape)); err != nil {
+			v.log.Warn("cannot end a VM that stands by", "error", err)
+		}
 		return
 	}
 	v.log.Warn("a template of which no guest comes to life is removed", "template", p.template, "exit", exit.Message)

@@ -29,7 +29,7 @@ import (
 func cached(t *testing.T, id, cache, text string, size int64) hypervisor.Spec {
 	t.Helper()
 	spec := specOf(t, id)
-	spec.CacheDir = cache
+	spec.CacheDir, spec.Options = cache, map[string]string{machine.OptionStandby: "off"}
 	dir := t.TempDir()
 	for _, serial := range []string{"base", "layer"} {
 		path := filepath.Join(dir, serial)
@@ -238,7 +238,7 @@ func TestVMBootsIfItCannotBeCloned(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m, cache := newManager(t), t.TempDir()
 			spec := cached(t, "a", cache, "a", 1<<20)
-			spec.Options = map[string]string{machine.OptionAccelerator: machine.TCG}
+			spec.Options = map[string]string{machine.OptionAccelerator: machine.TCG, machine.OptionStandby: "off"}
 			store, key := shapeOf(t, m, spec)
 			if name == "it shall not be" {
 				spec.Options[machine.OptionTemplates] = "off"
