@@ -1,0 +1,107 @@
+package rehearsal
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vzctl/vzctl/guest/vminitd/container"
+	"github.com/vzctl/vzctl/guest/vminitd/identity"
+	"github.com/vzctl/vzctl/guest/vminitd/netconf"
+)
+
+// machine is what the machine was like before the rehearsal, and is to be like after it.
+type machine struct {
+	runtime *container.Runtime
+	reopen  func(context.Context) error
+	cards   netconf.Before
+	name    string
+	mounts  []byte
+	disks   disks
+}
+
+// disks are the serials of placeholder disks by the part that they play, and the devices.
+type disks struct {
+	lower   []string
+	upper   string
+	devices []string
+}
+
+// note takes down what the machine is like.
+func note(runtime *container.Runtime) (*machine, error) {
+	m := &machine{runtime: runtime, reopen: runtime.Keep()}
+	var err error
+	if m.cards, err = netconf.Note(); err != nil {
+		return nil, err
+	}
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return nil, os.NewSyscallError("uname", err)
+	}
+	m.name = unix.ByteSliceToString(name.Nodename[:])
+	if m.mounts, err = os.ReadFile("/proc/self/mounts"); err != nil {
+		return nil, err
+	}
+	m.disks, err = findDisks("/sys/block")
+	return m, err
+}
+
+// findDisks takes the read-only disks for a root's, and the first that can be written for its writable layer.
+func findDisks(sys string) (d disks, err error) {
+	paths, err := filepath.Glob(filepath.Join(sys, "vd*"))
+	if err != nil {
+		return disks{}, err
+	}
+	for _, path := range paths {
+		readOnly, err := os.ReadFile(filepath.Join(path, "ro"))
+		if err != nil {
+			return disks{}, err
+		}
+		serial, err := os.ReadFile(filepath.Join(path, "serial"))
+		if err != nil {
+			return disks{}, err
+		}
+		d.devices = append(d.devices, filepath.Join("/dev", filepath.Base(path)))
+		name := strings.TrimRight(string(serial), "\n\x00")
+		switch {
+		case strings.TrimSpace(string(readOnly)) == "1":
+			d.lower = append(d.lower, name)
+		case d.upper == "":
+			d.upper = name
+		}
+	}
+	if len(d.lower) == 0 {
+		return disks{}, errors.New("the machine has no read-only disk")
+	}
+	return d, nil
+}
+
+// restore undoes the rehearsal, whatever has come of it.
+func (m *machine) restore(ctx context.Context) error {
+	errs := []error{m.reopen(ctx), m.cards.Restore(addresses), identity.SetHostname(m.name)}
+	for _, device := range m.disks.devices {
+		if err := forget(device); err != nil {
+			errs = append(errs, fmt.Errorf("forget what was read of %s: %w", device, err))
+		}
+	}
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err == nil && !bytes.Equal(mounts, m.mounts) {
+		err = errors.New("there are other mounts than before")
+	}
+	return errors.Join(append(errs, err)...)
+}
+
+// forget has the kernel forget all that it has read of a disk: another will be behind it.
+func forget(device string) error {
+	fd, err := unix.Open(device, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.IoctlSetInt(fd, unix.BLKFLSBUF, 0), unix.Close(fd))
+}

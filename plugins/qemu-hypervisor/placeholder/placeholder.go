@@ -1,0 +1,67 @@
+// Package placeholder writes what is on the disks of a VM whose guest rehearses the life of a container (vzctl.rehearse=full, see docs/guest.md): file systems as a root's are, of the
+// same builder, with a program of a few instructions (program.go). Nothing in them is a container's.
+package placeholder
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/vzctl/vzctl/plugins/ext4-builder/ext4"
+	"github.com/vzctl/vzctl/plugins/ext4-builder/sparse"
+)
+
+// layerSize of the file system for the writable layer, in bytes, on a disk of any size from there.
+const layerSize = 64 << 20
+
+// Supported reports whether there are programs for guests of an architecture ("amd64").
+func Supported(arch string) bool { return arch == "amd64" }
+
+// Write writes to a file, of zeros, what its guest is to find there: an image if it is read-only, otherwise an empty writable layer. The file is at least 64 MiB long after that.
+func Write(ctx context.Context, file *os.File, arch string, readOnly bool) error {
+	if !Supported(arch) {
+		return fmt.Errorf("there are no programs to rehearse with on %s", arch)
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	if readOnly {
+		err = writeImage(ctx, sparse.NewFile(file))
+	} else {
+		err = ext4.Format(ctx, sparse.NewFile(file), layerSize, ext4.Options{UUID: [16]byte{2}, HashSeed: [16]byte{2}, Label: "rehearsal"})
+	}
+	if err != nil {
+		return err
+	}
+	return file.Truncate(max(info.Size(), layerSize)) // the builder has cut it to what it needs
+}
+
+// writeImage writes a root. It has some of the directories that are mounted on, and lacks others, as images do.
+func writeImage(ctx context.Context, file *sparse.File) error {
+	w := ext4.NewWriter(file, ext4.Options{UUID: [16]byte{1}, HashSeed: [16]byte{1}, Label: "rehearsal"})
+	dir := func(mode uint16, children map[string]*ext4.Node) *ext4.Node {
+		return &ext4.Node{Mode: ext4.ModeDir | mode, ModTime: time.Unix(1e9, 0), Children: children}
+	}
+	var failed error
+	plain := func(mode uint16, body []byte) *ext4.Node {
+		data, err := w.AddData(ctx, bytes.NewReader(body), int64(len(body)))
+		if err != nil && failed == nil {
+			failed = err
+		}
+		return &ext4.Node{Mode: ext4.ModeRegular | mode, ModTime: time.Unix(1e9, 0), Data: data}
+	}
+	root := dir(0o755, map[string]*ext4.Node{
+		"bin": dir(0o755, map[string]*ext4.Node{"true": plain(0o755, program()), "wait": plain(0o755, anywhere(waiter))}),
+		"lib": dir(0o755, map[string]*ext4.Node{"ld": plain(0o755, anywhere(interpreter))}),
+		"etc": dir(0o755, map[string]*ext4.Node{
+			"passwd": plain(0o644, []byte("root:x:0:0:root:/root:/bin/sh\n")), "group": plain(0o644, []byte("root:x:0:\n")), "hosts": plain(0o644, nil)}),
+		"dev": dir(0o755, nil), "proc": dir(0o755, nil), "tmp": dir(0o1777, nil), "root": dir(0o700, nil),
+	})
+	if failed != nil {
+		return failed
+	}
+	return w.Finish(ctx, root)
+}
