@@ -110,6 +110,7 @@ func TestVMAFullRehearsalLeavesNothing(t *testing.T) {
 		t.Fatalf("the guest says %q", said)
 	}
 	without := Boot(t, Options{Disks: []Disk{image.Named("rootfs0"), layer.Named("layer")}, Arguments: card})
+	t.Logf("boot %v, with rehearsal %v", without.Ready.Sub(without.Started), rehearsed.Ready.Sub(rehearsed.Started))
 	got, want := look(rehearsed), look(without)
 	for _, line := range got {
 		if !slices.Contains(want, line) {

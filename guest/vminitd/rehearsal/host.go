@@ -89,8 +89,13 @@ func pair() (here, there io.ReadWriteCloser, err error) {
 	return end(fds[0]), end(fds[1]), nil
 }
 
+// leaving is how long calls that are under way may take to notice that the host has gone.
+const leaving = 5 * time.Second
+
 // close ends both sides, as they end after Shutdown, and waits for it.
 func (h *host) close() error {
+	impatient := time.AfterFunc(leaving, h.server.Stop)
+	defer impatient.Stop()
 	left := make(chan struct{})
 	go func() {
 		defer close(left)
@@ -180,12 +185,29 @@ func (h *host) openStreams(ctx context.Context, process string, input bool) (*st
 	}
 }
 
+// openTerminal opens that of a process, which is all its outputs.
+func (h *host) openTerminal(ctx context.Context, process string) (*streams, error) {
+	conn, err := h.open(ctx, process, guestv1.StreamKind_STREAM_KIND_TERMINAL)
+	if err != nil {
+		return nil, err
+	}
+	err = h.call(ctx, guestv1.Agent_ResizeTerminal_FullMethodName, &guestv1.ResizeTerminalRequest{ContainerId: containerID, ProcessId: process, Width: 80, Height: 24},
+		&guestv1.ResizeTerminalResponse{})
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return &streams{stdout: conn}, nil
+}
+
 // gather reads both outputs to their end, side by side.
 func (s *streams) gather() (stdout string, err error) {
 	var texts [2][]byte
 	var errs [2]error
 	var reading sync.WaitGroup
 	for i, conn := range []*serialmux.Conn{s.stdout, s.stderr} {
+		if conn == nil {
+			continue
+		}
 		reading.Go(func() { texts[i], errs[i] = io.ReadAll(conn) })
 	}
 	reading.Wait()

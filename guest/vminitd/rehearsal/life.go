@@ -2,9 +2,12 @@ package rehearsal
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
@@ -79,7 +82,7 @@ func (s *streams) expect(wait func() (*guestv1.Exit, error)) error {
 	if err := errors.Join(err, waitErr); err != nil {
 		return err
 	}
-	if exit.GetCode() != 0 || stdout != programSays {
+	if exit.GetCode() != 0 || strings.ReplaceAll(stdout, "\r", "") != programSays { // a terminal returns the carriage
 		return fmt.Errorf("%s ended with code %d and wrote %.100q", programTrue, exit.GetCode(), stdout)
 	}
 	return nil
@@ -118,8 +121,10 @@ func (h *host) exec(ctx context.Context, m *machine) error {
 	}
 	defer s.close()
 	wait := h.wait(ctx, container.InitProcess)
-	if err := h.further(ctx); err != nil {
-		return err
+	for _, terminal := range []bool{false, true} {
+		if err := h.further(ctx, terminal); err != nil {
+			return err
+		}
 	}
 	for _, signal := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} { // the first does nothing to a process that is number 1 and takes no notice
 		err := h.call(ctx, guestv1.Agent_SignalProcess_FullMethodName, &guestv1.SignalProcessRequest{ContainerId: containerID, ProcessId: container.InitProcess,
@@ -137,15 +142,23 @@ func (h *host) exec(ctx context.Context, m *machine) error {
 	return h.call(ctx, guestv1.Agent_DeleteContainer_FullMethodName, &guestv1.DeleteContainerRequest{ContainerId: containerID}, &guestv1.DeleteContainerResponse{})
 }
 
-// further is `vzctl exec CONTAINER true`.
-func (h *host) further(ctx context.Context) error {
-	err := h.call(ctx, guestv1.Agent_CreateProcess_FullMethodName, &guestv1.CreateProcessRequest{ContainerId: containerID, ProcessId: execID,
-		OciProcess: []byte(`{"user":{"uid":0,"gid":0},"args":["` + programTrue + `"],"env":["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],"cwd":"/"}`),
-		Start:      true, InputEnded: true}, &guestv1.CreateProcessResponse{})
+// further is `vzctl exec CONTAINER true`, or `vzctl exec -t CONTAINER true`.
+func (h *host) further(ctx context.Context, terminal bool) error {
+	process, err := json.Marshal(specs.Process{Terminal: terminal, Args: []string{programTrue}, Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, Cwd: "/"})
 	if err != nil {
 		return err
 	}
-	s, err := h.openStreams(ctx, execID, false)
+	err = h.call(ctx, guestv1.Agent_CreateProcess_FullMethodName, &guestv1.CreateProcessRequest{ContainerId: containerID, ProcessId: execID, OciProcess: process, Start: true,
+		InputEnded: !terminal}, &guestv1.CreateProcessResponse{})
+	if err != nil {
+		return err
+	}
+	var s *streams
+	if terminal {
+		s, err = h.openTerminal(ctx, execID)
+	} else {
+		s, err = h.openStreams(ctx, execID, false)
+	}
 	if err != nil {
 		return err
 	}

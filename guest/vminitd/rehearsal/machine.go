@@ -26,16 +26,16 @@ type machine struct {
 	disks   disks
 }
 
-// disks are the serials of placeholder disks by the part that they play, and the devices.
+// disks are the serials of placeholder disks by the part that they play, and the devices of those that play one.
 type disks struct {
-	lower   []string
-	upper   string
-	devices []string
+	lower []string
+	upper string
+	used  []string
 }
 
 // note takes down what the machine is like.
 func note(runtime *container.Runtime) (*machine, error) {
-	m := &machine{runtime: runtime, reopen: runtime.Keep()}
+	m := &machine{runtime: runtime}
 	var err error
 	if m.cards, err = netconf.Note(); err != nil {
 		return nil, err
@@ -48,8 +48,35 @@ func note(runtime *container.Runtime) (*machine, error) {
 	if m.mounts, err = os.ReadFile("/proc/self/mounts"); err != nil {
 		return nil, err
 	}
-	m.disks, err = findDisks("/sys/block")
-	return m, err
+	if m.disks, err = findDisks("/sys/block"); err != nil {
+		return nil, err
+	}
+	for _, device := range m.disks.used {
+		if err := isPlaceholder(device); err != nil {
+			return nil, fmt.Errorf("look at %s: %w", device, err)
+		}
+	}
+	return m, nil
+}
+
+// label is the name of the placeholders' file systems, see package placeholder of plugins/qemu-hypervisor. In ext4 it is this far behind the disk's beginning, in bytes.
+const (
+	label   = "rehearsal"
+	labelAt = 1024 + 120
+)
+
+// isPlaceholder makes sure that nobody's disk is written to.
+func isPlaceholder(device string) error {
+	file, err := os.Open(device)
+	if err != nil {
+		return err
+	}
+	name := make([]byte, 16)
+	_, err = file.ReadAt(name, labelAt)
+	if err == nil && strings.TrimRight(string(name), "\x00") != label {
+		err = errors.New("it is no disk to rehearse with")
+	}
+	return errors.Join(err, file.Close())
 }
 
 // findDisks takes the read-only disks for a root's, and the first that can be written for its writable layer.
@@ -67,13 +94,13 @@ func findDisks(sys string) (d disks, err error) {
 		if err != nil {
 			return disks{}, err
 		}
-		d.devices = append(d.devices, filepath.Join("/dev", filepath.Base(path)))
+		device := filepath.Join("/dev", filepath.Base(path))
 		name := strings.TrimRight(string(serial), "\n\x00")
 		switch {
 		case strings.TrimSpace(string(readOnly)) == "1":
-			d.lower = append(d.lower, name)
+			d.lower, d.used = append(d.lower, name), append(d.used, device)
 		case d.upper == "":
-			d.upper = name
+			d.upper, d.used = name, append(d.used, device)
 		}
 	}
 	if len(d.lower) == 0 {
@@ -85,7 +112,7 @@ func findDisks(sys string) (d disks, err error) {
 // restore undoes the rehearsal, whatever has come of it.
 func (m *machine) restore(ctx context.Context) error {
 	errs := []error{m.reopen(ctx), m.cards.Restore(addresses), identity.SetHostname(m.name)}
-	for _, device := range m.disks.devices {
+	for _, device := range m.disks.used {
 		if err := forget(device); err != nil {
 			errs = append(errs, fmt.Errorf("forget what was read of %s: %w", device, err))
 		}

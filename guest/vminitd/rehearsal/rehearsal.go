@@ -41,7 +41,9 @@ func Run(ctx context.Context, version string, started time.Duration, runtime *co
 	if err != nil {
 		return err
 	}
-	for _, life := range []func(*host, context.Context, *machine) error{(*host).exec, (*host).run} {
+	// What is done once more takes other ways in places: maps and stacks have grown, and interrupts come elsewhere.
+	for _, life := range []func(*host, context.Context, *machine) error{(*host).exec, (*host).run, (*host).run} {
+		m.reopen = runtime.Keep()
 		err := act(ctx, version, started, m, life)
 		if undoErr := undo(ctx, m); undoErr != nil {
 			return errors.Join(err, ErrNotUndone, undoErr)

@@ -13,8 +13,8 @@ import (
 	"github.com/vzctl/vzctl/plugins/ext4-builder/sparse"
 )
 
-// layerSize of the file system for the writable layer, in bytes, on a disk of any size from there.
-const layerSize = 64 << 20
+// leastSize of a disk, in bytes.
+const leastSize = 64 << 20
 
 // Supported reports whether there are programs for guests of an architecture ("amd64").
 func Supported(arch string) bool { return arch == "amd64" }
@@ -28,15 +28,16 @@ func Write(ctx context.Context, file *os.File, arch string, readOnly bool) error
 	if err != nil {
 		return err
 	}
+	size := max(info.Size(), leastSize)
 	if readOnly {
 		err = writeImage(ctx, sparse.NewFile(file))
 	} else {
-		err = ext4.Format(ctx, sparse.NewFile(file), layerSize, ext4.Options{UUID: [16]byte{2}, HashSeed: [16]byte{2}, Label: "rehearsal"})
+		err = ext4.Format(ctx, sparse.NewFile(file), size, ext4.Options{UUID: [16]byte{2}, HashSeed: [16]byte{2}, Label: "rehearsal"})
 	}
 	if err != nil {
 		return err
 	}
-	return file.Truncate(max(info.Size(), layerSize)) // the builder has cut it to what it needs
+	return file.Truncate(size) // the builder has cut it to what it needs
 }
 
 // writeImage writes a root. It has some of the directories that are mounted on, and lacks others, as images do.
@@ -54,8 +55,8 @@ func writeImage(ctx context.Context, file *sparse.File) error {
 		return &ext4.Node{Mode: ext4.ModeRegular | mode, ModTime: time.Unix(1e9, 0), Data: data}
 	}
 	root := dir(0o755, map[string]*ext4.Node{
-		"bin": dir(0o755, map[string]*ext4.Node{"true": plain(0o755, program()), "wait": plain(0o755, anywhere(waiter))}),
-		"lib": dir(0o755, map[string]*ext4.Node{"ld": plain(0o755, anywhere(interpreter))}),
+		"bin": dir(0o755, map[string]*ext4.Node{"true": {Mode: ext4.ModeSymlink | 0o777, Target: "program"}, "program": plain(0o755, program()), "wait": plain(0o755, anywhere(waiter))}),
+		"lib": dir(0o755, map[string]*ext4.Node{"ld": plain(0o755, anywhere(interpreter)), "data": plain(0o755, bytes.Repeat([]byte("data"), DataSize/4))}),
 		"etc": dir(0o755, map[string]*ext4.Node{
 			"passwd": plain(0o644, []byte("root:x:0:0:root:/root:/bin/sh\n")), "group": plain(0o644, []byte("root:x:0:\n")), "hosts": plain(0o644, nil)}),
 		"dev": dir(0o755, nil), "proc": dir(0o755, nil), "tmp": dir(0o1777, nil), "root": dir(0o700, nil),

@@ -17,7 +17,7 @@ func TestADiskKeepsItsSizeAndHoldsAFileSystem(t *testing.T) {
 	}{
 		"a read-only disk far larger than what is on it": {1 << 40, 1 << 40, true},
 		"a writable disk":          {1 << 30, 1 << 30, false},
-		"a disk that is too small": {0, layerSize, false},
+		"a disk that is too small": {0, leastSize, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			file, err := os.Create(filepath.Join(t.TempDir(), "disk"))
@@ -35,7 +35,7 @@ func TestADiskKeepsItsSizeAndHoldsAFileSystem(t *testing.T) {
 			if err != nil || info.Size() != test.want {
 				t.Errorf("it has %d bytes, want %d; %v", info.Size(), test.want, err)
 			}
-			fs, err := ext4.NewReader(file, layerSize)
+			fs, err := ext4.NewReader(file, test.want)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -12,9 +12,9 @@ import (
 const (
 	textAt, codeAt = 0x400000, 0x401000
 	tableAt        = 0x402000
-	textsAt        = 0x403000
-	zerosAt        = 0x404000 // what is not in the file, up to endAt
-	endAt          = 0x408000
+	textsAt        = 0x405000
+	zerosAt        = 0x406000 // what is not in the file, up to endAt
+	endAt          = 0x40a000
 	freeAt         = 0x10000000 // for mappings
 	page           = 0x1000
 )
@@ -22,13 +22,12 @@ const (
 // interpreter goes to where the program begins: mov $codeAt, %eax; jmp *%rax.
 var interpreter = []byte{0xb8, 0x00, 0x10, 0x40, 0x00, 0xff, 0xe0}
 
-// caller makes the system calls of the table at tableAt, seven words each: a number and six arguments. Of number -1 it writes a byte to the address that is the first argument, of number -2 it
-// enlarges the heap, whose end was asked for before, by as much, and writes the last byte of it.
+// caller makes the system calls of the table at tableAt, seven words each: a number and six arguments. Numbers below zero are something else, see table.
 //
 //	   mov    $tableAt, %ebx
 //	1: mov    (%rbx), %rax; mov 8(%rbx), %rdi; mov 16(%rbx), %rsi; mov 24(%rbx), %rdx; mov 32(%rbx), %r10; mov 40(%rbx), %r8; mov 48(%rbx), %r9
 //	   add    $56, %rbx
-//	   cmp    $-1, %rax; je 2f; cmp $-2, %rax; je 3f
+//	   cmp    $-1, %rax; je 2f; cmp $-2, %rax; je 3f; cmp $-3, %rax; je 4f; cmp $-4, %rax; je 5f
 //	   syscall
 //	   mov    %rax, %rbp
 //	   jmp    1b
@@ -38,11 +37,17 @@ var interpreter = []byte{0xb8, 0x00, 0x10, 0x40, 0x00, 0xff, 0xe0}
 //	   syscall
 //	   incb   -1(%rax)
 //	   jmp    1b
+//	4: mov    (%rdi), %al
+//	   jmp    1b
+//	5: neg    %rdi
+//	   incb   (%rsp,%rdi)
+//	   jmp    1b
 var caller = []byte{
 	0xbb, 0x00, 0x20, 0x40, 0x00, 0x48, 0x8b, 0x03, 0x48, 0x8b, 0x7b, 0x08, 0x48, 0x8b, 0x73, 0x10, 0x48, 0x8b, 0x53, 0x18,
 	0x4c, 0x8b, 0x53, 0x20, 0x4c, 0x8b, 0x43, 0x28, 0x4c, 0x8b, 0x4b, 0x30, 0x48, 0x83, 0xc3, 0x38, 0x48, 0x83, 0xf8, 0xff,
-	0x74, 0x0d, 0x48, 0x83, 0xf8, 0xfe, 0x74, 0x0b, 0x0f, 0x05, 0x48, 0x89, 0xc5, 0xeb, 0xce, 0xfe, 0x07, 0xeb, 0xca, 0x48,
-	0x01, 0xef, 0xb8, 0x0c, 0x00, 0x00, 0x00, 0x0f, 0x05, 0xfe, 0x40, 0xff, 0xeb, 0xbb,
+	0x74, 0x19, 0x48, 0x83, 0xf8, 0xfe, 0x74, 0x17, 0x48, 0x83, 0xf8, 0xfd, 0x74, 0x20, 0x48, 0x83, 0xf8, 0xfc, 0x74, 0x1e,
+	0x0f, 0x05, 0x48, 0x89, 0xc5, 0xeb, 0xc2, 0xfe, 0x07, 0xeb, 0xbe, 0x48, 0x01, 0xef, 0xb8, 0x0c, 0x00, 0x00, 0x00, 0x0f,
+	0x05, 0xfe, 0x40, 0xff, 0xeb, 0xaf, 0x8a, 0x07, 0xeb, 0xab, 0x48, 0xf7, 0xdf, 0xfe, 0x04, 0x3c, 0xeb, 0xa3,
 }
 
 // waiter reads its input to the end.
@@ -59,7 +64,10 @@ var waiter = []byte{0x48, 0x83, 0xec, 0x40,
 
 // Numbers of amd64's system calls.
 const (
-	storeByte, enlargeHeap                                   = -1, -2
+	storeByte                                                = -1 // write a byte to the address that is the first argument
+	enlargeHeap                                              = -2 // by as much, and write its last byte; callBrk comes just before
+	loadByte                                                 = -3 // read from the address
+	deepen                                                   = -4 // write so far below the stack's end
 	callRead, callWrite, callClose, callFstat                = 0, 1, 3, 5
 	callMmap, callMprotect, callMunmap, callBrk              = 9, 10, 11, 12
 	callSigaction, callSigprocmask, callIoctl, callPread     = 13, 14, 16, 17
@@ -68,6 +76,9 @@ const (
 	callUnlinkat, callRobustList, callPrlimit, callGetrandom = 263, 273, 302, 318
 	callRseq                                                 = 334
 )
+
+// DataSize of a file that the program reads here and there, in bytes.
+const DataSize = 256 * page
 
 // Says is what the program writes.
 const Says = "rehearsal\n"
@@ -124,6 +135,19 @@ func table() (calls, texts []byte) {
 	call(callSigprocmask, 0, buffer, 0, 8)
 	call(callIoctl, 1, 0x5401, buffer) // TCGETS
 	call(callMunmap, freeAt, 6*page)
+	call(deepen, 20*page)
+
+	// A large file that is executed: what is not in memory yet is read while the program waits in the middle of its own code, in another state of the CPU than in a system call.
+	open("/lib/data", 0x80000)
+	call(callMmap, freeAt, DataSize, 5, 0x12, file)
+	call(callMmap, freeAt+2*DataSize, DataSize, 3, 0x12, file)
+	for _, n := range []int64{100, 0, 16, 32, 33, 64, 65, 180, 120, 140, 160} {
+		call(loadByte, freeAt+n*page)
+		call(storeByte, freeAt+2*DataSize+(n^0x55)*page)
+		call(loadByte, freeAt+2*DataSize+(n^0xaa)*page)
+		call(storeByte, freeAt+2*DataSize+(n^0xaa)*page)
+	}
+	shut()
 
 	// Files: a directory, one of the image that is changed, and a new one.
 	open("/", 0x90000)
