@@ -2,6 +2,7 @@ package guest
 
 import (
 	"bytes"
+	"debug/elf"
 	"encoding/json"
 	"errors"
 	"io"
@@ -41,42 +42,54 @@ func TestTheSpecOfTheRehearsalIsTheCores(t *testing.T) {
 	}
 }
 
-// rehearsing boots a machine that rehearses, with placeholders for its disks and a card, and puts the disks behind them once it waits for its host.
-func rehearsing(t *testing.T, image, layer Disk, o Options) *VM {
+// placeholders are disks of a machine that rehearses.
+func placeholders(t *testing.T) (disks []Disk) {
 	t.Helper()
-	o.Words += " vzctl.rehearse=full "
-	for i, readOnly := range []bool{true, false} {
+	for i, serial := range []string{"rootfs0", "layer"} {
 		file := create(t)
+		readOnly := i == 0
 		if err := errors.Join(file.Truncate(256<<20), placeholder.Write(t.Context(), file, "amd64", readOnly), file.Close()); err != nil {
 			t.Fatal(err)
 		}
-		o.Disks = append(o.Disks, Disk{Serial: []string{"rootfs0", "layer"}[i], Path: file.Name(), ReadOnly: readOnly})
+		disks = append(disks, Disk{Serial: serial, Path: file.Name(), ReadOnly: readOnly})
 	}
-	vm := Boot(t, o)
-	replace(t, o.Disks[0], image)
-	replace(t, o.Disks[1], layer)
-	return vm
+	return disks
 }
 
 // replace puts another's content behind a disk, in place.
 func replace(t *testing.T, disk, by Disk) {
 	t.Helper()
-	content, err := os.Open(by.Path)
+	from, err := os.Open(by.Path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = content.Close() }()
+	defer func() { _ = from.Close() }()
 	file, err := os.OpenFile(disk.Path, os.O_WRONLY|os.O_TRUNC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = io.Copy(file, content)
+	_, err = io.Copy(file, from)
 	if err := errors.Join(err, file.Truncate(256<<20), file.Close()); err != nil {
 		t.Fatal(err)
 	}
 }
 
-var card = []string{"-netdev", "hubport,id=n0,hubid=0", "-device", "virtio-net-device,netdev=n0"}
+func content(t *testing.T, disk Disk) []byte {
+	t.Helper()
+	all, err := os.ReadFile(disk.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// damage makes no programs of those on a disk.
+func damage(t *testing.T, disk Disk) {
+	t.Helper()
+	if err := os.WriteFile(disk.Path, bytes.ReplaceAll(content(t, disk), []byte(elf.ELFMAG), []byte("none")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
 
 // remains prints what a rehearsal could leave in a machine, which is bound to /machine.
 const remains = `ip -o link; ip -o addr; ip route; ip -6 route; cat /proc/net/arp
@@ -85,42 +98,71 @@ for p in proc/[0-9]*; do tr '\0' ' ' <$p/cmdline; done | tr -s ' '; for f in pro
 for f in tcp tcp6 udp udp6 raw raw6 unix netlink packet; do echo $f $(tail -n +2 proc/1/net/$f | wc -l); done
 find sys/fs/ext4 -maxdepth 1; for f in proc/sys/net/ipv[46]/conf/eth0/*; do echo $f $(cat $f 2>&1); done`
 
-func TestVMAFullRehearsalLeavesNothing(t *testing.T) {
-	look := func(vm *VM) []string {
-		g := Connect(t, vm)
-		_, err := g.Adopt(t.Context(), &guestv1.AdoptRequest{Entropy: make([]byte, 64), Time: timestamppb.Now(), Hostname: "machine", Interfaces: []*guestv1.Interface{
-			{Mac: "02:00:00:00:00:07", Addresses: []string{"198.51.100.7/24"}, Routes: []*guestv1.Route{{Destination: "0.0.0.0/0", Gateway: "198.51.100.1"}}}}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := script(remains)
-		c.ID, c.Env = "c", []string{"PATH=/bin"}
-		c.Edit = func(s *specs.Spec) {
-			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/machine", Type: "bind", Source: "/", Options: []string{"rbind", "ro"}})
-		}
-		result, err := g.Run(c, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return strings.Split(result.Stdout+result.Stderr, "\n")
+// look has a container of its own say what is in the machine.
+func look(t *testing.T, vm *VM) []string {
+	t.Helper()
+	g := Connect(t, vm)
+	listed, err := g.ListContainers(t.Context(), &guestv1.ListContainersRequest{})
+	if err != nil || len(listed.Containers) > 0 {
+		t.Errorf("there are containers %v, %v", listed, err)
 	}
-	image, layer := Image(t), Layer(t)
-	rehearsed := rehearsing(t, image, layer, Options{Arguments: card})
-	if said := rehearsed.Console(); strings.Contains(said, "rehears") {
-		t.Fatalf("the guest says %q", said)
+	_, err = g.Adopt(t.Context(), &guestv1.AdoptRequest{Entropy: make([]byte, 64), Time: timestamppb.Now(), Hostname: "machine", Interfaces: []*guestv1.Interface{
+		{Mac: "02:00:00:00:00:07", Addresses: []string{"198.51.100.7/24"}, Routes: []*guestv1.Route{{Destination: "0.0.0.0/0", Gateway: "198.51.100.1"}}}}})
+	if err != nil {
+		t.Fatal(err)
 	}
-	without := Boot(t, Options{Disks: []Disk{image.Named("rootfs0"), layer.Named("layer")}, Arguments: card})
-	t.Logf("boot %v, with rehearsal %v", without.Ready.Sub(without.Started), rehearsed.Ready.Sub(rehearsed.Started))
-	got, want := look(rehearsed), look(without)
-	for _, line := range got {
-		if !slices.Contains(want, line) {
-			t.Errorf("only after a rehearsal: %s", line)
-		}
+	c := script(remains)
+	c.ID, c.Env = "c", []string{"PATH=/bin"}
+	c.Edit = func(s *specs.Spec) {
+		s.Mounts = append(s.Mounts, specs.Mount{Destination: "/machine", Type: "bind", Source: "/", Options: []string{"rbind", "ro"}})
 	}
-	for _, line := range want {
-		if !slices.Contains(got, line) {
-			t.Errorf("only without: %s", line)
-		}
+	result, err := g.Run(c, nil)
+	if err != nil {
+		t.Fatal(err)
 	}
-
+	return strings.Split(result.Stdout+result.Stderr, "\n")
 }
+
+// TestVMAFullRehearsalLeavesNothing compares what is in machines that have rehearsed with what is in one that has not. Other disks are put behind the placeholders in between, so they also show whether a guest
+// remembers what it has read of those.
+func TestVMAFullRehearsalLeavesNothing(t *testing.T) {
+	image, layer := Image(t), Layer(t)
+	without := look(t, Boot(t, Options{Disks: []Disk{image.Named("rootfs0"), Layer(t).Named("layer")}, Arguments: card}))
+	for _, test := range []struct {
+		name string
+		edit func(disks []Disk)
+		says string // the console
+	}{
+		{"a rehearsal", func([]Disk) {}, ""},
+		{"one that fails when a process is to start", func(disks []Disk) { damage(t, disks[0]) }, "vminitd: rehearse in full: "},
+		{"none where a disk is somebody's", func(disks []Disk) { replace(t, disks[1], Layer(t)) }, "vminitd: rehearse in full: look at /dev/vdb: it is no disk to rehearse with"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			disks := placeholders(t)
+			test.edit(disks)
+			before := content(t, disks[1])
+			vm := Boot(t, Options{Disks: disks, Arguments: card, Words: "vzctl.rehearse=full"})
+			if said := vm.Console(); !strings.Contains(said, test.says) || test.says == "" && strings.Contains(said, "vminitd") {
+				t.Errorf("the guest says %q, want %q", said, test.says)
+			}
+			if strings.Contains(test.says, "/dev/vdb") && !bytes.Equal(content(t, disks[1]), before) {
+				t.Error("somebody's disk was written to")
+			}
+			replace(t, disks[0], image)
+			replace(t, disks[1], layer)
+			got := look(t, vm)
+			for _, line := range got {
+				if !slices.Contains(without, line) {
+					t.Errorf("only after it: %s", line)
+				}
+			}
+			for _, line := range without {
+				if !slices.Contains(got, line) {
+					t.Errorf("only without it: %s", line)
+				}
+			}
+		})
+	}
+}
+
+var card = []string{"-netdev", "hubport,id=n0,hubid=0", "-device", "virtio-net-device,netdev=n0"}

@@ -44,6 +44,9 @@ var bdpPing = [8]byte{2, 4, 16, 16, 9, 14, 7, 7}
 // maxHeaders bounds the headers of an answer, in bytes.
 const maxHeaders = 64 << 10
 
+// maxFrame is what one frame of a request holds, in bytes. Ours need no other, nor the server's word that it has room.
+const maxFrame = 16 << 10
+
 // newClient owns the connection from now on.
 func newClient(conn io.ReadWriteCloser) (*client, error) {
 	c := &client{conn: conn, framer: http2.NewFramer(conn, conn), ended: make(chan struct{}), next: 1, waiting: map[uint32]*answer{}}
@@ -111,6 +114,10 @@ func (c *client) call(ctx context.Context, method string, request, response prot
 }
 
 func (c *client) ask(method string, body []byte) (*answer, error) {
+	message := append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(body))), body...) // not compressed
+	if len(message) > maxFrame {
+		return nil, fmt.Errorf("the request has %d bytes", len(body))
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.lost != nil {
@@ -128,8 +135,7 @@ func (c *client) ask(method string, body []byte) (*answer, error) {
 	c.waiting[id] = a
 	err := c.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: c.headers.Bytes(), EndHeaders: true})
 	if err == nil {
-		message := binary.BigEndian.AppendUint32([]byte{0}, uint32(len(body))) // not compressed
-		err = c.framer.WriteData(id, true, append(message, body...))
+		err = c.framer.WriteData(id, true, message)
 	}
 	return a, err
 }

@@ -5,6 +5,7 @@ package placeholder
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"os"
 	"time"
@@ -12,6 +13,9 @@ import (
 	"github.com/vzctl/vzctl/plugins/ext4-builder/ext4"
 	"github.com/vzctl/vzctl/plugins/ext4-builder/sparse"
 )
+
+// Label is the name of the file systems, by which a guest tells them from disks that are somebody's.
+const Label = "rehearsal"
 
 // leastSize of a disk, in bytes.
 const leastSize = 64 << 20
@@ -29,10 +33,15 @@ func Write(ctx context.Context, file *os.File, arch string, readOnly bool) error
 		return err
 	}
 	size := max(info.Size(), leastSize)
+	// Disks of one machine need names of their own: overlayfs does less where it cannot tell them apart.
+	options := ext4.Options{Label: Label}
+	if _, err := rand.Read(options.UUID[:]); err != nil {
+		return err
+	}
 	if readOnly {
-		err = writeImage(ctx, sparse.NewFile(file))
+		err = writeImage(ctx, sparse.NewFile(file), options)
 	} else {
-		err = ext4.Format(ctx, sparse.NewFile(file), size, ext4.Options{UUID: [16]byte{2}, HashSeed: [16]byte{2}, Label: "rehearsal"})
+		err = ext4.Format(ctx, sparse.NewFile(file), size, options)
 	}
 	if err != nil {
 		return err
@@ -41,8 +50,8 @@ func Write(ctx context.Context, file *os.File, arch string, readOnly bool) error
 }
 
 // writeImage writes a root. It has some of the directories that are mounted on, and lacks others, as images do.
-func writeImage(ctx context.Context, file *sparse.File) error {
-	w := ext4.NewWriter(file, ext4.Options{UUID: [16]byte{1}, HashSeed: [16]byte{1}, Label: "rehearsal"})
+func writeImage(ctx context.Context, file *sparse.File, options ext4.Options) error {
+	w := ext4.NewWriter(file, options)
 	dir := func(mode uint16, children map[string]*ext4.Node) *ext4.Node {
 		return &ext4.Node{Mode: ext4.ModeDir | mode, ModTime: time.Unix(1e9, 0), Children: children}
 	}
