@@ -45,7 +45,7 @@ func TestTheSpecOfTheRehearsalIsTheCores(t *testing.T) {
 // placeholders are disks of a machine that rehearses.
 func placeholders(t *testing.T) (disks []Disk) {
 	t.Helper()
-	for i, serial := range []string{"rootfs0", "layer"} {
+	for i, serial := range []string{"rootfs0", "layer", "volume0"} {
 		file := create(t)
 		readOnly := i == 0
 		if err := errors.Join(file.Truncate(256<<20), placeholder.Write(t.Context(), file, "amd64", readOnly), file.Close()); err != nil {
@@ -127,7 +127,10 @@ func look(t *testing.T, vm *VM) []string {
 // remembers what it has read of those.
 func TestVMAFullRehearsalLeavesNothing(t *testing.T) {
 	image, layer := Image(t), Layer(t)
-	without := look(t, Boot(t, Options{Disks: []Disk{image.Named("rootfs0"), Layer(t).Named("layer")}, Arguments: card}))
+	shared := t.TempDir()
+	devices := []string{"-netdev", "hubport,id=n0,hubid=0", "-device", "virtio-net-device,netdev=n0",
+		"-fsdev", "local,id=share0,path=" + shared + ",security_model=none", "-device", "virtio-9p-device,fsdev=share0,mount_tag=share0"}
+	without := look(t, Boot(t, Options{Disks: []Disk{image.Named("rootfs0"), Layer(t).Named("layer"), Layer(t).Named("volume0")}, Arguments: devices}))
 	for _, test := range []struct {
 		name string
 		edit func(disks []Disk)
@@ -141,12 +144,15 @@ func TestVMAFullRehearsalLeavesNothing(t *testing.T) {
 			disks := placeholders(t)
 			test.edit(disks)
 			before := content(t, disks[1])
-			vm := Boot(t, Options{Disks: disks, Arguments: card, Words: "vzctl.rehearse=full"})
+			vm := Boot(t, Options{Disks: disks, Arguments: devices, Words: "vzctl.rehearse=full"})
 			if said := vm.Console(); !strings.Contains(said, test.says) || test.says == "" && strings.Contains(said, "vminitd") {
 				t.Errorf("the guest says %q, want %q", said, test.says)
 			}
 			if strings.Contains(test.says, "/dev/vdb") && !bytes.Equal(content(t, disks[1]), before) {
 				t.Error("somebody's disk was written to")
+			}
+			if left, err := os.ReadDir(shared); err != nil || len(left) > 0 {
+				t.Errorf("in the directory of the host are %v, %v", left, err)
 			}
 			replace(t, disks[0], image)
 			replace(t, disks[1], layer)
@@ -164,5 +170,3 @@ func TestVMAFullRehearsalLeavesNothing(t *testing.T) {
 		})
 	}
 }
-
-var card = []string{"-netdev", "hubport,id=n0,hubid=0", "-device", "virtio-net-device,netdev=n0"}

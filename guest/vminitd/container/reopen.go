@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"os"
 	"slices"
 )
 
@@ -19,6 +20,9 @@ func (r *Runtime) Keep() (reopen func(context.Context) error) {
 			errs = append(errs, r.Delete(ctx, c.ID))
 		}
 		for _, c := range kept {
+			if _, err := os.Lstat(c.dir); errors.Is(err, os.ErrNotExist) {
+				continue // nothing is left of it
+			}
 			errs = append(errs, c.destroy(ctx, nil, false))
 		}
 		if err := errors.Join(errs...); err != nil {

@@ -24,13 +24,15 @@ type machine struct {
 	name    string
 	mounts  []byte
 	disks   disks
+	shares  []string // the tags of the host's directories that come by 9p
 }
 
 // disks are the serials of placeholder disks by the part that they play, and the devices of those that play one.
 type disks struct {
-	lower []string
-	upper string
-	used  []string
+	lower   []string
+	upper   string
+	volumes []string
+	used    []string
 }
 
 // note takes down what the machine is like.
@@ -49,6 +51,9 @@ func note(runtime *container.Runtime) (*machine, error) {
 		return nil, err
 	}
 	if m.disks, err = findDisks("/sys/block"); err != nil {
+		return nil, err
+	}
+	if m.shares, err = findShares("/sys/bus/virtio/drivers/9pnet_virtio"); err != nil {
 		return nil, err
 	}
 	for _, device := range m.disks.used {
@@ -79,7 +84,23 @@ func isPlaceholder(device string) error {
 	return errors.Join(err, file.Close())
 }
 
-// findDisks takes the read-only disks for a root's, and the first that can be written for its writable layer.
+// findShares returns the tags of the shares.
+func findShares(sys string) (tags []string, err error) {
+	paths, err := filepath.Glob(filepath.Join(sys, "virtio*", "mount_tag"))
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range paths {
+		tag, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		tags = append(tags, strings.TrimRight(string(tag), "\n\x00"))
+	}
+	return tags, nil
+}
+
+// findDisks takes the read-only disks for a root's, of those that can be written the first for its writable layer, and the others for volumes.
 func findDisks(sys string) (d disks, err error) {
 	paths, err := filepath.Glob(filepath.Join(sys, "vd*"))
 	if err != nil {
@@ -101,6 +122,8 @@ func findDisks(sys string) (d disks, err error) {
 			d.lower, d.used = append(d.lower, name), append(d.used, device)
 		case d.upper == "":
 			d.upper, d.used = name, append(d.used, device)
+		default:
+			d.volumes, d.used = append(d.volumes, name), append(d.used, device)
 		}
 	}
 	if len(d.lower) == 0 {

@@ -15,9 +15,9 @@ func TestDisksByTheirPart(t *testing.T) {
 		want  disks
 		fails bool
 	}{
-		"an image and a layer":         {map[string]string{"vda": "1", "vdb": "0"}, disks{[]string{"disk-vda"}, "disk-vdb", []string{"/dev/vda", "/dev/vdb"}}, false},
-		"an image alone":               {map[string]string{"vda": "1"}, disks{[]string{"disk-vda"}, "", []string{"/dev/vda"}}, false},
-		"layers, and a volume as well": {map[string]string{"vda": "1", "vdb": "1", "vdc": "0", "vdd": "0"}, disks{[]string{"disk-vda", "disk-vdb"}, "disk-vdc", []string{"/dev/vda", "/dev/vdb", "/dev/vdc"}}, false},
+		"an image and a layer":         {map[string]string{"vda": "1", "vdb": "0"}, disks{[]string{"disk-vda"}, "disk-vdb", nil, []string{"/dev/vda", "/dev/vdb"}}, false},
+		"an image alone":               {map[string]string{"vda": "1"}, disks{[]string{"disk-vda"}, "", nil, []string{"/dev/vda"}}, false},
+		"layers, and a volume as well": {map[string]string{"vda": "1", "vdb": "1", "vdc": "0", "vdd": "0"}, disks{[]string{"disk-vda", "disk-vdb"}, "disk-vdc", []string{"disk-vdd"}, []string{"/dev/vda", "/dev/vdb", "/dev/vdc", "/dev/vdd"}}, false},
 		"no image":                     {map[string]string{"vda": "0"}, disks{}, true},
 		"no disk":                      {nil, disks{}, true},
 	} {
@@ -62,5 +62,24 @@ func TestADiskThatMayBeSomebodysIsNoPlaceholder(t *testing.T) {
 		if err := isPlaceholder(path); (err == nil) != test.good {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+func TestSharesByTheirTag(t *testing.T) {
+	sys := t.TempDir()
+	if tags, err := findShares(sys); err != nil || len(tags) > 0 {
+		t.Errorf("without a device there are %v, %v", tags, err)
+	}
+	for name, tag := range map[string]string{"virtio3": "share0\x00", "virtio4": "share1"} {
+		dir := filepath.Join(sys, name)
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "mount_tag"), []byte(tag), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if tags, err := findShares(sys); err != nil || !slices.Equal(tags, []string{"share0", "share1"}) {
+		t.Errorf("%q, %v", tags, err)
 	}
 }

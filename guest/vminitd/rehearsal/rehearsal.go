@@ -41,8 +41,8 @@ func Run(ctx context.Context, version string, started time.Duration, runtime *co
 	if err != nil {
 		return err
 	}
-	// What is done once more takes other ways in places: maps and stacks have grown, and interrupts come elsewhere.
-	for _, life := range []func(*host, context.Context, *machine) error{(*host).exec, (*host).run, (*host).run} {
+	// In this order, as what is done once more takes other ways in places (maps and stacks have grown), and the second is what most copies begin with.
+	for _, life := range []func(*host, context.Context, *machine) error{(*host).exec, (*host).run} {
 		m.reopen = runtime.Keep()
 		err := act(ctx, version, started, m, life)
 		if undoErr := undo(ctx, m); undoErr != nil {

@@ -1,11 +1,13 @@
 package rehearsal
 
 import (
-	"bytes"
 	"crypto/rand"
 	_ "embed" // the spec
+	"encoding/json"
 	"fmt"
 	"runtime"
+	"slices"
+	"strconv"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -44,8 +46,11 @@ func createRequest(m *machine, program string) (*guestv1.CreateContainerRequest,
 	if err != nil {
 		return nil, fmt.Errorf("make a system call filter: %w", err)
 	}
-	request := &guestv1.CreateContainerRequest{ContainerId: containerID, Hostname: hostname,
-		OciSpec: bytes.ReplaceAll(spec, []byte(programTrue), []byte(program)),
+	text, err := specOf(m, program)
+	if err != nil {
+		return nil, fmt.Errorf("make a spec: %w", err)
+	}
+	request := &guestv1.CreateContainerRequest{ContainerId: containerID, Hostname: hostname, OciSpec: text,
 		Seccomp: &guestv1.SeccompFilter{Program: seccomp.Encode(filter.Program), Flags: filter.Flags}}
 	for _, serial := range m.disks.lower {
 		request.Lower = append(request.Lower, &guestv1.Disk{Serial: serial, FileSystem: "ext4"})
@@ -53,7 +58,27 @@ func createRequest(m *machine, program string) (*guestv1.CreateContainerRequest,
 	if m.disks.upper != "" {
 		request.Upper = &guestv1.Disk{Serial: m.disks.upper, FileSystem: "ext4"}
 	}
+	for _, tag := range m.shares {
+		request.Sources = append(request.Sources, &guestv1.Source{Name: tag, Of: &guestv1.Source_Share{Share: &guestv1.Share{Tag: tag, Type: "9p"}}})
+	}
+	for _, serial := range m.disks.volumes {
+		request.Sources = append(request.Sources, &guestv1.Source{Name: serial, Of: &guestv1.Source_Volume{Volume: &guestv1.Volume{
+			Disk: &guestv1.Disk{Serial: serial, FileSystem: "ext4"}, CopyFrom: "/root"}}})
+	}
 	return request, nil
+}
+
+// specOf mounts the machine's shares and volumes, below a directory where the program looks for the first.
+func specOf(m *machine, program string) ([]byte, error) {
+	var s specs.Spec
+	if err := json.Unmarshal(spec, &s); err != nil {
+		return nil, err
+	}
+	s.Process.Args = []string{program}
+	for i, name := range slices.Concat(m.shares, m.disks.volumes) {
+		s.Mounts = append(s.Mounts, specs.Mount{Destination: "/source" + strconv.Itoa(i), Type: "bind", Source: "sources/" + name, Options: []string{"rbind", "rw"}})
+	}
+	return json.Marshal(s)
 }
 
 // profile has each kind of rule that the default profile of system calls has.

@@ -161,6 +161,17 @@ func table() (calls, texts []byte) {
 	shut()
 	call(callUnlinkat, cwd, text("/tmp/new"))
 
+	// The same in a directory of the host, if there is one.
+	open("/source0", 0x90000)
+	call(callGetdents, file, buffer, page)
+	shut()
+	open("/source0/new", 0x242) // O_RDWR|O_CREAT|O_TRUNC
+	call(callWrite, file, text("x"), 1)
+	call(callFstat, file, buffer)
+	call(callPread, file, buffer, 1, 0)
+	shut()
+	call(callUnlinkat, cwd, text("/source0/new"))
+
 	call(callWrite, 1, text(Says), int64(len(Says)))
 	call(callExitGroup)
 	return calls, texts
