@@ -35,9 +35,12 @@ func OpenPort(name string) Opener {
 			_ = file.Close()
 			return nil, err
 		}
-		return port{nonblock.Of(file), file, file}, nil
+		return FromFile(file), nil
 	}
 }
+
+// FromFile makes the pipe of a session of an open device or socket, which is the pipe's from now on. Best it is one that does not block.
+func FromFile(file *os.File) io.ReadWriteCloser { return port{nonblock.Of(file), file, file} }
 
 // port is the open device.
 type port struct {

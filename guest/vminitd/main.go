@@ -19,6 +19,7 @@ import (
 	"github.com/vzctl/vzctl/guest/vminitd/identity"
 	"github.com/vzctl/vzctl/guest/vminitd/power"
 	"github.com/vzctl/vzctl/guest/vminitd/reap"
+	"github.com/vzctl/vzctl/guest/vminitd/rehearsal"
 	"github.com/vzctl/vzctl/guest/vminitd/transport"
 )
 
@@ -62,6 +63,13 @@ func run() error {
 	}
 	failed := make(chan error, 3)
 	runtime := container.NewRuntime(reaper, disk.New(), cgroup.Setup, way.Dial)
+	if rehearsal.Wanted() {
+		if err := rehearsal.Run(ctx, version, started, runtime); errors.Is(err, rehearsal.ErrNotUndone) {
+			return err
+		} else if err != nil {
+			fmt.Fprintln(os.Stderr, "vminitd: rehearse in full:", err)
+		}
+	}
 	guest := agent.New(version, started, runtime)
 	server := guest.Server()
 	go func() { failed <- server.Serve(control) }()

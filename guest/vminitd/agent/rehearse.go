@@ -52,6 +52,13 @@ func (a *Agent) Rehearse(server *grpc.Server) error {
 	return err
 }
 
+// Close lets go of what an agent that served a rehearsal has of the kernel. The machine's own is never closed.
+func (a *Agent) Close() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.network.Close()
+}
+
 // noting is a connection that notes its end.
 type noting struct {
 	net.Conn

@@ -1,0 +1,217 @@
+package rehearsal
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"sync"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+	"google.golang.org/protobuf/proto"
+)
+
+// client makes gRPC calls over one connection, any number at a time. It says what the host's client says, down to its pings: a library's client would make the
+// program larger by a third.
+type client struct {
+	conn   io.ReadWriteCloser
+	framer *http2.Framer
+	ended  chan struct{} // closed when the connection is
+
+	mu      sync.Mutex // held to write, and of all that follows
+	headers bytes.Buffer
+	encoder *hpack.Encoder
+	next    uint32
+	pinged  bool // a ping of ours is not answered
+	waiting map[uint32]*answer
+	lost    error // why there are no more answers
+}
+
+// answer is what comes to one call.
+type answer struct {
+	body []byte
+	err  error
+	done chan struct{}
+}
+
+// bdpPing is what gRPC measures with.
+var bdpPing = [8]byte{2, 4, 16, 16, 9, 14, 7, 7}
+
+// maxHeaders bounds the headers of an answer, in bytes.
+const maxHeaders = 64 << 10
+
+// maxFrame is what one frame of a request holds, in bytes. Ours need no other, nor the server's word that it has room.
+const maxFrame = 16 << 10
+
+// newClient owns the connection from now on.
+func newClient(conn io.ReadWriteCloser) (*client, error) {
+	c := &client{conn: conn, framer: http2.NewFramer(conn, conn), ended: make(chan struct{}), next: 1, waiting: map[uint32]*answer{}}
+	c.encoder = hpack.NewEncoder(&c.headers)
+	c.framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	c.framer.MaxHeaderListSize = maxHeaders
+	if _, err := conn.Write([]byte(http2.ClientPreface)); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	if err := c.framer.WriteSettings(http2.Setting{ID: http2.SettingMaxHeaderListSize, Val: maxHeaders}); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	go func() {
+		defer close(c.ended)
+		c.lose(c.read())
+	}()
+	return c, nil
+}
+
+func (c *client) close() {
+	_ = c.conn.Close()
+	<-c.ended
+}
+
+func (c *client) lose(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lost = err
+	for id, a := range c.waiting {
+		c.finish(id, a, err)
+	}
+}
+
+func (c *client) finish(id uint32, a *answer, err error) {
+	a.err = err
+	delete(c.waiting, id)
+	close(a.done)
+}
+
+// call makes a unary call and fills response.
+func (c *client) call(ctx context.Context, method string, request, response proto.Message) error {
+	body, err := proto.Marshal(request)
+	if err != nil {
+		return err
+	}
+	a, err := c.ask(method, body)
+	if err != nil {
+		return fmt.Errorf("%s: %w", method, err)
+	}
+	select {
+	case <-a.done:
+	case <-ctx.Done():
+		return fmt.Errorf("%s: %w", method, context.Cause(ctx))
+	}
+	if a.err == nil && len(a.body) < 5 {
+		a.err = io.ErrUnexpectedEOF
+	}
+	if a.err == nil {
+		a.err = proto.Unmarshal(a.body[5:], response)
+	}
+	if a.err != nil {
+		return fmt.Errorf("%s: %w", method, a.err)
+	}
+	return nil
+}
+
+func (c *client) ask(method string, body []byte) (*answer, error) {
+	message := append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(body))), body...) // not compressed
+	if len(message) > maxFrame {
+		return nil, fmt.Errorf("the request has %d bytes", len(body))
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.lost != nil {
+		return nil, c.lost
+	}
+	c.headers.Reset()
+	for _, h := range [][2]string{{":method", "POST"}, {":scheme", "http"}, {":path", method}, {":authority", "guest"},
+		{"content-type", "application/grpc"}, {"user-agent", "rehearsal"}, {"te", "trailers"}, {"grpc-timeout", "119999m"}} {
+		if err := c.encoder.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]}); err != nil {
+			return nil, err
+		}
+	}
+	id, a := c.next, &answer{done: make(chan struct{})}
+	c.next += 2
+	c.waiting[id] = a
+	err := c.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: c.headers.Bytes(), EndHeaders: true})
+	if err == nil {
+		err = c.framer.WriteData(id, true, message)
+	}
+	return a, err
+}
+
+// read takes the server's frames until the connection ends.
+func (c *client) read() error {
+	for {
+		frame, err := c.framer.ReadFrame()
+		if err == nil {
+			err = c.take(frame)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (c *client) take(frame http2.Frame) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	id := frame.Header().StreamID
+	a := c.waiting[id]
+	switch f := frame.(type) {
+	case *http2.SettingsFrame:
+		if !f.IsAck() {
+			return c.framer.WriteSettingsAck()
+		}
+	case *http2.PingFrame:
+		if !f.IsAck() {
+			return c.framer.WritePing(true, f.Data)
+		}
+		c.pinged = false
+	case *http2.DataFrame:
+		if a != nil {
+			a.body = append(a.body, f.Data()...)
+		}
+		return c.measure(f.Length)
+	case *http2.MetaHeadersFrame:
+		if a != nil && f.StreamEnded() {
+			c.finish(id, a, statusOf(f))
+		}
+	case *http2.RSTStreamFrame:
+		if a != nil {
+			c.finish(id, a, fmt.Errorf("reset: %v", f.ErrCode))
+		}
+	}
+	return nil
+}
+
+// measure does what gRPC does of data, to know the way's delay.
+func (c *client) measure(size uint32) error {
+	if c.pinged || size == 0 {
+		return nil
+	}
+	c.pinged = true
+	if err := c.framer.WriteWindowUpdate(0, size); err != nil {
+		return err
+	}
+	return c.framer.WritePing(false, bdpPing)
+}
+
+func statusOf(f *http2.MetaHeadersFrame) error {
+	status, message := "", ""
+	for _, h := range f.Fields {
+		switch h.Name {
+		case "grpc-status":
+			status = h.Value
+		case "grpc-message":
+			message = h.Value
+		}
+	}
+	if status == "0" {
+		return nil
+	}
+	if text, err := url.PathUnescape(message); err == nil {
+		message = text
+	}
+	return fmt.Errorf("status %s: %s", status, message)
+}

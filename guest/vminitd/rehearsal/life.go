@@ -1,0 +1,172 @@
+package rehearsal
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
+	"github.com/vzctl/vzctl/guest/vminitd/container"
+)
+
+const (
+	containerID = "rehearsal"
+	execID      = "exec1"
+)
+
+// Programs of the placeholder disk, and what the first writes.
+const (
+	programTrue = "/bin/true"
+	programWait = "/bin/wait" // ends with its input
+	programSays = "rehearsal\n"
+)
+
+// begin is what every container begins with: the machine's identity, and the container.
+func (h *host) begin(ctx context.Context, m *machine, program string) error {
+	err := h.call(ctx, guestv1.Agent_Hello_FullMethodName, &guestv1.HelloRequest{Version: "rehearsal", ProtocolMin: 1, ProtocolMax: 1}, &guestv1.HelloResponse{})
+	if err != nil {
+		return err
+	}
+	if err := h.call(ctx, guestv1.Agent_Adopt_FullMethodName, adoptRequest(m), &guestv1.AdoptResponse{}); err != nil {
+		return err
+	}
+	create, err := createRequest(m, program)
+	if err != nil {
+		return err
+	}
+	return h.call(ctx, guestv1.Agent_CreateContainer_FullMethodName, create, &guestv1.CreateContainerResponse{})
+}
+
+// start opens the streams of the container's first process and runs it.
+func (h *host) start(ctx context.Context) (*streams, error) {
+	s, err := h.openStreams(ctx, container.InitProcess, true)
+	if err != nil {
+		return nil, err
+	}
+	err = h.call(ctx, guestv1.Agent_StartProcess_FullMethodName, &guestv1.StartProcessRequest{ContainerId: containerID, ProcessId: container.InitProcess},
+		&guestv1.StartProcessResponse{})
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// wait returns a function that waits for what has begun here: the end of a process.
+func (h *host) wait(ctx context.Context, process string) func() (*guestv1.Exit, error) {
+	type end struct {
+		exit *guestv1.Exit
+		err  error
+	}
+	ended := make(chan end, 1)
+	go func() {
+		var response guestv1.WaitProcessResponse
+		err := h.call(ctx, guestv1.Agent_WaitProcess_FullMethodName, &guestv1.WaitProcessRequest{ContainerId: containerID, ProcessId: process}, &response)
+		ended <- end{response.Exit, err}
+	}()
+	return func() (*guestv1.Exit, error) {
+		e := <-ended
+		return e.exit, e.err
+	}
+}
+
+// expect gathers what a process says until it ends, and is content with one thing only.
+func (s *streams) expect(wait func() (*guestv1.Exit, error)) error {
+	stdout, err := s.gather()
+	exit, waitErr := wait()
+	if err := errors.Join(err, waitErr); err != nil {
+		return err
+	}
+	if exit.GetCode() != 0 || strings.ReplaceAll(stdout, "\r", "") != programSays { // a terminal returns the carriage
+		return fmt.Errorf("%s ended with code %d and wrote %.100q", programTrue, exit.GetCode(), stdout)
+	}
+	return nil
+}
+
+// run is `vzctl run IMAGE true`.
+func (h *host) run(ctx context.Context, m *machine) error {
+	if err := h.begin(ctx, m, programTrue); err != nil {
+		return err
+	}
+	s, err := h.start(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	wait := h.wait(ctx, container.InitProcess)
+	if err := s.stdin.CloseWrite(); err != nil {
+		return err
+	}
+	if err := s.expect(wait); err != nil {
+		return err
+	}
+	s.close()
+	m.reopen = m.runtime.Keep()
+	return h.call(ctx, guestv1.Agent_Shutdown_FullMethodName, &guestv1.ShutdownRequest{}, &guestv1.ShutdownResponse{})
+}
+
+// exec is a container that goes on, one more process in it, and its end by signals.
+func (h *host) exec(ctx context.Context, m *machine) error {
+	if err := h.begin(ctx, m, programWait); err != nil {
+		return err
+	}
+	s, err := h.start(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	wait := h.wait(ctx, container.InitProcess)
+	for _, terminal := range []bool{false, true} {
+		if err := h.further(ctx, terminal); err != nil {
+			return err
+		}
+	}
+	for _, signal := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} { // the first does nothing to a process that is number 1 and takes no notice
+		err := h.call(ctx, guestv1.Agent_SignalProcess_FullMethodName, &guestv1.SignalProcessRequest{ContainerId: containerID, ProcessId: container.InitProcess,
+			Signal: int32(signal)}, &guestv1.SignalProcessResponse{})
+		if err != nil {
+			return err
+		}
+	}
+	if _, err := s.gather(); err != nil {
+		return err
+	}
+	if _, err := wait(); err != nil {
+		return err
+	}
+	return h.call(ctx, guestv1.Agent_DeleteContainer_FullMethodName, &guestv1.DeleteContainerRequest{ContainerId: containerID}, &guestv1.DeleteContainerResponse{})
+}
+
+// further is `vzctl exec CONTAINER true`, or `vzctl exec -t CONTAINER true`.
+func (h *host) further(ctx context.Context, terminal bool) error {
+	process, err := json.Marshal(specs.Process{Terminal: terminal, Args: []string{programTrue}, Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, Cwd: "/"})
+	if err != nil {
+		return err
+	}
+	err = h.call(ctx, guestv1.Agent_CreateProcess_FullMethodName, &guestv1.CreateProcessRequest{ContainerId: containerID, ProcessId: execID, OciProcess: process, Start: true,
+		InputEnded: !terminal}, &guestv1.CreateProcessResponse{})
+	if err != nil {
+		return err
+	}
+	var s *streams
+	if terminal {
+		s, err = h.openTerminal(ctx, execID)
+	} else {
+		s, err = h.openStreams(ctx, execID, false)
+	}
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if err := s.expect(h.wait(ctx, execID)); err != nil {
+		return err
+	}
+	s.close()
+	return h.call(ctx, guestv1.Agent_DeleteProcess_FullMethodName, &guestv1.DeleteProcessRequest{ContainerId: containerID, ProcessId: execID},
+		&guestv1.DeleteProcessResponse{})
+}
