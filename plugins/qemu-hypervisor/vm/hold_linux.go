@@ -18,6 +18,7 @@ import (
 
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/fork"
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/machine"
+	contents "github.com/vzctl/vzctl/plugins/qemu-hypervisor/placeholder"
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/standby"
 	"github.com/vzctl/vzctl/sdk/hypervisor"
 )
@@ -132,6 +133,9 @@ func (h *held) boot(ctx context.Context, dir string, server *standby.Holder) (_ 
 		if err := placeholder(disk.File.Path, size); err != nil {
 			return nil, err
 		}
+		if size, err = rehearsed(ctx, disk, spec.Arch); err != nil {
+			return nil, err
+		}
 		server.Sizes = append(server.Sizes, size)
 	}
 	ours, theirs, err := handoverSockets()
@@ -182,6 +186,20 @@ func (h *held) boot(ctx context.Context, dir string, server *standby.Holder) (_ 
 		_ = os.Remove(disk.File.Path)
 	}
 	return p, nil
+}
+
+// rehearsed writes to a placeholder what the guest rehearses with, and returns its size, in bytes.
+func rehearsed(ctx context.Context, disk hypervisor.Disk, arch string) (size int64, err error) {
+	file, err := os.OpenFile(disk.File.Path, os.O_RDWR, 0)
+	if err != nil {
+		return 0, err
+	}
+	err = contents.Write(ctx, file, arch, disk.ReadOnly)
+	info, statErr := file.Stat()
+	if err = errors.Join(err, statErr, file.Close()); err != nil {
+		return 0, fmt.Errorf("write what the guest rehearses with: %w", err)
+	}
+	return info.Size(), nil
 }
 
 func (s *standbyFiles) close() {
