@@ -69,6 +69,9 @@ func run(ctx context.Context, args []string) (err error) {
 	report := report{machine: s.describe(ctx), load: load}
 	for _, r := range chosen {
 		fmt.Fprintf(os.Stderr, "bench: %s: %s, against: %s\n", r.name, r.what, r.reference)
+		if err := s.standBy(ctx); err != nil {
+			return err
+		}
 		measured, err := r.measure(ctx, s)
 		if ctx.Err() != nil {
 			return errors.Join(ctx.Err(), err)

@@ -33,7 +33,7 @@ func idleMemory() row {
 				return total, err
 			}
 			m, err := pairs(ctx, min(s.count, 5), container, func(ctx context.Context) (float64, error) { return s.bare.weigh(ctx, initrd) })
-			m.notes = append(m.notes, "the last container's: "+strings.Join(shares, ", ")+"; netd and its plugin serve all containers of a network and are not counted")
+			m.notes = append(m.notes, "the last container's: "+strings.Join(shares, ", ")+"; netd and its plugin serve all containers of a network, and a VM stands by for all that are to come: they are not counted")
 			return m, err
 		},
 	}
@@ -99,7 +99,7 @@ func (s *stage) weighMany(ctx context.Context, many int) (each float64, shares m
 	}
 	shares = map[string]float64{}
 	for _, pid := range pids {
-		for _, p := range all.below(pid) {
+		for _, p := range all.ofContainer(pid) {
 			size, err := pss(p.pid)
 			if err != nil {
 				return 0, nil, err
@@ -144,7 +144,7 @@ func (s *stage) weighContainer(ctx context.Context) (total float64, shares []str
 	if err != nil {
 		return 0, nil, err
 	}
-	for _, p := range all.below(supervisor) {
+	for _, p := range all.ofContainer(supervisor) {
 		size, err := pss(p.pid)
 		if err != nil {
 			return 0, nil, err
@@ -164,7 +164,11 @@ func (s *stage) weighContainer(ctx context.Context) (total float64, shares []str
 			shares = append(shares, fmt.Sprintf("%s %s MB", q.name(), bytes.format(size)))
 		}
 	}
-	return total, shares, nil
+	standing, err := all.standing(s.root)
+	if standing > 0 {
+		shares = append(shares, fmt.Sprintf("a VM that stands by, and its holder, %s MB", bytes.format(standing)))
+	}
+	return total, shares, err
 }
 
 // weigh boots a machine whose init does nothing.

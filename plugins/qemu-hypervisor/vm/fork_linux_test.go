@@ -183,7 +183,7 @@ func TestVMsAreForkedFromOneThatStandsBy(t *testing.T) {
 		if err := m.Resume(within(t, bootDeadline), "b"); err != nil {
 			t.Fatal(err)
 		}
-		dir := t.TempDir()
+		dir := shortDir(t)
 		if _, err := m.Snapshot(within(t, bootDeadline), "", "b", dir, nil); err != nil {
 			t.Fatal(err)
 		}

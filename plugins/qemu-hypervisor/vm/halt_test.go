@@ -33,6 +33,7 @@ func TestAVMThatCannotGoOnIsEndedAndSaysWhy(t *testing.T) {
 	for status, ends := range map[string]bool{"internal-error": true, "paused": false} {
 		t.Run(status, func(t *testing.T) {
 			p := &process{exited: make(chan struct{}), greeted: make(chan struct{}), unlink: func() {}, cmd: exec.Command("sleep", "60")}
+			p.kills = func() error { return killQEMU(p.cmd.Process) }
 			if _, err := p.stderr.Write([]byte("KVM internal error. Suberror: 1\n")); err != nil {
 				t.Fatal(err)
 			}
