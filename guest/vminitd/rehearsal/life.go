@@ -19,15 +19,16 @@ const (
 	execID      = "exec1"
 )
 
-// Programs of the placeholder disk, and what the first writes.
+// Programs of the placeholder disk, what the first writes, and a user that is known there.
 const (
 	programTrue = "/bin/true"
 	programWait = "/bin/wait" // ends with its input
 	programSays = "rehearsal\n"
+	user        = "somebody"
 )
 
 // begin is what every container begins with: the machine's identity, and the container.
-func (h *host) begin(ctx context.Context, m *machine, program string) error {
+func (h *host) begin(ctx context.Context, m *machine, edit func(*guestv1.CreateContainerRequest), program string) error {
 	err := h.call(ctx, guestv1.Agent_Hello_FullMethodName, &guestv1.HelloRequest{Version: "rehearsal", ProtocolMin: 1, ProtocolMax: 1}, &guestv1.HelloResponse{})
 	if err != nil {
 		return err
@@ -39,6 +40,7 @@ func (h *host) begin(ctx context.Context, m *machine, program string) error {
 	if err != nil {
 		return err
 	}
+	edit(create)
 	return h.call(ctx, guestv1.Agent_CreateContainer_FullMethodName, create, &guestv1.CreateContainerResponse{})
 }
 
@@ -90,7 +92,7 @@ func (s *streams) expect(wait func() (*guestv1.Exit, error)) error {
 
 // run is `vzctl run IMAGE true`.
 func (h *host) run(ctx context.Context, m *machine) error {
-	if err := h.begin(ctx, m, programTrue); err != nil {
+	if err := h.begin(ctx, m, func(*guestv1.CreateContainerRequest) {}, programTrue); err != nil {
 		return err
 	}
 	s, err := h.start(ctx)
@@ -110,9 +112,9 @@ func (h *host) run(ctx context.Context, m *machine) error {
 	return h.call(ctx, guestv1.Agent_Shutdown_FullMethodName, &guestv1.ShutdownRequest{}, &guestv1.ShutdownResponse{})
 }
 
-// exec is a container that goes on, one more process in it, and its end by signals.
+// exec is a container that goes on, with `--init`, two more processes in it, one of them another user's, and its end by a signal.
 func (h *host) exec(ctx context.Context, m *machine) error {
-	if err := h.begin(ctx, m, programWait); err != nil {
+	if err := h.begin(ctx, m, func(r *guestv1.CreateContainerRequest) { r.Init = true }, programWait); err != nil {
 		return err
 	}
 	s, err := h.start(ctx)
@@ -121,17 +123,16 @@ func (h *host) exec(ctx context.Context, m *machine) error {
 	}
 	defer s.close()
 	wait := h.wait(ctx, container.InitProcess)
-	for _, terminal := range []bool{false, true} {
-		if err := h.further(ctx, terminal); err != nil {
-			return err
-		}
+	if err := h.further(ctx, "", false); err != nil {
+		return err
 	}
-	for _, signal := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} { // the first does nothing to a process that is number 1 and takes no notice
-		err := h.call(ctx, guestv1.Agent_SignalProcess_FullMethodName, &guestv1.SignalProcessRequest{ContainerId: containerID, ProcessId: container.InitProcess,
-			Signal: int32(signal)}, &guestv1.SignalProcessResponse{})
-		if err != nil {
-			return err
-		}
+	if err := h.further(ctx, user, true); err != nil {
+		return err
+	}
+	err = h.call(ctx, guestv1.Agent_SignalProcess_FullMethodName, &guestv1.SignalProcessRequest{ContainerId: containerID, ProcessId: container.InitProcess,
+		Signal: int32(unix.SIGTERM)}, &guestv1.SignalProcessResponse{})
+	if err != nil {
+		return err
 	}
 	if _, err := s.gather(); err != nil {
 		return err
@@ -142,14 +143,14 @@ func (h *host) exec(ctx context.Context, m *machine) error {
 	return h.call(ctx, guestv1.Agent_DeleteContainer_FullMethodName, &guestv1.DeleteContainerRequest{ContainerId: containerID}, &guestv1.DeleteContainerResponse{})
 }
 
-// further is `vzctl exec CONTAINER true`, or `vzctl exec -t CONTAINER true`.
-func (h *host) further(ctx context.Context, terminal bool) error {
+// further is `vzctl exec CONTAINER true`, or with -t and -u.
+func (h *host) further(ctx context.Context, user string, terminal bool) error {
 	process, err := json.Marshal(specs.Process{Terminal: terminal, Args: []string{programTrue}, Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, Cwd: "/"})
 	if err != nil {
 		return err
 	}
-	err = h.call(ctx, guestv1.Agent_CreateProcess_FullMethodName, &guestv1.CreateProcessRequest{ContainerId: containerID, ProcessId: execID, OciProcess: process, Start: true,
-		InputEnded: !terminal}, &guestv1.CreateProcessResponse{})
+	err = h.call(ctx, guestv1.Agent_CreateProcess_FullMethodName, &guestv1.CreateProcessRequest{ContainerId: containerID, ProcessId: execID, OciProcess: process, User: user,
+		Start: true, InputEnded: !terminal}, &guestv1.CreateProcessResponse{})
 	if err != nil {
 		return err
 	}

@@ -67,7 +67,7 @@ func writeImage(ctx context.Context, file *sparse.File, options ext4.Options) er
 		"bin": dir(0o755, map[string]*ext4.Node{"true": {Mode: ext4.ModeSymlink | 0o777, Target: "program"}, "program": plain(0o755, program()), "wait": plain(0o755, anywhere(waiter))}),
 		"lib": dir(0o755, map[string]*ext4.Node{"ld": plain(0o755, anywhere(interpreter)), "data": plain(0o755, bytes.Repeat([]byte("data"), DataSize/4))}),
 		"etc": dir(0o755, map[string]*ext4.Node{
-			"passwd": plain(0o644, []byte("root:x:0:0:root:/root:/bin/sh\n")), "group": plain(0o644, []byte("root:x:0:\n")), "hosts": plain(0o644, nil)}),
+			"passwd": plain(0o644, []byte("root:x:0:0:root:/root:/bin/sh\nsomebody:x:1000:1000::/tmp:/bin/sh\n")), "group": plain(0o644, []byte("root:x:0:\nsomebody:x:1000:\nothers:x:1001:somebody\n")), "hosts": plain(0o644, nil)}),
 		"dev": dir(0o755, nil), "proc": dir(0o755, nil), "tmp": dir(0o1777, nil), "root": dir(0o700, nil),
 	})
 	if failed != nil {
