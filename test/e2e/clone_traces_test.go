@@ -34,22 +34,7 @@ var (
 func TestE2ECloneShowsNoTraceOfItsTemplate(t *testing.T) {
 	p := alone(t)
 	p.must("run", "--rm", p.desk.busybox, "true") // makes the template
-	look := func(options ...string) (lines []string) {
-		t.Helper()
-		name := p.name()
-		args := append([]string{"run", "--hostname", "box", "--name", name}, options...)
-		out := p.must(append(args, p.desk.busybox, "sh", "-c", present)...)
-		if booted := slices.Contains(options, "templates=off"); p.cloned(name) == booted {
-			t.Fatalf("%v was cloned: %v", options, !booted)
-		}
-		for line := range strings.Lines(out) {
-			if line = dates.ReplaceAllString(identifier.ReplaceAllString(line, "ID"), "DATE "); !changing.MatchString(line) {
-				lines = append(lines, line)
-			}
-		}
-		return lines
-	}
-	booted, cloned := look("--hypervisor-opt", "templates=off"), look()
+	booted, cloned := p.presence("--hypervisor-opt", "templates=off"), p.presence("--hypervisor-opt", "standby=off")
 	if len(booted) < 500 {
 		t.Errorf("it looks at nothing: %q", booted)
 	}
@@ -62,13 +47,35 @@ func TestE2ECloneShowsNoTraceOfItsTemplate(t *testing.T) {
 			t.Errorf("a supervisor's log says %q, %v", text, err)
 		}
 	}
-	for _, line := range cloned {
+	sameSight(t, booted, cloned)
+}
+
+// presence is what a process sees of its machine, which was booted or cloned as the options say.
+func (p *person) presence(options ...string) (lines []string) {
+	p.t.Helper()
+	name := p.name()
+	args := append([]string{"run", "--hostname", "box", "--name", name}, options...)
+	out := p.must(append(args, p.desk.busybox, "sh", "-c", present)...)
+	if booted := slices.Contains(options, "templates=off"); p.cloned(name) == booted {
+		p.t.Fatalf("%v was cloned: %v", options, !booted)
+	}
+	for line := range strings.Lines(out) {
+		if line = dates.ReplaceAllString(identifier.ReplaceAllString(line, "ID"), "DATE "); !changing.MatchString(line) {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+func sameSight(t *testing.T, booted, other []string) {
+	t.Helper()
+	for _, line := range other {
 		if !slices.Contains(booted, line) {
-			t.Errorf("only in the clone: %s", line)
+			t.Errorf("not in the machine that was booted: %s", line)
 		}
 	}
 	for _, line := range booted {
-		if !slices.Contains(cloned, line) {
+		if !slices.Contains(other, line) {
 			t.Errorf("only in the machine that was booted: %s", line)
 		}
 	}

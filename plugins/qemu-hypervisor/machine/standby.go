@@ -34,7 +34,7 @@ func StandbyTime(options map[string]string) (time.Duration, error) {
 	}
 }
 
-// Standby returns the spec of the VM that stands by to be forked for VMs like s. It is a template but for this: a copy of its QEMU has the disks' serials that QEMU was started with, and
+// Standby returns the spec of the VM that stands by to be forked for VMs like s. It is a template but for this: a copy of its QEMU has the options of shares and the disks' serials that QEMU was started with, and
 // its id has to be as long as that of each copy. Directory dir is its alone, also for its sockets.
 func Standby(s hypervisor.Spec, dir string) hypervisor.Spec {
 	t := Template(s, dir)
@@ -44,6 +44,9 @@ func Standby(s hypervisor.Spec, dir string) hypervisor.Spec {
 	}
 	for i := range t.NICs {
 		t.NICs[i].Link.UnixDatagram.VMPath, t.NICs[i].Link.UnixDatagram.NetworkPath = "", "" // by descriptor
+	}
+	for i, share := range s.Shares {
+		t.Shares[i].ReadOnly, t.Shares[i].Ownership = share.ReadOnly, share.Ownership
 	}
 	if s.ConsolePath != "" {
 		t.ConsolePath = filepath.Join(dir, "boot.log")

@@ -23,6 +23,7 @@ type request struct {
 	Name    string // the VM's id
 	Disks   int
 	Links   int
+	Shares  int
 	Console bool
 }
 

@@ -182,7 +182,7 @@ func (h *Holder) fork(r request, files []*os.File) (pid int, err error) {
 	switch {
 	case r.Version != version:
 		return 0, fmt.Errorf("the holder speaks version %d", version)
-	case r.Disks != len(d.Disks), r.Links != len(d.Links), r.Console != (d.Console >= 0), len(files) != len(d.list()):
+	case r.Disks != len(d.Disks), r.Links != len(d.Links), r.Shares != len(d.Shares), r.Console != (d.Console >= 0), len(files) != len(d.list()):
 		return 0, errors.New("the VM that stands by has other devices")
 	}
 	plan := fork.Plan{Files: map[int]*os.File{}, Closed: h.Closed, DieWith: d.Life, Name: r.Name}

@@ -9,6 +9,7 @@ package standby
 import (
 	"errors"
 	"os"
+	"slices"
 )
 
 // ErrNone says that no VM of the shape stands by.
@@ -23,6 +24,7 @@ type Files struct {
 	Console *os.File // connected socket; nil if the VM has no console
 	Disks   []*os.File
 	Links   []*os.File // connected sockets
+	Shares  []*os.File // directories
 }
 
 // list has the files in the order of the message.
@@ -31,14 +33,14 @@ func (f Files) list() []*os.File {
 	if f.Console != nil {
 		files = append(files, f.Console)
 	}
-	return append(append(files, f.Disks...), f.Links...)
+	return slices.Concat(files, f.Disks, f.Links, f.Shares)
 }
 
 // Descriptors are those by which the original has what a copy has of its own.
 type Descriptors struct {
 	Monitor, Mux, Stderr, Life int
 	Console                    int // negative: none
-	Disks, Links               []int
+	Disks, Links, Shares       []int
 }
 
 // list is in the order of Files.
@@ -47,5 +49,5 @@ func (d Descriptors) list() []int {
 	if d.Console >= 0 {
 		list = append(list, d.Console)
 	}
-	return append(append(list, d.Disks...), d.Links...)
+	return slices.Concat(list, d.Disks, d.Links, d.Shares)
 }

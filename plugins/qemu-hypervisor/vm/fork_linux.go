@@ -25,10 +25,10 @@ import (
 // A VM with emulated CPUs is forked from one of its shape that stands by, if there is one: that has all that a clone has, and QEMU's translation of all code that the guest has run. Which
 // VMs stand by follows from what is started: the second start of a shape in short time has one made, beside it; see hold_linux.go.
 
-// canFork says whether the VM may be forked. KVM's part of a VM is in the kernel, and belongs to one process; a 9p share is a directory that QEMU has looked at when it started.
+// canFork says whether the VM may be forked. KVM's part of a VM is in the kernel, and belongs to one process.
 func canFork(spec hypervisor.Spec, host machine.Host) bool {
 	keep, err := machine.StandbyTime(spec.Options)
-	return fork.Supported && err == nil && keep > 0 && canClone(spec, host) && host.Accelerator == machine.TCG && spec.Arch == "amd64" && len(spec.Shares) == 0
+	return fork.Supported && err == nil && keep > 0 && canClone(spec, host) && host.Accelerator == machine.TCG && spec.Arch == "amd64"
 }
 
 func standbyOf(cacheDir string) standby.Place { return standby.At(filepath.Join(cacheDir, "standby")) }
@@ -53,12 +53,15 @@ func (v *VM) standbyKey() (string, error) {
 	return standby.Key(what...)
 }
 
+// errBinds says that a share is mounted where only a QEMU of its own can see it.
+var errBinds = errors.New("a shared file is not where a copy could find it")
+
 // fork returns no process, and no error, if no VM of the shape stands by.
 func (v *VM) fork(ctx context.Context, key string) (*process, error) {
 	ctx, cancel := context.WithTimeout(ctx, greetDeadline)
 	defer cancel()
 	p, err := v.forked(ctx, key)
-	if errors.Is(err, standby.ErrNone) {
+	if errors.Is(err, standby.ErrNone) || errors.Is(err, errBinds) {
 		return nil, nil
 	}
 	return p, err
@@ -172,6 +175,20 @@ func (o *outfit) make(spec hypervisor.Spec, p *process) error {
 		if err := lockDisk(file, disk.ReadOnly); err != nil {
 			return err
 		}
+	}
+	shares, binds, err := shared(spec)
+	if err != nil {
+		return err
+	}
+	if len(binds) > 0 {
+		return errBinds
+	}
+	for _, share := range shares.Shares {
+		dir, err := os.OpenFile(share.Path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+		if err != nil {
+			return err
+		}
+		o.files.Shares = append(o.files.Shares, give(dir))
 	}
 	for _, nic := range spec.NICs {
 		end, err := linkSocket(nic)

@@ -263,9 +263,12 @@ func TestWhatIsForked(t *testing.T) {
 		change func(*hypervisor.Spec, *machine.Host)
 		want   bool
 	}{
-		"an emulated VM":        {func(*hypervisor.Spec, *machine.Host) {}, true},
-		"one with KVM":          {func(_ *hypervisor.Spec, h *machine.Host) { h.Accelerator = machine.KVM }, false},
-		"one with a share":      {func(s *hypervisor.Spec, _ *machine.Host) { s.Shares = make([]hypervisor.Share, 1) }, false},
+		"an emulated VM":   {func(*hypervisor.Spec, *machine.Host) {}, true},
+		"one with KVM":     {func(_ *hypervisor.Spec, h *machine.Host) { h.Accelerator = machine.KVM }, false},
+		"one with a share": {func(s *hypervisor.Spec, _ *machine.Host) { s.Shares = make([]hypervisor.Share, 1) }, true},
+		"one with virtio-fs": {func(s *hypervisor.Spec, _ *machine.Host) {
+			s.Shares = []hypervisor.Share{{Type: hypervisor.ShareVirtioFS}}
+		}, false},
 		"one without templates": {func(s *hypervisor.Spec, _ *machine.Host) { s.Options[machine.OptionTemplates] = "off" }, false},
 		"if none may stand by":  {func(s *hypervisor.Spec, _ *machine.Host) { s.Options[machine.OptionStandby] = "off" }, false},
 		"another architecture":  {func(s *hypervisor.Spec, _ *machine.Host) { s.Arch = "arm64" }, false},

@@ -138,6 +138,11 @@ func (h *held) boot(ctx context.Context, dir string, server *standby.Holder) (_ 
 		}
 		server.Sizes = append(server.Sizes, size)
 	}
+	for _, share := range spec.Shares {
+		if err := os.Mkdir(share.Path, 0o700); err != nil {
+			return nil, err
+		}
+	}
 	ours, theirs, err := handoverSockets()
 	if err != nil {
 		return nil, err
@@ -260,28 +265,30 @@ func descriptors(p *process, spec hypervisor.Spec, files *standbyFiles) (d stand
 		d.Console = files.lifeDescriptor + len(files.links) + 1
 	}
 	for _, disk := range spec.Disks {
-		file, err := os.Stat(disk.File.Path)
-		if err != nil {
+		if err := appendDescriptor(&d.Disks, p.pid, disk.File.Path); err != nil {
 			return d, err
 		}
-		found, err := descriptorsOfFile(p.pid, file)
-		if err != nil {
+	}
+	for _, share := range spec.Shares {
+		if err := appendDescriptor(&d.Shares, p.pid, share.Path); err != nil {
 			return d, err
 		}
-		if len(found) != 1 {
-			return d, fmt.Errorf("QEMU has a disk by %d descriptors", len(found))
-		}
-		d.Disks = append(d.Disks, found[0])
 	}
 	return d, nil
 }
 
-func descriptorsOfFile(pid int, file os.FileInfo) (found []int, err error) {
+// appendDescriptor appends the one by which QEMU has a file or directory.
+func appendDescriptor(to *[]int, pid int, path string) error {
+	file, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
 	dir := descriptorsOf(pid)
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, err
+		return err
 	}
+	var found []int
 	for _, e := range entries {
 		number, err := strconv.Atoi(e.Name())
 		if err != nil {
@@ -291,7 +298,11 @@ func descriptorsOfFile(pid int, file os.FileInfo) (found []int, err error) {
 			found = append(found, number)
 		}
 	}
-	return found, nil
+	if len(found) != 1 {
+		return fmt.Errorf("QEMU has %s by %d descriptors", filepath.Base(path), len(found))
+	}
+	*to = append(*to, found[0])
+	return nil
 }
 
 // enoughFor says whether the host has memory to spare for one more VM: it may take all of its own, and half of what is left is for others.

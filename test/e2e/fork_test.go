@@ -1,0 +1,181 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// standing starts containers with some options until a VM stands by for them.
+func (p *person) standing(options ...string) {
+	p.t.Helper()
+	for range 2 { // the first makes the template, the second has one stand by
+		p.must(append(append([]string{"run", "--rm"}, options...), "true")...)
+	}
+	deadline := time.Now().Add(patience)
+	for {
+		var list []struct{ Description string }
+		if err := json.Unmarshal([]byte(p.must("system", "template", "ls", "--format", "json")), &list); err != nil {
+			p.t.Fatal(err)
+		}
+		for _, t := range list {
+			if strings.HasSuffix(t.Description, "stands by to be forked") {
+				return
+			}
+		}
+		if time.Now().After(deadline) {
+			failure, _ := os.ReadFile(filepath.Join(p.root, "cache/qemu-hypervisor/standby/failure.log"))
+			p.t.Fatalf("no VM stands by: %s", failure)
+		}
+		time.Sleep(50 * time.Millisecond) // nobody tells
+	}
+}
+
+// qemu returns the process of a container's VM, and whether it was forked.
+func (p *person) qemu(name string) (pid int, forked bool) {
+	p.t.Helper()
+	var inspected []struct{ Sandbox string }
+	if err := json.Unmarshal([]byte(p.must("inspect", name)), &inspected); err != nil || len(inspected) != 1 || inspected[0].Sandbox == "" {
+		p.t.Fatalf("inspect: %+v, %v", inspected, err)
+	}
+	pid = p.victim("qemu-system-", " -name "+inspected[0].Sandbox+" ")
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", parentOf(p.t, pid)))
+	return pid, err == nil && strings.Contains(string(line), "hold-vm")
+}
+
+// forks starts a container that has to be forked, and returns its name.
+func (p *person) forks(args ...string) string {
+	p.t.Helper()
+	name := p.name()
+	p.must(append([]string{"run", "-d", "--name", name}, args...)...)
+	if _, forked := p.qemu(name); !forked {
+		p.t.Fatalf("the VM of %s was not forked: %q", name, p.log())
+	}
+	return name
+}
+
+// TestE2EForksHaveNoSecretNorTimeInCommon is TestE2EClonesHaveNoSecretNorTimeInCommon for VMs that are forked.
+func TestE2EForksHaveNoSecretNorTimeInCommon(t *testing.T) {
+	for name, options := range map[string][]string{"CPU without random numbers": {"--hypervisor-opt", "cpu=max,-erms,-fsrm,-rdrand,-rdseed"}, "three CPUs": {"--cpus", "3"}} {
+		t.Run(name, func(t *testing.T) {
+			p := alone(t)
+			options := append([]string{"-m", "512m"}, append(options, p.desk.probeImage(t))...)
+			begun := time.Now()
+			p.standing(options...)
+			making := time.Since(begun)
+			p.must("rm", "-f", p.forks(append(options, "sleep", "1000")...))
+			p.haveNothingInCommon(options, making)
+		})
+	}
+}
+
+// rehearsed is the word of the kernel's command line that a VM which stands by has, and its copies.
+const rehearsed = " vzctl.rehearse=full"
+
+// TestE2EAForkIsAMachineOfItsOwn looks at VMs that are forked from one: what is left in them of its past, what is each one's own, and what remains of them.
+func TestE2EAForkIsAMachineOfItsOwn(t *testing.T) {
+	p := alone(t)
+	p.standing(p.desk.busybox)
+	t.Run("no trace of the rehearsal", func(t *testing.T) {
+		p := &person{t, p.desk, p.root, p.env, p.command}
+		booted, forked := p.presence("--hypervisor-opt", "templates=off"), p.presence()
+		for i := range forked {
+			forked[i] = strings.Replace(forked[i], rehearsed, "", 1)
+		}
+		sameSight(t, booted, forked)
+	})
+	t.Run("many leave nothing", func(t *testing.T) {
+		p := &person{t, p.desk, p.root, p.env, p.command}
+		p.nothingRuns()
+		before := p.processes()
+		for i := range 8 {
+			if got := p.must("run", "--rm", p.desk.busybox, "echo", strconv.Itoa(i)); got != strconv.Itoa(i)+"\n" {
+				t.Errorf("number %d printed %q", i, got)
+			}
+		}
+		var all sync.WaitGroup
+		for i := range 8 {
+			all.Go(func() {
+				if r := p.vzctl("run", "--rm", p.desk.busybox, "echo", strconv.Itoa(i)); r.code != 0 || r.stdout != strconv.Itoa(i)+"\n" {
+					t.Errorf("of 8 at once, number %d: exit code %d, %q, %q", i, r.code, r.stdout, r.stderr)
+				}
+			})
+		}
+		all.Wait()
+		p.nothingRuns()
+		for pid, line := range p.processes() {
+			if before[pid] == "" {
+				t.Errorf("new: %s", line)
+			}
+		}
+		if left, err := os.ReadDir(filepath.Join(p.root, "sandboxes")); err != nil || slices.ContainsFunc(left, os.DirEntry.IsDir) {
+			t.Errorf("left: %v, %v", left, err)
+		}
+	})
+	for who, words := range map[string][]string{"the plugin": {"plugins/qemu-hypervisor"}, "the supervisor": {" supervise "}, "QEMU": nil} {
+		t.Run("its VM ends with "+who, func(t *testing.T) {
+			p := &person{t, p.desk, p.root, p.env, p.command}
+			name := p.forks(p.desk.busybox, "sleep", "1000")
+			victim, _ := p.qemu(name)
+			if words != nil {
+				victim = p.victim(words...)
+			}
+			kill9(t, victim)
+			if got := p.must("wait", name); got != "137\n" {
+				t.Errorf("wait printed %q", got)
+			}
+			p.nothingRuns()
+			p.must("start", name)
+			if got := p.must("exec", name, "echo", "back"); got != "back\n" {
+				t.Errorf("after a new start exec printed %q", got)
+			}
+			p.must("rm", "-f", name)
+		})
+	}
+	t.Run("it outlives who holds the original", func(t *testing.T) {
+		p := &person{t, p.desk, p.root, p.env, p.command}
+		name := p.forks(p.desk.busybox, "sleep", "1000")
+		pid, _ := p.qemu(name)
+		kill9(t, parentOf(t, pid))
+		if got := p.must("exec", name, "echo", "alive"); got != "alive\n" {
+			t.Errorf("exec printed %q", got)
+		}
+		p.must("rm", "-f", name)
+		if got := p.must("run", "--rm", p.desk.busybox, "echo", "cloned"); got != "cloned\n" {
+			t.Errorf("the next printed %q", got)
+		}
+		p.must("system", "template", "prune", "--unused-for", "0s")
+		p.nothingRuns()
+	})
+}
+
+// TestE2EForksHaveTheirOwnDirectories gives VMs that are forked from one different directories of the host.
+func TestE2EForksHaveTheirOwnDirectories(t *testing.T) {
+	p := alone(t)
+	dirs := make([]string, 3)
+	for i := range dirs {
+		dirs[i] = t.TempDir()
+		if err := os.WriteFile(filepath.Join(dirs[i], "name"), []byte(strconv.Itoa(i)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	options := func(i int) []string { return []string{"-v", dirs[i] + ":/data", p.desk.busybox} }
+	p.standing(options(0)...)
+	for i := range dirs {
+		name := p.forks(append(options(i), "sleep", "1000")...)
+		if got := p.must("exec", name, "sh", "-c", "cat /data/name && ls /data && echo new >/data/made && chown 7:8 /data/made"); got != strconv.Itoa(i)+"name\n" {
+			t.Errorf("in directory %d there is %q", i, got)
+		}
+		p.must("rm", "-f", name)
+		if made, err := os.ReadFile(filepath.Join(dirs[i], "made")); err != nil || string(made) != "new\n" {
+			t.Errorf("directory %d has %q, %v", i, made, err)
+		}
+	}
+}
