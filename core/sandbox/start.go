@@ -26,6 +26,7 @@ type Sandbox struct {
 	lease      Lease
 	plugged    bool       // the hypervisor runs, and its end is to come
 	detached   chan error // tells once the lease is given back; nil before
+	closed     chan error // tells once the hypervisor, for whose end nobody waits, has ended; nil: it has with its step
 	vm         hypervisor.VM
 	guest      Guest
 	streams    *streams
@@ -44,6 +45,7 @@ type Sandbox struct {
 	hurried sync.Once
 	ending  chan struct{} // closed once outcome is set
 	outcome Outcome
+	over    chan struct{} // closed once nothing of the sandbox is to be seen any more
 	stopped chan struct{} // closed once all is torn down
 	probing probing
 
@@ -91,7 +93,7 @@ func (s *Sandbox) steps() []steps.Step {
 // New prepares a sandbox; nothing runs yet, but streams can be attached.
 func New(spec Spec, env Environment) *Sandbox {
 	s := &Sandbox{env: env, Stdin: stdio.NewInput(), Stdout: &stdio.Output{}, Stderr: &stdio.Output{},
-		hurry: make(chan struct{}), ending: make(chan struct{}), stopped: make(chan struct{}), probing: defaultProbing, shutdownPatience: agentShutdown,
+		hurry: make(chan struct{}), ending: make(chan struct{}), over: make(chan struct{}), stopped: make(chan struct{}), probing: defaultProbing, shutdownPatience: agentShutdown,
 		procs: map[string]*execProcess{}, saving: newSaving()}
 	s.Change(spec)
 	return s
@@ -165,6 +167,17 @@ func (s *Sandbox) VM() hypervisor.VM { return s.vm }
 
 // Endpoint returns the sandbox's place on its network; ok is false without one.
 func (s *Sandbox) Endpoint() (lease Lease, ok bool) { return s.lease, s.lease != nil }
+
+// Ended returns how the container ended, once its output is taken and its place on the network free. Of a discarded sandbox that shares nothing with anybody the VM may be ending yet;
+// of others this is Wait.
+func (s *Sandbox) Ended(ctx context.Context) (Outcome, error) {
+	select {
+	case <-s.over:
+		return s.outcome, nil
+	case <-ctx.Done():
+		return Outcome{}, ctx.Err()
+	}
+}
 
 // Wait returns how the container ended, once everything of the sandbox is gone.
 func (s *Sandbox) Wait(ctx context.Context) (Outcome, error) {

@@ -52,6 +52,8 @@ type world struct {
 	forget   chan struct{} // closed when the guest may forget processes; nil: any time
 	sockets  []*guestv1.Socket
 	phases   []*guestv1.Phase // what the guest says of Adopt
+	closing  chan struct{}    // has one once the plugin is to end, if it is to wait for
+	closed   chan struct{}    // this; nil: it ends at once
 
 	unresponsive func(why string)
 }
@@ -183,6 +185,10 @@ func (m *machine) LastWords() string     { return "killed" }
 
 // Close ends the VMs of the plugin as well.
 func (m *machine) Close(context.Context) error {
+	if m.closed != nil {
+		m.closing <- struct{}{}
+		<-m.closed
+	}
 	for _, thing := range []string{"running", "vm", "plugin"} {
 		m.gone(thing)
 	}

@@ -273,9 +273,12 @@ func (s *supervision) attend(ctx context.Context) error {
 	if s.container.Health != nil {
 		watched.Go(func() { s.watchHealth(watching) })
 	}
-	outcome, err := s.box.Wait(ctx)
+	outcome, err := s.box.Ended(ctx)
 	cancel()
 	watched.Wait()
+	if err == nil && !s.removes(outcome) {
+		_, err = s.box.Wait(ctx) // it may be wanted again at once, with what its VM has
+	}
 	if err != nil {
 		return err
 	}
@@ -313,7 +316,8 @@ func (s *supervision) attend(ctx context.Context) error {
 			s.log.Error("cannot remove the container", "error", removeErr)
 		} else {
 			defer func() { // after all have been told
-				if err := finish(); err != nil {
+				_, err := s.box.Wait(ctx) // its VM may have the files open yet
+				if err = errors.Join(err, finish()); err != nil {
 					s.log.Warn("cannot remove what the container had", "error", err)
 				}
 			}()

@@ -133,6 +133,29 @@ func TestAContainerThatIsRemovedAtItsEndIsGoneWhenWaitAnswers(t *testing.T) {
 	}
 }
 
+func TestNobodyWaitsForTheVMOfAContainerThatIsRemovedAtItsEnd(t *testing.T) {
+	r := newRig(t, func(c *store.Container) { c.AutoRemove = true })
+	answered := make(chan struct{})
+	r.vm.onClose = func() { <-answered }
+	r.start()
+	r.vm.exits(&guestv1.Exit{Code: 3})
+	if exit, err := r.client.Wait(r.context(), ""); err != nil || exit.Code != 3 {
+		t.Errorf("%+v, %v", exit, err)
+	}
+	if _, err := r.store.Resolve("web"); !errors.Is(err, fault.NotFound) {
+		t.Errorf("its name: %v", err)
+	}
+	select {
+	case err := <-r.done:
+		t.Errorf("its supervisor has ended before its VM: %v", err)
+	default:
+	}
+	close(answered)
+	if err := r.ended(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestStreamsAttachedBeforeTheStartGetEverything(t *testing.T) {
 	r := newRig(t, func(c *store.Container) { c.Process.StdinOpen = true })
 	r.serve()
