@@ -37,11 +37,12 @@ import (
 	"github.com/vzctl/vzctl/sdk/rpc"
 )
 
-// Main is the process: "vzctl supervise --root DIR SANDBOX". It returns the process's exit code.
+// Main is the process: "vzctl supervise --root DIR --run DIR SANDBOX". It returns the process's exit code.
 func Main(args []string) int {
 	flags := flag.NewFlagSet("supervise", flag.ContinueOnError)
 	root := flags.String("root", "", "directory of all that lasts")
 	run := flags.String("run", "", "directory for sockets")
+	hypervisor := flags.String("hypervisor", "", "plugin that is started before the records say that it is the one")
 	verbose := flags.Bool("debug", false, "say more in the log")
 	if err := flags.Parse(args); err != nil || flags.NArg() != 1 || *root == "" || *run == "" {
 		fmt.Fprintln(os.Stderr, "vzctl supervise is started by vzctl itself")
@@ -54,7 +55,7 @@ func Main(args []string) int {
 	}
 	log := hclog.New(&hclog.LoggerOptions{Name: "supervisor", Level: level,
 		Output: daemon.NewLog(store.Paths{Root: *root}.SupervisorLog(flags.Arg(0)))})
-	if err := supervise(*root, *run, flags.Arg(0), log); err != nil {
+	if err := supervise(*root, *run, *hypervisor, flags.Arg(0), log); err != nil {
 		log.Error("the sandbox has failed", "error", err)
 		return 1
 	}
@@ -76,22 +77,18 @@ func collect() {
 // stopTimeout is how long the container's process has to end when the supervisor itself is asked to, unless the container says otherwise.
 const stopTimeout = 10 * time.Second
 
-// supervise runs one sandbox from start to end.
-func supervise(root, run, sandboxID string, log hclog.Logger) error {
+// supervise runs one sandbox from start to end. The hypervisor plugin that it will probably need is started first.
+func supervise(root, run, hypervisor, sandboxID string, log hclog.Logger) error {
 	inherited, err := daemon.Inherit(2)
 	if err != nil {
 		return err
 	}
+	plugin := startEarly(hypervisor, run, log)
+	defer plugin.close()
 	st, err := store.Open(root)
 	if err != nil {
 		return err
 	}
-	first, err := st.GetSandbox(sandboxID)
-	if err != nil {
-		return err
-	}
-	plugin := startEarly(first.Hypervisor, run, log)
-	defer plugin.close()
 	if !inherited.Released() {
 		plugin.close()
 		return errors.Join(inherited.Listeners[0].Close(), inherited.Listeners[1].Close(), os.RemoveAll(run))

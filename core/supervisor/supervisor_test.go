@@ -294,10 +294,11 @@ func TestWhatHappensToAContainerIsInTheEventLog(t *testing.T) {
 func TestARuntimeDirectoryOfADamagedRecordIsNotRemoved(t *testing.T) {
 	r := newRig(t, nil)
 	precious := t.TempDir()
-	if _, err := r.store.UpdateSandbox(t.Context(), r.box, func(b *store.Sandbox) error { b.RuntimeDir = precious; return nil }); err != nil {
+	b, err := r.store.UpdateSandbox(t.Context(), r.box, func(b *store.Sandbox) error { b.RuntimeDir = precious; return nil })
+	if err != nil {
 		t.Fatal(err)
 	}
-	run, err := makeRun(t.Context(), r.store, r.box)
+	run, err := makeRun(t.Context(), r.store, b)
 	if err != nil || run == precious {
 		t.Fatalf("%q, %v", run, err)
 	}
