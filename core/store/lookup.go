@@ -1,6 +1,7 @@
 package store
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -64,12 +65,14 @@ func (s *Store) Resolve(ref string) (string, error) {
 }
 
 // Get returns the record of a container, settled: see [Settle].
-func (s *Store) Get(id string) (Container, error) {
+func (s *Store) Get(id string) (Container, error) { return s.get(id, decode) }
+
+func (s *Store) get(id string, unmarshal unmarshaler) (Container, error) {
 	var c Container
 	if !validID(id) {
 		return c, notFound(id)
 	}
-	if err := s.read(id, &c); err != nil {
+	if err := s.readBy(unmarshal, id, &c); err != nil {
 		return c, err
 	}
 	return s.settle(c)
@@ -85,12 +88,14 @@ func (s *Store) Find(ref string) (Container, error) {
 }
 
 // GetSandbox returns the record of a sandbox.
-func (s *Store) GetSandbox(id string) (Sandbox, error) {
+func (s *Store) GetSandbox(id string) (Sandbox, error) { return s.getSandbox(id, decode) }
+
+func (s *Store) getSandbox(id string, unmarshal unmarshaler) (Sandbox, error) {
 	var b Sandbox
 	if !validID(id) {
 		return b, sandboxNotFound(id)
 	}
-	err := readRecord(s.paths.SandboxRecord(id), &b)
+	err := readRecord(unmarshal, s.paths.SandboxRecord(id), &b)
 	if errors.Is(err, os.ErrNotExist) {
 		return b, sandboxNotFound(id)
 	}
@@ -121,7 +126,7 @@ func (s *Store) List() ([]Entry, error) {
 	for w := range workers {
 		readers.Go(func() {
 			for i := w; i < len(ids); i += workers {
-				c, err := s.Get(ids[i])
+				c, err := s.get(ids[i], json.Unmarshal)
 				entries[i] = Entry{ID: ids[i], Container: c, Err: err}
 			}
 		})
@@ -174,7 +179,7 @@ func (s *Store) Leases() (Leases, error) {
 		return l, err
 	}
 	for _, id := range sandboxes {
-		b, err := s.GetSandbox(id)
+		b, err := s.getSandbox(id, json.Unmarshal)
 		if errors.Is(err, fault.NotFound) {
 			continue
 		}
@@ -206,9 +211,11 @@ func directories(dir string) ([]string, error) {
 }
 
 // read the record as it is on disk.
-func (s *Store) read(id string, c *Container) error {
+func (s *Store) read(id string, c *Container) error { return s.readBy(decode, id, c) }
+
+func (s *Store) readBy(unmarshal unmarshaler, id string, c *Container) error {
 	path := s.paths.ContainerRecord(id)
-	err := readRecord(path, c)
+	err := readRecord(unmarshal, path, c)
 	if errors.Is(err, os.ErrNotExist) {
 		if _, err := os.Lstat(s.paths.Container(id)); err == nil {
 			return damaged(path, errors.New("it is missing"))

@@ -33,7 +33,7 @@ func ReadJSON(path string, value any) error {
 }
 
 func writeJSON(path string, value any, durable bool) error {
-	content, err := json.Marshal(value)
+	content, err := encode(value)
 	if err == nil {
 		err = replaceFile(path, content, durable)
 	}
@@ -84,13 +84,13 @@ type versioned interface{ schema() int }
 func (c *Container) schema() int { return c.Schema }
 func (s *Sandbox) schema() int   { return s.Schema }
 
-// readRecord reads the record at path into value. id is who it must be of, got who it says it is of.
-func readRecord[T versioned](path string, value T) error {
+// readRecord reads the record at path into value, which is zero.
+func readRecord[T versioned](unmarshal unmarshaler, path string, value T) error {
 	content, err := readBounded(path)
 	if err != nil {
 		return err
 	}
-	err = json.Unmarshal(content, value)
+	err = unmarshal(content, value)
 	// A newer record may differ so much that it does not decode.
 	version := value.schema()
 	if err != nil {
