@@ -1,7 +1,6 @@
 package store
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -65,14 +64,12 @@ func (s *Store) Resolve(ref string) (string, error) {
 }
 
 // Get returns the record of a container, settled: see [Settle].
-func (s *Store) Get(id string) (Container, error) { return s.get(id, decode) }
-
-func (s *Store) get(id string, unmarshal unmarshaler) (Container, error) {
+func (s *Store) Get(id string) (Container, error) {
 	var c Container
 	if !validID(id) {
 		return c, notFound(id)
 	}
-	if err := s.readBy(unmarshal, id, &c); err != nil {
+	if err := s.read(id, &c); err != nil {
 		return c, err
 	}
 	return s.settle(c)
@@ -88,14 +85,12 @@ func (s *Store) Find(ref string) (Container, error) {
 }
 
 // GetSandbox returns the record of a sandbox.
-func (s *Store) GetSandbox(id string) (Sandbox, error) { return s.getSandbox(id, decode) }
-
-func (s *Store) getSandbox(id string, unmarshal unmarshaler) (Sandbox, error) {
+func (s *Store) GetSandbox(id string) (Sandbox, error) {
 	var b Sandbox
 	if !validID(id) {
 		return b, sandboxNotFound(id)
 	}
-	err := readRecord(unmarshal, s.paths.SandboxRecord(id), &b)
+	err := readRecord(s.paths.SandboxRecord(id), &b)
 	if errors.Is(err, os.ErrNotExist) {
 		return b, sandboxNotFound(id)
 	}
@@ -126,7 +121,7 @@ func (s *Store) List() ([]Entry, error) {
 	for w := range workers {
 		readers.Go(func() {
 			for i := w; i < len(ids); i += workers {
-				c, err := s.get(ids[i], json.Unmarshal)
+				c, err := s.Get(ids[i])
 				entries[i] = Entry{ID: ids[i], Container: c, Err: err}
 			}
 		})
@@ -179,7 +174,7 @@ func (s *Store) Leases() (Leases, error) {
 		return l, err
 	}
 	for _, id := range sandboxes {
-		b, err := s.getSandbox(id, json.Unmarshal)
+		b, err := s.GetSandbox(id)
 		if errors.Is(err, fault.NotFound) {
 			continue
 		}
@@ -211,11 +206,9 @@ func directories(dir string) ([]string, error) {
 }
 
 // read the record as it is on disk.
-func (s *Store) read(id string, c *Container) error { return s.readBy(decode, id, c) }
-
-func (s *Store) readBy(unmarshal unmarshaler, id string, c *Container) error {
+func (s *Store) read(id string, c *Container) error {
 	path := s.paths.ContainerRecord(id)
-	err := readRecord(unmarshal, path, c)
+	err := readRecord(path, c)
 	if errors.Is(err, os.ErrNotExist) {
 		if _, err := os.Lstat(s.paths.Container(id)); err == nil {
 			return damaged(path, errors.New("it is missing"))
