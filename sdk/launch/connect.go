@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -23,24 +24,34 @@ import (
 // maxHandshake is the longest line that is taken for a handshake.
 const maxHandshake = 4096
 
-// connect reads where the started plugin listens, and returns a connection that is made with the first call.
-func (c *child) connect() (*grpc.ClientConn, error) {
+// listen reads where the started plugin listens.
+func (c *child) listen() (socket string, err error) {
 	said := make(chan string, 1)
 	go c.readStdout(said)
 	go c.readStderr()
 	line := <-said // the end of the process ends it too
 	network, address, err := wire.ParseLine(line)
 	if err != nil {
-		return nil, c.explain(line, err)
+		return "", c.explain(line, err)
 	}
 	if network != "unix" || filepath.Dir(filepath.Clean(address)) != c.socketDir {
-		return nil, &fault.Error{Reason: fault.Invalid, Cause: errors.New("the plugin does not listen where it was told to")}
+		return "", &fault.Error{Reason: fault.Invalid, Cause: errors.New("the plugin does not listen where it was told to")}
 	}
+	return address, nil
+}
+
+// connect returns a connection to where listening says, once it does, which may take as long as patience. All that can be made before is.
+func connect(listening func() (string, error), patience time.Duration) (*grpc.ClientConn, error) {
 	return grpc.NewClient("passthrough:///plugin", grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy(),
 		grpc.WithDisableServiceConfig(), grpc.WithIdleTimeout(0), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(rpc.MaxMessage)),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: patience}),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+			socket, err := listening()
+			if err != nil {
+				return nil, err
+			}
 			var dialer net.Dialer
-			return dialer.DialContext(ctx, "unix", address)
+			return dialer.DialContext(ctx, "unix", socket)
 		}))
 }
 

@@ -114,13 +114,16 @@ func start(ctx context.Context, o Options) (p *Process, err error) {
 	if err != nil {
 		return nil, err
 	}
-	var conn *grpc.ClientConn
+	listening := sync.OnceValues(c.listen)
+	conn, err := connect(listening, o.StartTimeout)
+	if err != nil {
+		c.remove()
+		return nil, err
+	}
 	defer func() {
 		if err != nil {
 			c.kill()
-			if conn != nil {
-				_ = conn.Close() // the error is known
-			}
+			_ = conn.Close() // the error is known
 			c.remove()
 		}
 	}()
@@ -128,12 +131,22 @@ func start(ctx context.Context, o Options) (p *Process, err error) {
 		return nil, err
 	}
 	defer context.AfterFunc(ctx, c.kill)()
-	if conn, err = c.connect(); err != nil {
-		return nil, err
-	}
 	p = &Process{child: c, client: conn, grace: o.StopGrace}
 	peer := rpc.Peer{Name: fmt.Sprintf("plugin %q", filepath.Base(o.Path)), Timeout: o.CallTimeout, Gone: c.gone, LastWords: c.lastWords}
-	response, err := pluginv1.NewPluginClient(rpc.Wrap(conn, peer)).Info(ctx, &pluginv1.InfoRequest{})
+	// The call is on its way while the plugin's process is made.
+	asking, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		if _, err := listening(); err != nil {
+			cancel()
+		}
+	}()
+	response, err := pluginv1.NewPluginClient(rpc.Wrap(conn, peer)).Info(asking, &pluginv1.InfoRequest{})
+	if err != nil {
+		if _, failed := listening(); failed != nil {
+			err = failed
+		}
+	}
 	if err == nil {
 		p.info, err = sdk.InfoFromProto(response)
 	}
