@@ -55,10 +55,15 @@ func (s *Sandbox) run() {
 	s.drain()
 	bounded, stop := context.WithTimeout(context.Background(), teardownTimeout)
 	defer stop()
+	s.unseen = s.endsUnseen()
 	err := s.done.Undo(bounded)
 	s.forgetAll()
 	watching.Wait()
 	close(s.over)
+	if s.unseen && s.detached != nil {
+		err = errors.Join(err, <-s.detached)
+	}
+	close(s.freed)
 	if s.closed != nil {
 		err = errors.Join(err, <-s.closed)
 	}

@@ -128,12 +128,25 @@ func TestNobodyWaitsForAVMThatIsDiscardedAndHasNothingOfOthers(t *testing.T) {
 			if c.kept {
 				s.Keep()
 			}
+			if c.unseen {
+				w.detach = make(chan struct{})
+			}
 			w.exits(&guestv1.Exit{Code: 3})
 			<-w.closing
 			if c.unseen {
 				outcome, err := s.Ended(t.Context())
-				if left := w.remains(); err != nil || outcome.Code != 3 || slices.Contains(left, "lease") || slices.Contains(left, "agent") || !slices.Contains(left, "plugin") {
+				if left := w.remains(); err != nil || outcome.Code != 3 || slices.Contains(left, "agent") || !slices.Contains(left, "plugin") {
 					t.Errorf("%+v, %v, left %q", outcome, err, left)
+				}
+				select {
+				case <-s.Freed():
+					t.Error("its place is free, and its lease is not given back")
+				default:
+				}
+				close(w.detach)
+				<-s.Freed()
+				if left := w.remains(); slices.Contains(left, "lease") {
+					t.Errorf("left: %q", left)
 				}
 				select {
 				case <-s.Stopped():

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/vzctl/vzctl/core/steps"
 )
@@ -19,17 +20,11 @@ func (s *Sandbox) hypervisorStep(needs ...string) steps.Step {
 		},
 		Undo: func(ctx context.Context) error {
 			s.plugged = false
-			var err error
-			if s.endsUnseen() {
-				s.closed = make(chan error, 1)
-				go func() {
-					ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), teardownTimeout)
-					defer cancel()
-					s.closed <- s.hypervisor.Close(ctx)
-				}()
-			} else {
-				err = s.hypervisor.Close(ctx)
+			if s.unseen {
+				s.closed = s.later(ctx, teardownTimeout, s.hypervisor.Close)
+				return nil
 			}
+			err := s.hypervisor.Close(ctx)
 			if s.detached != nil {
 				err = errors.Join(err, <-s.detached)
 			}
@@ -38,15 +33,20 @@ func (s *Sandbox) hypervisorStep(needs ...string) steps.Step {
 	}
 }
 
-// endsUnseen reports whether nobody needs to wait for the end of the VM: the container has ended and is discarded, and the VM has nothing that somebody else could want now, a volume
-// or a directory of the host.
+// endsUnseen reports whether nobody needs to wait for the end of the VM: it is discarded, and has nothing that somebody else could want now, a volume or a directory of the host.
 func (s *Sandbox) endsUnseen() bool {
-	select {
-	case <-s.ending:
-		return s.unplugged() && len(s.spec.Volumes) == 0 && len(s.spec.Shares) == 0
-	default:
-		return false // of a start that has failed, nothing may be left
-	}
+	return s.unplugged() && len(s.spec.Volumes) == 0 && len(s.spec.Shares) == 0
+}
+
+// later does what a step that is taken back does not wait for, and tells when it is done.
+func (s *Sandbox) later(ctx context.Context, timeout time.Duration, do func(context.Context) error) chan error {
+	done := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+		defer cancel()
+		done <- do(ctx)
+	}()
+	return done
 }
 
 // unplugged reports whether the VM ends with its plugin, without a word before: what is in it nobody will see, and a plugin that is closed ends its VMs.

@@ -54,6 +54,7 @@ type world struct {
 	phases   []*guestv1.Phase // what the guest says of Adopt
 	closing  chan struct{}    // has one once the plugin is to end, if it is to wait for
 	closed   chan struct{}    // this; nil: it ends at once
+	detach   chan struct{}    // closed when the lease may be given back; nil: any time
 
 	unresponsive func(why string)
 }
@@ -165,7 +166,13 @@ func (l lease) Endpoint() network.Endpoint {
 	return network.Endpoint{Link: l.link, MAC: "02:00:00:00:00:01", MTU: 1500, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.2/24")}}
 }
 
-func (l lease) Close(context.Context) error { l.gone("lease"); return l.do("detach") }
+func (l lease) Close(context.Context) error {
+	if l.detach != nil {
+		<-l.detach
+	}
+	l.gone("lease")
+	return l.do("detach")
+}
 
 // machine is the hypervisor plugin.
 type machine struct {

@@ -311,6 +311,7 @@ func (s *supervision) attend(ctx context.Context) error {
 	}
 	s.tell(ctx, "die", map[string]string{"reason": outcome.Reason, "exitCode": strconv.Itoa(outcome.Code)})
 	if s.removes(outcome) {
+		<-s.box.Freed()
 		finish, removeErr := s.remove(ctx)
 		if removeErr != nil {
 			s.log.Error("cannot remove the container", "error", removeErr)
