@@ -58,11 +58,11 @@ func Prepare(ctx context.Context, st *store.Store, program []string, sandboxID s
 	if err != nil {
 		return nil, err
 	}
-	args := []string{"supervise", "--root", paths.Root, "--run", run, "--hypervisor", b.Hypervisor}
+	args := []string{"supervise", "--root", paths.Root, "--run", run}
 	if debug {
 		args = append(args, "--debug")
 	}
-	d, err := daemon.Start(daemon.Spec{Program: program, Args: append(args, sandboxID), Life: life, LogPath: paths.SupervisorLog(sandboxID),
+	d, err := daemon.Start(daemon.Spec{Program: program, Args: append(args, sandboxID), Life: life, LogPath: paths.SupervisorLog(sandboxID), Env: []string{hypervisorKey + "=" + b.Hypervisor},
 		Sockets: []string{filepath.Join(run, controlSocket), filepath.Join(run, streamSocket)}, Held: true})
 	if err != nil {
 		return nil, err

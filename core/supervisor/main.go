@@ -42,12 +42,13 @@ func Main(args []string) int {
 	flags := flag.NewFlagSet("supervise", flag.ContinueOnError)
 	root := flags.String("root", "", "directory of all that lasts")
 	run := flags.String("run", "", "directory for sockets")
-	hypervisor := flags.String("hypervisor", "", "plugin that is started before the records say that it is the one")
 	verbose := flags.Bool("debug", false, "say more in the log")
 	if err := flags.Parse(args); err != nil || flags.NArg() != 1 || *root == "" || *run == "" {
 		fmt.Fprintln(os.Stderr, "vzctl supervise is started by vzctl itself")
 		return 2
 	}
+	hypervisor := os.Getenv(hypervisorKey)
+	_ = os.Unsetenv(hypervisorKey) // nobody who is started from here is to have it
 	debug.SetGCPercent(startGarbage)
 	level := hclog.Info
 	if *verbose {
@@ -55,12 +56,16 @@ func Main(args []string) int {
 	}
 	log := hclog.New(&hclog.LoggerOptions{Name: "supervisor", Level: level,
 		Output: daemon.NewLog(store.Paths{Root: *root}.SupervisorLog(flags.Arg(0)))})
-	if err := supervise(*root, *run, *hypervisor, flags.Arg(0), log); err != nil {
+	if err := supervise(*root, *run, hypervisor, flags.Arg(0), log); err != nil {
 		log.Error("the sandbox has failed", "error", err)
 		return 1
 	}
 	return 0
 }
+
+// hypervisorKey names the hypervisor plugin in the environment of a supervisor, which starts it before the records say that it is the one. In its arguments it would look like the plugin itself
+// to who searches for that.
+const hypervisorKey = "SUPERVISE_HYPERVISOR"
 
 // A start makes some megabytes that are garbage after it. Collecting them on its way would take processors from the VM that is being started; so the first collection
 // comes when it is over, and gives back what it took.
