@@ -291,7 +291,7 @@ func (s *supervision) attend(ctx context.Context) error {
 		update = s.store.UpdateFleeting
 	}
 	again := false
-	_, err = update(ctx, s.container.ID, func(c *store.Container) error {
+	c, err := update(ctx, s.container.ID, func(c *store.Container) error {
 		c.Exit = exitOf(outcome)
 		if again = outcome.Reason != sandbox.Saved && s.retry(c); again {
 			return nil
@@ -309,7 +309,10 @@ func (s *supervision) attend(ctx context.Context) error {
 	if outcome.Reason == sandbox.OutOfMem && !s.toldOOM.Load() {
 		s.tell(ctx, "oom", nil)
 	}
-	s.tell(ctx, "die", map[string]string{"reason": outcome.Reason, "exitCode": strconv.Itoa(outcome.Code)})
+	if err != nil {
+		c.Name = s.name()
+	}
+	s.append(ctx, s.eventOf(c.Name, "die", map[string]string{"reason": outcome.Reason, "exitCode": strconv.Itoa(outcome.Code)}))
 	if s.removes(outcome) {
 		<-s.box.Freed()
 		finish, removeErr := s.remove(ctx)
