@@ -3,16 +3,18 @@ package sdk
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-	goplugin "github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
 
 	"github.com/vzctl/vzctl/sdk/internal/wire"
@@ -39,14 +41,33 @@ func Serve(p Plugin) {
 		<-hostGone(lifeline)
 		s.stop()
 	}()
-	goplugin.Serve(&goplugin.ServeConfig{
-		HandshakeConfig:  wire.Handshake(),
-		VersionedPlugins: wire.Plugins(p.Register),
-		GRPCServer:       s.newServer,
-		Logger:           log.Named("transport"),
-	})
+	listener, err := listen()
+	if err != nil {
+		log.Error("cannot listen where the host wants it", "error", err)
+		os.Exit(1)
+	}
+	signal.Notify(make(chan os.Signal, 1), os.Interrupt) // whoever interrupts a host means that; children are not to inherit that it is ignored
+	if err := s.serve(listener); err != nil {
+		log.Error("the socket is broken", "error", err)
+	}
 	s.stop()
 	select {} // the process ends in stop, whoever called it first
+}
+
+// listen makes the plugin's socket, which is the only thing in its directory, and tells the host.
+func listen() (net.Listener, error) {
+	dir := os.Getenv(wire.SocketDir)
+	if !filepath.IsAbs(dir) {
+		return nil, fmt.Errorf("%s=%q is no absolute path", wire.SocketDir, dir)
+	}
+	listener, err := net.Listen("unix", filepath.Join(dir, "plugin"))
+	if err != nil {
+		return nil, err
+	}
+	if _, err := io.WriteString(os.Stdout, wire.Line(listener.Addr().String())); err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	return listener, nil
 }
 
 // byHand explains a plugin to somebody who ran it, and returns the exit code.
@@ -75,11 +96,14 @@ type server struct {
 	grpc *grpc.Server
 }
 
-func (s *server) newServer(opts []grpc.ServerOption) *grpc.Server {
+// serve answers until stop.
+func (s *server) serve(listener net.Listener) error {
+	answering := grpc.NewServer(rpc.ServerOptions(s.log)...)
+	s.plugin.Register(answering)
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.grpc = grpc.NewServer(append(opts, rpc.ServerOptions(s.log)...)...)
-	return s.grpc
+	s.grpc = answering
+	s.mu.Unlock()
+	return answering.Serve(listener)
 }
 
 func (s *server) stop() {

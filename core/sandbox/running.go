@@ -55,11 +55,21 @@ func (s *Sandbox) run() {
 	s.drain()
 	bounded, stop := context.WithTimeout(context.Background(), teardownTimeout)
 	defer stop()
-	if err := s.done.Undo(bounded); err != nil {
-		s.env.Logger.Error("the sandbox did not end cleanly", "error", err)
-	}
+	s.unseen = s.endsUnseen()
+	err := s.done.Undo(bounded)
 	s.forgetAll()
 	watching.Wait()
+	close(s.over)
+	if s.unseen && s.detached != nil {
+		err = errors.Join(err, <-s.detached)
+	}
+	close(s.freed)
+	if s.closed != nil {
+		err = errors.Join(err, <-s.closed)
+	}
+	if err != nil {
+		s.env.Logger.Error("the sandbox did not end cleanly", "error", err)
+	}
 	close(s.stopped)
 }
 

@@ -102,6 +102,94 @@ func TestADiscardedSandboxIsNotShutDownButUnplugged(t *testing.T) {
 	}
 }
 
+func TestNobodyWaitsForAVMThatIsDiscardedAndHasNothingOfOthers(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*Spec)
+		kept   bool
+		unseen bool
+	}{
+		"discarded":      {change: func(s *Spec) { s.Discarded = true }, unseen: true},
+		"kept":           {change: func(*Spec) {}},
+		"kept after all": {change: func(s *Spec) { s.Discarded = true }, kept: true},
+		"has a volume":   {change: func(s *Spec) { s.Discarded, s.Volumes = true, []Volume{{Name: "volume0", ReadOnly: true}} }},
+		"has a host's directory": {change: func(s *Spec) {
+			s.Discarded, s.Shares = true, []hypervisor.Share{{Tag: "share0", Path: "/", ReadOnly: true}}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.closing, w.closed = make(chan struct{}, 1), make(chan struct{})
+			spec := w.spec()
+			c.change(&spec)
+			s := New(spec, w.environment())
+			if err := s.Start(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if c.kept {
+				s.Keep()
+			}
+			if c.unseen {
+				w.detach = make(chan struct{})
+			}
+			w.exits(&guestv1.Exit{Code: 3})
+			<-w.closing
+			if c.unseen {
+				outcome, err := s.Ended(t.Context())
+				if left := w.remains(); err != nil || outcome.Code != 3 || slices.Contains(left, "agent") || !slices.Contains(left, "plugin") {
+					t.Errorf("%+v, %v, left %q", outcome, err, left)
+				}
+				select {
+				case <-s.Freed():
+					t.Error("its place is free, and its lease is not given back")
+				default:
+				}
+				close(w.detach)
+				<-s.Freed()
+				if left := w.remains(); slices.Contains(left, "lease") {
+					t.Errorf("left: %q", left)
+				}
+				select {
+				case <-s.Stopped():
+					t.Error("it has stopped, and its plugin has not")
+				default:
+				}
+			} else {
+				select {
+				case <-s.over:
+					t.Error("it has ended, and its plugin has not")
+				default:
+				}
+			}
+			close(w.closed)
+			if outcome := w.wait(s); outcome.Code != 3 {
+				t.Errorf("outcome %+v", outcome)
+			}
+			if left := w.remains(); len(left) > 0 {
+				t.Errorf("left: %q", left)
+			}
+		})
+	}
+}
+
+func TestAStartThatFailsWaitsForTheEndOfTheVM(t *testing.T) {
+	w := newWorld(t)
+	w.closing, w.closed = make(chan struct{}, 1), make(chan struct{})
+	w.fail["start process"] = errors.New("no")
+	spec := w.spec()
+	spec.Discarded = true
+	s := New(spec, w.environment())
+	failed := make(chan []string, 1)
+	go func() {
+		_ = s.Start(t.Context())
+		failed <- w.remains()
+	}()
+	<-w.closing
+	close(w.closed)
+	if left := <-failed; len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
+}
+
 func TestInputReachesTheProcess(t *testing.T) {
 	w := newWorld(t)
 	s := w.start()

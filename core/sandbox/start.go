@@ -26,6 +26,7 @@ type Sandbox struct {
 	lease      Lease
 	plugged    bool       // the hypervisor runs, and its end is to come
 	detached   chan error // tells once the lease is given back; nil before
+	closed     chan error // tells once the hypervisor, for whose end nobody waits, has ended; nil: it has with its step
 	vm         hypervisor.VM
 	guest      Guest
 	streams    *streams
@@ -44,6 +45,9 @@ type Sandbox struct {
 	hurried sync.Once
 	ending  chan struct{} // closed once outcome is set
 	outcome Outcome
+	unseen  bool          // nobody needs to see it end, as endsUnseen says; set with outcome
+	over    chan struct{} // closed once nothing comes from the sandbox any more
+	freed   chan struct{} // closed once somebody else can have what it had
 	stopped chan struct{} // closed once all is torn down
 	probing probing
 
@@ -91,7 +95,7 @@ func (s *Sandbox) steps() []steps.Step {
 // New prepares a sandbox; nothing runs yet, but streams can be attached.
 func New(spec Spec, env Environment) *Sandbox {
 	s := &Sandbox{env: env, Stdin: stdio.NewInput(), Stdout: &stdio.Output{}, Stderr: &stdio.Output{},
-		hurry: make(chan struct{}), ending: make(chan struct{}), stopped: make(chan struct{}), probing: defaultProbing, shutdownPatience: agentShutdown,
+		hurry: make(chan struct{}), ending: make(chan struct{}), over: make(chan struct{}), freed: make(chan struct{}), stopped: make(chan struct{}), probing: defaultProbing, shutdownPatience: agentShutdown,
 		procs: map[string]*execProcess{}, saving: newSaving()}
 	s.Change(spec)
 	return s
@@ -165,6 +169,19 @@ func (s *Sandbox) VM() hypervisor.VM { return s.vm }
 
 // Endpoint returns the sandbox's place on its network; ok is false without one.
 func (s *Sandbox) Endpoint() (lease Lease, ok bool) { return s.lease, s.lease != nil }
+
+// Ended returns how the container ended, once its output is taken. A discarded sandbox that shares nothing with anybody may be ending yet; otherwise this is Wait.
+func (s *Sandbox) Ended(ctx context.Context) (Outcome, error) {
+	select {
+	case <-s.over:
+		return s.outcome, nil
+	case <-ctx.Done():
+		return Outcome{}, ctx.Err()
+	}
+}
+
+// Freed is closed once, after Ended, its place on the network is free as well. Its VM may be ending yet.
+func (s *Sandbox) Freed() <-chan struct{} { return s.freed }
 
 // Wait returns how the container ended, once everything of the sandbox is gone.
 func (s *Sandbox) Wait(ctx context.Context) (Outcome, error) {

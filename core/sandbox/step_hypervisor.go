@@ -3,6 +3,7 @@ package sandbox
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/vzctl/vzctl/core/steps"
 )
@@ -19,6 +20,10 @@ func (s *Sandbox) hypervisorStep(needs ...string) steps.Step {
 		},
 		Undo: func(ctx context.Context) error {
 			s.plugged = false
+			if s.unseen {
+				s.closed = s.later(ctx, teardownTimeout, s.hypervisor.Close)
+				return nil
+			}
 			err := s.hypervisor.Close(ctx)
 			if s.detached != nil {
 				err = errors.Join(err, <-s.detached)
@@ -26,6 +31,22 @@ func (s *Sandbox) hypervisorStep(needs ...string) steps.Step {
 			return err
 		},
 	}
+}
+
+// endsUnseen reports whether nobody needs to wait for the end of the VM: it is discarded, and has nothing that somebody else could want now, a volume or a directory of the host.
+func (s *Sandbox) endsUnseen() bool {
+	return s.unplugged() && len(s.spec.Volumes) == 0 && len(s.spec.Shares) == 0
+}
+
+// later does what a step that is taken back does not wait for, and tells when it is done.
+func (s *Sandbox) later(ctx context.Context, timeout time.Duration, do func(context.Context) error) chan error {
+	done := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+		defer cancel()
+		done <- do(ctx)
+	}()
+	return done
 }
 
 // unplugged reports whether the VM ends with its plugin, without a word before: what is in it nobody will see, and a plugin that is closed ends its VMs.

@@ -45,16 +45,11 @@ func (s *Sandbox) networkStep() steps.Step {
 			if s.lease == nil {
 				return nil
 			}
-			if !s.plugged {
+			if !s.plugged && !s.unseen {
 				return s.lease.Close(ctx)
 			}
-			// Beside the end of the hypervisor, which waits for it.
-			s.detached = make(chan error, 1)
-			go func() {
-				ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), detachTimeout)
-				defer cancel()
-				s.detached <- s.lease.Close(ctx)
-			}()
+			// Beside the end of the hypervisor, which waits for it, or of all.
+			s.detached = s.later(ctx, detachTimeout, s.lease.Close)
 			return nil
 		},
 	}

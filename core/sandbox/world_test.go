@@ -52,6 +52,9 @@ type world struct {
 	forget   chan struct{} // closed when the guest may forget processes; nil: any time
 	sockets  []*guestv1.Socket
 	phases   []*guestv1.Phase // what the guest says of Adopt
+	closing  chan struct{}    // has one once the plugin is to end, if it is to wait for
+	closed   chan struct{}    // this; nil: it ends at once
+	detach   chan struct{}    // closed when the lease may be given back; nil: any time
 
 	unresponsive func(why string)
 }
@@ -163,7 +166,13 @@ func (l lease) Endpoint() network.Endpoint {
 	return network.Endpoint{Link: l.link, MAC: "02:00:00:00:00:01", MTU: 1500, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.2/24")}}
 }
 
-func (l lease) Close(context.Context) error { l.gone("lease"); return l.do("detach") }
+func (l lease) Close(context.Context) error {
+	if l.detach != nil {
+		<-l.detach
+	}
+	l.gone("lease")
+	return l.do("detach")
+}
 
 // machine is the hypervisor plugin.
 type machine struct {
@@ -183,6 +192,10 @@ func (m *machine) LastWords() string     { return "killed" }
 
 // Close ends the VMs of the plugin as well.
 func (m *machine) Close(context.Context) error {
+	if m.closed != nil {
+		m.closing <- struct{}{}
+		<-m.closed
+	}
 	for _, thing := range []string{"running", "vm", "plugin"} {
 		m.gone(thing)
 	}

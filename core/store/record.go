@@ -18,7 +18,10 @@ const maxRecord = 16 << 20
 
 // WriteJSON replaces the file at path with value in one step, so that no reader sees half of it. With durable it returns once the file and its
 // name are on the disk (0.62 ms instead of 0.27). Of concurrent writers the last wins.
-func WriteJSON(path string, value any, durable bool) error { return writeJSON(path, value, durable) }
+func WriteJSON(path string, value any, durable bool) error {
+	content, err := encode(value)
+	return written(path, content, durable, err)
+}
 
 // ReadJSON reads what WriteJSON wrote.
 func ReadJSON(path string, value any) error {
@@ -32,8 +35,14 @@ func ReadJSON(path string, value any) error {
 	return nil
 }
 
+// writeJSON is WriteJSON of a record of this package. Its tables are made once for all that a process does with such records.
 func writeJSON(path string, value any, durable bool) error {
 	content, err := json.Marshal(value)
+	return written(path, content, durable, err)
+}
+
+// written replaces a file with what was encoded, unless that has failed.
+func written(path string, content []byte, durable bool, err error) error {
 	if err == nil {
 		err = replaceFile(path, content, durable)
 	}

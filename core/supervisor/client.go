@@ -46,7 +46,11 @@ type Prepared struct {
 // holds the lock of the container, and calls Launch or Close.
 func Prepare(ctx context.Context, st *store.Store, program []string, sandboxID string, debug bool) (*Prepared, error) {
 	paths := st.Paths()
-	run, err := makeRun(ctx, st, sandboxID)
+	b, err := st.GetSandbox(sandboxID)
+	if err != nil {
+		return nil, err
+	}
+	run, err := makeRun(ctx, st, b)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +62,7 @@ func Prepare(ctx context.Context, st *store.Store, program []string, sandboxID s
 	if debug {
 		args = append(args, "--debug")
 	}
-	d, err := daemon.Start(daemon.Spec{Program: program, Args: append(args, sandboxID), Life: life, LogPath: paths.SupervisorLog(sandboxID),
+	d, err := daemon.Start(daemon.Spec{Program: program, Args: append(args, sandboxID), Life: life, LogPath: paths.SupervisorLog(sandboxID), Env: []string{hypervisorKey + "=" + b.Hypervisor},
 		Sockets: []string{filepath.Join(run, controlSocket), filepath.Join(run, streamSocket)}, Held: true})
 	if err != nil {
 		return nil, err
@@ -105,25 +109,22 @@ const (
 
 // makeRun makes an empty runtime directory, and writes down where: a later session of the user may have another place for them. What a supervisor before, that
 // was killed, has left there is removed.
-func makeRun(ctx context.Context, st *store.Store, sandboxID string) (string, error) {
-	b, err := st.GetSandbox(sandboxID)
-	if err != nil {
-		return "", err
-	}
-	for _, old := range []string{b.RuntimeDir, st.Paths().SandboxRun(sandboxID)} {
+func makeRun(ctx context.Context, st *store.Store, b store.Sandbox) (string, error) {
+	usual := st.Paths().SandboxRun(b.ID)
+	for _, old := range []string{b.RuntimeDir, usual} {
 		// The record may be damaged, and this removes all that is there.
-		if !filepath.IsAbs(old) || filepath.Base(old) != filepath.Base(st.Paths().SandboxRun(sandboxID)) {
+		if !filepath.IsAbs(old) || filepath.Base(old) != filepath.Base(usual) {
 			continue
 		}
 		if err := os.RemoveAll(old); err != nil {
 			return "", err
 		}
 	}
-	run, err := st.MakeSandboxRun(sandboxID)
+	run, err := st.MakeSandboxRun(b.ID)
 	if err != nil || run == b.RuntimeDir {
 		return run, err
 	}
-	_, err = st.UpdateSandbox(ctx, sandboxID, func(b *store.Sandbox) error { b.RuntimeDir = run; return nil })
+	_, err = st.UpdateSandbox(ctx, b.ID, func(b *store.Sandbox) error { b.RuntimeDir = run; return nil })
 	return run, err
 }
 

@@ -163,6 +163,7 @@ type fakeVM struct {
 	ignores map[int32]bool                  // signals
 	onAdopt func()                          // called before the answer; nil: nothing
 	onSave  func(ctx context.Context) error // called while the VM is saved; nil: nothing
+	onClose func()                          // called before the plugin ends; nil: nothing
 	frozen  bool
 	calls   []string // that some test asks for
 	exit    chan *guestv1.Exit
@@ -278,6 +279,9 @@ func (p fakePlugin) Info() sdk.Info {
 func (p fakePlugin) Done() <-chan struct{} { return nil }
 func (p fakePlugin) LastWords() string     { return "" }
 func (p fakePlugin) Close(ctx context.Context) error { // ends its VMs, too
+	if p.onClose != nil {
+		p.onClose()
+	}
 	return errors.Join(p.set("running vm", false), p.set("vm", false), p.set("plugin", false))
 }
 func (p fakePlugin) Create(_ context.Context, _ string, s hypervisor.Spec) (hypervisor.VM, error) {

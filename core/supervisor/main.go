@@ -37,7 +37,7 @@ import (
 	"github.com/vzctl/vzctl/sdk/rpc"
 )
 
-// Main is the process: "vzctl supervise --root DIR SANDBOX". It returns the process's exit code.
+// Main is the process: "vzctl supervise --root DIR --run DIR SANDBOX". It returns the process's exit code.
 func Main(args []string) int {
 	flags := flag.NewFlagSet("supervise", flag.ContinueOnError)
 	root := flags.String("root", "", "directory of all that lasts")
@@ -47,6 +47,8 @@ func Main(args []string) int {
 		fmt.Fprintln(os.Stderr, "vzctl supervise is started by vzctl itself")
 		return 2
 	}
+	hypervisor := os.Getenv(hypervisorKey)
+	_ = os.Unsetenv(hypervisorKey) // nobody who is started from here is to have it
 	debug.SetGCPercent(startGarbage)
 	level := hclog.Info
 	if *verbose {
@@ -54,12 +56,16 @@ func Main(args []string) int {
 	}
 	log := hclog.New(&hclog.LoggerOptions{Name: "supervisor", Level: level,
 		Output: daemon.NewLog(store.Paths{Root: *root}.SupervisorLog(flags.Arg(0)))})
-	if err := supervise(*root, *run, flags.Arg(0), log); err != nil {
+	if err := supervise(*root, *run, hypervisor, flags.Arg(0), log); err != nil {
 		log.Error("the sandbox has failed", "error", err)
 		return 1
 	}
 	return 0
 }
+
+// hypervisorKey names the hypervisor plugin in the environment of a supervisor, which starts it before the records say that it is the one. In its arguments it would look like the plugin itself
+// to who searches for that.
+const hypervisorKey = "SUPERVISE_HYPERVISOR"
 
 // A start makes some megabytes that are garbage after it. Collecting them on its way would take processors from the VM that is being started; so the first collection
 // comes when it is over, and gives back what it took.
@@ -76,22 +82,18 @@ func collect() {
 // stopTimeout is how long the container's process has to end when the supervisor itself is asked to, unless the container says otherwise.
 const stopTimeout = 10 * time.Second
 
-// supervise runs one sandbox from start to end.
-func supervise(root, run, sandboxID string, log hclog.Logger) error {
+// supervise runs one sandbox from start to end. The hypervisor plugin that it will probably need is started first.
+func supervise(root, run, hypervisor, sandboxID string, log hclog.Logger) error {
 	inherited, err := daemon.Inherit(2)
 	if err != nil {
 		return err
 	}
+	plugin := startEarly(hypervisor, run, log)
+	defer plugin.close()
 	st, err := store.Open(root)
 	if err != nil {
 		return err
 	}
-	first, err := st.GetSandbox(sandboxID)
-	if err != nil {
-		return err
-	}
-	plugin := startEarly(first.Hypervisor, run, log)
-	defer plugin.close()
 	if !inherited.Released() {
 		plugin.close()
 		return errors.Join(inherited.Listeners[0].Close(), inherited.Listeners[1].Close(), os.RemoveAll(run))

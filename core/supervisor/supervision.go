@@ -273,9 +273,12 @@ func (s *supervision) attend(ctx context.Context) error {
 	if s.container.Health != nil {
 		watched.Go(func() { s.watchHealth(watching) })
 	}
-	outcome, err := s.box.Wait(ctx)
+	outcome, err := s.box.Ended(ctx)
 	cancel()
 	watched.Wait()
+	if err == nil && !s.removes(outcome) {
+		_, err = s.box.Wait(ctx) // it may be wanted again at once, with what its VM has
+	}
 	if err != nil {
 		return err
 	}
@@ -288,7 +291,7 @@ func (s *supervision) attend(ctx context.Context) error {
 		update = s.store.UpdateFleeting
 	}
 	again := false
-	_, err = update(ctx, s.container.ID, func(c *store.Container) error {
+	c, err := update(ctx, s.container.ID, func(c *store.Container) error {
 		c.Exit = exitOf(outcome)
 		if again = outcome.Reason != sandbox.Saved && s.retry(c); again {
 			return nil
@@ -306,14 +309,19 @@ func (s *supervision) attend(ctx context.Context) error {
 	if outcome.Reason == sandbox.OutOfMem && !s.toldOOM.Load() {
 		s.tell(ctx, "oom", nil)
 	}
-	s.tell(ctx, "die", map[string]string{"reason": outcome.Reason, "exitCode": strconv.Itoa(outcome.Code)})
+	if err != nil {
+		c.Name = s.name()
+	}
+	s.append(ctx, s.eventOf(c.Name, "die", map[string]string{"reason": outcome.Reason, "exitCode": strconv.Itoa(outcome.Code)}))
 	if s.removes(outcome) {
+		<-s.box.Freed()
 		finish, removeErr := s.remove(ctx)
 		if removeErr != nil {
 			s.log.Error("cannot remove the container", "error", removeErr)
 		} else {
 			defer func() { // after all have been told
-				if err := finish(); err != nil {
+				_, err := s.box.Wait(ctx) // its VM may have the files open yet
+				if err = errors.Join(err, finish()); err != nil {
 					s.log.Warn("cannot remove what the container had", "error", err)
 				}
 			}()

@@ -133,6 +133,29 @@ func TestAContainerThatIsRemovedAtItsEndIsGoneWhenWaitAnswers(t *testing.T) {
 	}
 }
 
+func TestNobodyWaitsForTheVMOfAContainerThatIsRemovedAtItsEnd(t *testing.T) {
+	r := newRig(t, func(c *store.Container) { c.AutoRemove = true })
+	answered := make(chan struct{})
+	r.vm.onClose = func() { <-answered }
+	r.start()
+	r.vm.exits(&guestv1.Exit{Code: 3})
+	if exit, err := r.client.Wait(r.context(), ""); err != nil || exit.Code != 3 {
+		t.Errorf("%+v, %v", exit, err)
+	}
+	if _, err := r.store.Resolve("web"); !errors.Is(err, fault.NotFound) {
+		t.Errorf("its name: %v", err)
+	}
+	select {
+	case err := <-r.done:
+		t.Errorf("its supervisor has ended before its VM: %v", err)
+	default:
+	}
+	close(answered)
+	if err := r.ended(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestStreamsAttachedBeforeTheStartGetEverything(t *testing.T) {
 	r := newRig(t, func(c *store.Container) { c.Process.StdinOpen = true })
 	r.serve()
@@ -271,10 +294,11 @@ func TestWhatHappensToAContainerIsInTheEventLog(t *testing.T) {
 func TestARuntimeDirectoryOfADamagedRecordIsNotRemoved(t *testing.T) {
 	r := newRig(t, nil)
 	precious := t.TempDir()
-	if _, err := r.store.UpdateSandbox(t.Context(), r.box, func(b *store.Sandbox) error { b.RuntimeDir = precious; return nil }); err != nil {
+	b, err := r.store.UpdateSandbox(t.Context(), r.box, func(b *store.Sandbox) error { b.RuntimeDir = precious; return nil })
+	if err != nil {
 		t.Fatal(err)
 	}
-	run, err := makeRun(t.Context(), r.store, r.box)
+	run, err := makeRun(t.Context(), r.store, b)
 	if err != nil || run == precious {
 		t.Fatalf("%q, %v", run, err)
 	}

@@ -2,15 +2,12 @@ package launch
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"runtime"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -18,7 +15,6 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/vzctl/vzctl/sdk"
-	"github.com/vzctl/vzctl/sdk/fault"
 	"github.com/vzctl/vzctl/sdk/internal/wire"
 )
 
@@ -38,8 +34,7 @@ func inheritedBy(kind sdk.Kind) []string {
 	return inherited
 }
 
-// child is the process. It is go-plugin's runner.Runner, because go-plugin's own gives a plugin our standard input, kills the one process only, and
-// takes it for alive while a grandchild holds its output.
+// child is the process. It gets nothing of our standard input, is killed with all of its group, and is not taken for alive while a grandchild holds its output.
 type child struct {
 	cmd       *exec.Cmd
 	pid       int
@@ -49,7 +44,6 @@ type child struct {
 	stderr    *output
 	tail      tail
 	log       hclog.Logger
-	elsewhere bool // it gave an address outside the socket's directory
 
 	gone  context.Context // ends once the process is reaped, its group killed and its output read
 	ended context.CancelFunc
@@ -80,7 +74,11 @@ func newChild(o Options) (*child, error) {
 	c.lifeline = ours
 	c.cmd.ExtraFiles = []*os.File{theirs}
 	c.cmd.Env = append(c.cmd.Env, wire.LifelineFD+"="+strconv.Itoa(3))
-	if c.stdout, err = newOutput(&c.cmd.Stdout); err == nil {
+	if c.socketDir, err = os.MkdirTemp(o.RuntimeDir, "plugin-dir"); err == nil {
+		c.cmd.Env = append(c.cmd.Env, wire.Environment(c.socketDir)...)
+		c.stdout, err = newOutput(&c.cmd.Stdout)
+	}
+	if err == nil {
 		c.stderr, err = newOutput(&c.cmd.Stderr)
 	}
 	if err != nil {
@@ -91,9 +89,9 @@ func newChild(o Options) (*child, error) {
 	return c, nil
 }
 
-// Start implements runner.Runner. The process is started by a thread that waits for it and does nothing else: Linux takes the end of the thread that
+// start starts the process, by a thread that waits for it and does nothing else: Linux takes the end of the thread that
 // made a child for the end of its parent.
-func (c *child) Start(context.Context) error {
+func (c *child) start() error {
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()
@@ -126,6 +124,7 @@ func (c *child) wait() {
 	c.mu.Unlock()
 	c.stdout.drain(drainTime)
 	c.stderr.drain(drainTime)
+	c.log.Debug("plugin ended", "plugin", c.cmd.Path, "pid", c.pid, "how", c.lastWords())
 	c.ended()
 }
 
@@ -187,62 +186,4 @@ func (c *child) lastWords() string {
 		how += ": " + words
 	}
 	return how
-}
-
-// explain says what the plugin did in place of the handshake; err is go-plugin's.
-func (c *child) explain(err error) error {
-	line := c.stdout.firstLine()
-	parts := strings.Split(line, "|")
-	_, notNumber := strconv.Atoi(parts[0])
-	switch {
-	case c.pid == 0:
-		return err
-	case c.elsewhere:
-		return &fault.Error{Reason: fault.Invalid, Cause: err}
-	case len(parts) >= 4 && notNumber == nil && parts[1] != strconv.Itoa(wire.Version):
-		return &fault.Error{
-			Reason: fault.Invalid, Cause: fmt.Errorf("the plugin speaks version %.20s of the plugin wire, and this program speaks %d", parts[1], wire.Version),
-			Hint: "install matching versions of both",
-		}
-	case len(parts) >= 5 && notNumber == nil && parts[4] != "grpc":
-		return &fault.Error{Reason: fault.Invalid, Cause: fmt.Errorf("the plugin speaks %.20q, and only grpc is spoken here", parts[4])}
-	case line != "" && (len(parts) < 4 || notNumber != nil):
-		return &fault.Error{Reason: fault.Invalid, Cause: fmt.Errorf("it said %q in place of a plugin's handshake", line), Hint: "it may be no plugin of vzctl"}
-	}
-	select {
-	case <-c.gone.Done():
-		return &fault.Error{Reason: fault.Unavailable, Cause: fmt.Errorf("it ended before it was ready: %s", c.lastWords())}
-	case <-time.After(drainTime):
-		return err
-	}
-}
-
-// What follows completes runner.Runner.
-
-func (c *child) Wait(context.Context) error {
-	<-c.gone.Done()
-	c.log.Debug("plugin ended", "plugin", c.cmd.Path, "pid", c.pid, "how", c.lastWords())
-	return nil
-}
-
-func (c *child) Kill(context.Context) error { c.kill(); return nil }
-
-func (c *child) Stdout() io.ReadCloser           { return c.stdout }
-func (c *child) Stderr() io.ReadCloser           { return c.stderr }
-func (c *child) Name() string                    { return c.cmd.Path }
-func (c *child) ID() string                      { return strconv.Itoa(c.pid) }
-func (c *child) Diagnose(context.Context) string { return "" }
-
-// PluginToHost refuses what is no socket in the directory the plugin was given.
-func (c *child) PluginToHost(network, address string) (string, string, error) {
-	if network != "unix" || !strings.HasPrefix(address, c.socketDir+"/") {
-		c.elsewhere = true
-		return "", "", errors.New("the plugin does not listen where it was told to")
-	}
-	return network, address, nil
-}
-
-// HostToPlugin is for go-plugin's broker, which is not used.
-func (c *child) HostToPlugin(network, address string) (string, string, error) {
-	return network, address, nil
 }

@@ -8,9 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -20,13 +18,10 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-	goplugin "github.com/hashicorp/go-plugin"
-	"github.com/hashicorp/go-plugin/runner"
 	"google.golang.org/grpc"
 
 	"github.com/vzctl/vzctl/sdk"
 	"github.com/vzctl/vzctl/sdk/fault"
-	"github.com/vzctl/vzctl/sdk/internal/wire"
 	pluginv1 "github.com/vzctl/vzctl/sdk/proto/vzctl/plugin/v1"
 	"github.com/vzctl/vzctl/sdk/rpc"
 )
@@ -66,7 +61,7 @@ type Process struct {
 	protocol uint32
 	conn     grpc.ClientConnInterface
 	child    *child
-	client   goplugin.ClientProtocol
+	client   *grpc.ClientConn
 	grace    time.Duration
 	closing  sync.Once
 	closed   error
@@ -119,44 +114,39 @@ func start(ctx context.Context, o Options) (p *Process, err error) {
 	if err != nil {
 		return nil, err
 	}
+	listening := sync.OnceValues(c.listen)
+	conn, err := connect(listening, o.StartTimeout)
+	if err != nil {
+		c.remove()
+		return nil, err
+	}
 	defer func() {
 		if err != nil {
 			c.kill()
+			_ = conn.Close() // the error is known
 			c.remove()
 		}
 	}()
-	client := goplugin.NewClient(&goplugin.ClientConfig{
-		HandshakeConfig:  wire.Handshake(),
-		VersionedPlugins: wire.Plugins(nil),
-		AllowedProtocols: []goplugin.Protocol{goplugin.ProtocolGRPC},
-		SkipHostEnv:      true,
-		StartTimeout:     untilDeadline(ctx),
-		Logger:           transportLog{o.Log},
-		Stderr:           &c.tail,
-		SyncStdout:       &c.tail,
-		SyncStderr:       &c.tail,
-		UnixSocketConfig: &goplugin.UnixSocketConfig{TempDir: o.RuntimeDir},
-		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, socketDir string) (runner.Runner, error) {
-			c.socketDir, c.cmd.Env = socketDir, append(c.cmd.Env, cmd.Env...)
-			return c, nil
-		},
-		GRPCDialOptions: []grpc.DialOption{grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(rpc.MaxMessage))},
-	})
+	if err := c.start(); err != nil {
+		return nil, err
+	}
 	defer context.AfterFunc(ctx, c.kill)()
-	if _, err := client.Start(); err != nil {
-		return nil, c.explain(err)
-	}
-	protocol, err := client.Client()
-	if err != nil {
-		return nil, err
-	}
-	raw, err := protocol.Dispense(wire.Name)
-	if err != nil {
-		return nil, err
-	}
-	p = &Process{child: c, client: protocol, grace: o.StopGrace}
+	p = &Process{child: c, client: conn, grace: o.StopGrace}
 	peer := rpc.Peer{Name: fmt.Sprintf("plugin %q", filepath.Base(o.Path)), Timeout: o.CallTimeout, Gone: c.gone, LastWords: c.lastWords}
-	response, err := pluginv1.NewPluginClient(rpc.Wrap(raw.(grpc.ClientConnInterface), peer)).Info(ctx, &pluginv1.InfoRequest{})
+	// The call is on its way while the plugin's process is made.
+	asking, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		if _, err := listening(); err != nil {
+			cancel()
+		}
+	}()
+	response, err := pluginv1.NewPluginClient(rpc.Wrap(conn, peer)).Info(asking, &pluginv1.InfoRequest{})
+	if err != nil {
+		if _, failed := listening(); failed != nil {
+			err = failed
+		}
+	}
 	if err == nil {
 		p.info, err = sdk.InfoFromProto(response)
 	}
@@ -164,12 +154,11 @@ func start(ctx context.Context, o Options) (p *Process, err error) {
 		p.protocol, err = accept(p.info, o.Kind)
 	}
 	if err != nil {
-		c.kill()
-		_ = protocol.Close()
 		return nil, err
 	}
+	go c.syncOutput(conn)
 	peer.Name = fmt.Sprintf("plugin %q", p.info.Name)
-	p.conn = rpc.Wrap(raw.(grpc.ClientConnInterface), peer)
+	p.conn = rpc.Wrap(conn, peer)
 	return p, nil
 }
 
@@ -272,13 +261,6 @@ func (o Options) withDefaults() Options {
 		o.StopGrace = DefaultStopGrace
 	}
 	return o
-}
-
-func untilDeadline(ctx context.Context) time.Duration {
-	if d, ok := ctx.Deadline(); ok {
-		return max(time.Until(d), time.Millisecond)
-	}
-	return math.MaxInt64
 }
 
 func reasonOfStart(err error) fault.Reason {

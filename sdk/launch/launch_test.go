@@ -85,6 +85,9 @@ func TestAPluginThatCannotStartGivesOneClearError(t *testing.T) {
 		{name: "it speaks another wire version", script: "wrong-wire", reason: fault.Invalid, says: []string{"version 99", "this program speaks 1"}},
 		{name: "it speaks net/rpc", script: "net-rpc", reason: fault.Invalid, says: []string{"netrpc", "only grpc"}},
 		{name: "it listens elsewhere", script: "elsewhere", reason: fault.Invalid, says: []string{"does not listen where it was told to"}},
+		{name: "it listens elsewhere, by a way round", script: "elsewhere-round", reason: fault.Invalid, says: []string{"does not listen where it was told to"}},
+		{name: "its handshake is of another version", script: "wrong-handshake", reason: fault.Invalid, says: []string{"handshake is of version 2, and this program knows 1"}},
+		{name: "it closes its output", script: "mute", reason: fault.Invalid, says: []string{"closed its standard output"}},
 		{name: "it speaks other protocol versions of its kind", script: "wrong-protocol", reason: fault.Invalid, says: []string{`"scripted" 1.2.3 speaks version 7, 9 of the kernel-provider protocol`, "speaks 1"}},
 		{name: "it is of another kind", reason: fault.Invalid, change: func(o *launch.Options) { o.Kind = sdk.Network }, says: []string{"is a kernel-provider, and a network is wanted"}},
 		{name: "it does not exist", reason: fault.NotFound, change: func(o *launch.Options) { o.Path = "/nowhere/plugin" }, says: []string{"no such file"}},
@@ -284,6 +287,27 @@ func TestLogLinesKeepTheirLevel(t *testing.T) {
 	}
 	if strings.Contains(log.String(), "a trace") {
 		t.Error("a line below the level came through")
+	}
+}
+
+func TestWhatAPluginLogsIsNotTrusted(t *testing.T) {
+	var log lockedBuffer
+	o := options(t, "")
+	o.Log = hclog.New(&hclog.LoggerOptions{Level: hclog.Debug, Output: &log, DisableTime: true})
+	p, provider := start(t, o)
+	if _, err := provider.List(t.Context(), "log-anything", ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{
+		`[DEBUG] scripted: {"@message":1,"@level":2,"@timestamp":3}`, `[DEBUG] scripted: {"@level":"shout","@message":"x"}`, "[WARN]  scripted: [WARN] by hand", "[DEBUG] scripted: []",
+		"[INFO]  scripted: last, without an end",
+	} {
+		if !strings.Contains(log.String(), line) {
+			t.Errorf("no %q in\n%.2000s", line, log.String())
+		}
 	}
 }
 

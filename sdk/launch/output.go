@@ -3,29 +3,19 @@ package launch
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"io"
 	"os"
 	"strings"
 	"sync"
 	"time"
 	"unicode"
-
-	"github.com/hashicorp/go-hclog"
 )
 
-// output is our end of a pipe the plugin writes to. It ends, without error, with the pipe or when it is drained.
+// output is our end of a pipe the plugin writes to.
 type output struct {
 	file *os.File
-	eof  chan struct{}
-	once sync.Once
-
-	mu    sync.Mutex
-	first []byte // up to the first end of line, for errors
+	done chan struct{} // closed by its reader, when that has come to the end
 }
-
-// maxFirstLine is how much of a plugin's first line an error shows.
-const maxFirstLine = 200
 
 func newOutput(theirs *io.Writer) (*output, error) {
 	r, w, err := os.Pipe()
@@ -33,45 +23,18 @@ func newOutput(theirs *io.Writer) (*output, error) {
 		return nil, err
 	}
 	*theirs = w
-	return &output{file: r, eof: make(chan struct{})}, nil
+	return &output{file: r, done: make(chan struct{})}, nil
 }
-
-// Read implements io.Reader.
-func (o *output) Read(b []byte) (int, error) {
-	n, err := o.file.Read(b)
-	o.mu.Lock()
-	if len(o.first) < maxFirstLine && !bytes.ContainsRune(o.first, '\n') {
-		o.first = append(o.first, b[:min(n, maxFirstLine)]...)
-	}
-	o.mu.Unlock()
-	if err != nil {
-		o.once.Do(func() { close(o.eof) })
-		if errors.Is(err, os.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
-			err = io.EOF
-		}
-	}
-	return n, err
-}
-
-// Close implements io.Closer.
-func (o *output) Close() error { return o.file.Close() }
 
 // drain returns when all has been read, or ends the reading after d.
 func (o *output) drain(d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
-	case <-o.eof:
+	case <-o.done:
 	case <-timer.C:
 		_ = o.file.SetReadDeadline(time.Now())
 	}
-}
-
-func (o *output) firstLine() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	line, _, _ := bytes.Cut(o.first, []byte("\n"))
-	return shown(string(line[:min(len(line), maxFirstLine)]))
 }
 
 // tail keeps the last lines written to it, and the line a crash began with.
@@ -110,7 +73,7 @@ func (t *tail) add(line string) {
 	if line = shown(line); line == "" {
 		return
 	}
-	if t.crash == "" && (strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ")) {
+	if t.crash == "" && isCrash(line) {
 		t.crash = line
 	}
 	if len(t.lines) == tailLines {
@@ -158,25 +121,4 @@ func (t *tail) String() string {
 		lines = append(lines[:len(lines):len(lines)], rest)
 	}
 	return strings.Join(lines, " / ")
-}
-
-// transportLog takes what go-plugin logs about itself for debugging: what matters of it is in our errors. The plugin's own lines come through a logger
-// that go-plugin names after the program.
-type transportLog struct{ hclog.Logger }
-
-// Info implements hclog.Logger.
-func (l transportLog) Info(text string, values ...any) { l.Debug(text, values...) }
-
-// Warn implements hclog.Logger.
-func (l transportLog) Warn(text string, values ...any) { l.Debug(text, values...) }
-
-// Error implements hclog.Logger.
-func (l transportLog) Error(text string, values ...any) { l.Debug(text, values...) }
-
-// Named implements hclog.Logger.
-func (l transportLog) Named(name string) hclog.Logger {
-	if name == "stdio" {
-		return hclog.NewNullLogger()
-	}
-	return l.Logger.Named(name)
 }

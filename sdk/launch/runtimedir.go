@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// socketName is the longest that go-plugin appends to the runtime directory.
+// socketName is the longest that we and go-plugin, of which some plugins are made, append to the runtime directory.
 const socketName = "/plugin-dir1234567890/plugin1234567890"
 
 // checkRuntimeDir refuses a directory that others could reach into, or in which a socket's name would be too long for the kernel.

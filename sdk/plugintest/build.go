@@ -8,8 +8,11 @@ import (
 	"testing"
 )
 
-// ScriptedPackage is the import path of the plugin that misbehaves on demand.
-const ScriptedPackage = "github.com/vzctl/vzctl/sdk/plugintest/scripted"
+// ScriptedPackage is the import path of the plugin that misbehaves on demand, ForeignPackage that of the one that is not made with package sdk.
+const (
+	ScriptedPackage = "github.com/vzctl/vzctl/sdk/plugintest/scripted"
+	ForeignPackage  = "github.com/vzctl/vzctl/sdk/plugintest/foreign"
+)
 
 // Build compiles the program of a package into dir and returns its path. For TestMain, which has no testing.TB.
 func Build(dir, importPath string) (string, error) {

@@ -1,25 +1,32 @@
-// Package wire is what both ends of a plugin process must agree on before the first call: cookie, wire versions, names in the environment.
+// Package wire is what both ends of a plugin process must agree on before the first call: names in the environment, and the line by which a plugin says where it listens.
 // The host's end is in sdk/launch, the plugin's in package sdk.
+//
+// It is the handshake of HashiCorp's go-plugin, for which there are libraries in other languages. The package itself is not linked: it brings much that is not used here,
+// and each start of a plugin would pay for that.
 package wire
 
 import (
-	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
 
-	goplugin "github.com/hashicorp/go-plugin"
-	"google.golang.org/grpc"
+	"github.com/vzctl/vzctl/sdk/fault"
 )
 
 // Version of the wire: how a process is started, watched and ended. What is said over it has versions of its own, see
 // vzctl.plugin.v1.InfoResponse.
 const Version = 1
 
-// Name under which go-plugin keeps the one thing that is served.
-const Name = "vzctl"
-
 // Names in the environment of a plugin.
 const (
+	// CookieKey and CookieValue tell a plugin started by a host from one started by hand. They are no secret.
 	CookieKey   = "VZCTL_PLUGIN_COOKIE"
 	CookieValue = "b9a4b32e-one-vm-per-container"
+	// SocketDir holds the directory for the plugin's socket: an absolute path.
+	SocketDir = "PLUGIN_UNIX_SOCKET_DIR"
+	// Versions holds the versions of the wire that the host speaks, with commas between.
+	Versions = "PLUGIN_PROTOCOL_VERSIONS"
 	// LifelineFD holds the number of an inherited descriptor: the read end of a pipe. End of file means that the host is gone or wants
 	// the plugin gone.
 	LifelineFD = "VZCTL_LIFELINE_FD"
@@ -27,27 +34,44 @@ const (
 	LogLevel = "VZCTL_LOG_LEVEL"
 )
 
-// Handshake tells a plugin started by a host from one started by hand. It is no secret.
-func Handshake() goplugin.HandshakeConfig {
-	return goplugin.HandshakeConfig{MagicCookieKey: CookieKey, MagicCookieValue: CookieValue}
+// handshake is the version of the line itself.
+const handshake = 1
+
+// Environment is what a plugin needs beside what go-plugin has no word for. The ports are for plugins that cannot have a socket; their libraries may ask for them.
+func Environment(socketDir string) []string {
+	return []string{CookieKey + "=" + CookieValue, SocketDir + "=" + socketDir, Versions + "=" + strconv.Itoa(Version),
+		"PLUGIN_MIN_PORT=10000", "PLUGIN_MAX_PORT=25000"}
 }
 
-// Plugins says which plugin set goes with which wire version. Register is nil on the host's side.
-func Plugins(register func(grpc.ServiceRegistrar)) map[int]goplugin.PluginSet {
-	return map[int]goplugin.PluginSet{Version: {Name: &adapter{register: register}}}
+// Line is the first that a plugin writes to its standard output, once it listens on a socket.
+func Line(socket string) string {
+	return fmt.Sprintf("%d|%d|unix|%s|grpc|\n", handshake, Version, socket)
 }
 
-// adapter lets go-plugin serve services and dispense a connection; all else of it is not used.
-type adapter struct {
-	goplugin.NetRPCUnsupportedPlugin
-	register func(grpc.ServiceRegistrar)
-}
+// ErrNoHandshake is of a line that is something else.
+var ErrNoHandshake = errors.New("that is no plugin's handshake")
 
-func (a *adapter) GRPCServer(_ *goplugin.GRPCBroker, server *grpc.Server) error {
-	a.register(server)
-	return nil
-}
-
-func (a *adapter) GRPCClient(_ context.Context, _ *goplugin.GRPCBroker, conn *grpc.ClientConn) (any, error) {
-	return conn, nil
+// ParseLine returns where a plugin listens, by the first line it has written.
+func ParseLine(line string) (network, address string, err error) {
+	parts := strings.Split(strings.TrimSpace(line), "|")
+	core, err := strconv.Atoi(parts[0])
+	if err != nil || len(parts) < 4 {
+		return "", "", ErrNoHandshake
+	}
+	spoken := "netrpc" // as go-plugin has it for plugins that say nothing
+	if len(parts) > 4 {
+		spoken = parts[4]
+	}
+	switch {
+	case core != handshake:
+		return "", "", &fault.Error{Reason: fault.Invalid, Cause: fmt.Errorf("the plugin's handshake is of version %d, and this program knows %d", core, handshake)}
+	case parts[1] != strconv.Itoa(Version):
+		return "", "", &fault.Error{
+			Reason: fault.Invalid, Cause: fmt.Errorf("the plugin speaks version %.20s of the plugin wire, and this program speaks %d", parts[1], Version),
+			Hint: "install matching versions of both",
+		}
+	case spoken != "grpc":
+		return "", "", &fault.Error{Reason: fault.Invalid, Cause: fmt.Errorf("the plugin speaks %.20q, and only grpc is spoken here", spoken)}
+	}
+	return parts[2], parts[3], nil
 }

@@ -1,7 +1,7 @@
 // Command scripted is a plugin that does what a test tells it to, above all what no plugin should. It is a kernel provider.
 //
-// VZCTL_SCRIPT says how it starts: "" well; "crash", "exit", "hang", "garbage", "flood", "wrong-wire", "elsewhere", "wrong-protocol", "net-rpc"; and how it ends:
-// "slow-shutdown", or "tidy", without a file that says so. The architecture of a List and the reference of an Ensure say what the call does; see act.
+// VZCTL_SCRIPT says how it starts: "" well; "crash", "exit", "hang", "garbage", "flood", "wrong-wire", "wrong-handshake", "mute", "elsewhere", "elsewhere-round",
+// "wrong-protocol", "net-rpc"; and how it ends: "slow-shutdown", or "tidy", without a file that says so. The architecture of a List and the reference of an Ensure say what the call does; see act.
 package main
 
 import (
@@ -50,6 +50,15 @@ func main() {
 		select {}
 	case "elsewhere":
 		fmt.Println("1|1|unix|/run/docker.sock|grpc|")
+		select {}
+	case "elsewhere-round":
+		fmt.Println("1|1|unix|" + os.Getenv("PLUGIN_UNIX_SOCKET_DIR") + "/../../docker.sock|grpc|")
+		select {}
+	case "wrong-handshake":
+		fmt.Println("2|1|unix|" + filepath.Join(os.Getenv("PLUGIN_UNIX_SOCKET_DIR"), "s") + "|grpc|")
+		select {}
+	case "mute":
+		os.Stdout.Close()
 		select {}
 	case "wrong-protocol":
 		info.ProtocolVersions = []uint32{7, 9}
@@ -114,6 +123,9 @@ func (p *plugin) act(ctx context.Context, what string, report progress.Func) (ke
 		p.log.Info("an info line", "n", 2)
 		p.log.Warn("a warning", "n", 3)
 		p.log.Error("an error", "n", 4)
+	case "log-anything":
+		fmt.Fprint(os.Stderr, `{"@message":1,"@level":2,"@timestamp":3}`+"\n", `{"@level":"shout","@message":"x"}`+"\n", "{\n", "[]\n", "\n", "[WARN] by hand\n", strings.Repeat("long ", 64<<10)+"\n",
+			`{"@level":"info","@message":"last, without an end"}`)
 	case "env":
 		k.CommandLine = strings.Join(os.Environ(), "\n")
 	case "stdin":
