@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,6 +32,20 @@ func At(dir string) Place { return Place{dir} }
 
 // Dir is that of one shape: its holder's, which removes it at its end, and ends when it is removed.
 func (p Place) Dir(key string) string { return filepath.Join(p.dir, key) }
+
+// failureName is of the file that says what has failed last.
+const failureName = "failure.log"
+
+// Note keeps what has failed: who starts a VM goes on without, and has nobody to tell.
+func (p Place) Note(err error) {
+	_ = os.WriteFile(filepath.Join(p.dir, failureName), []byte(time.Now().Format(time.RFC3339)+" "+err.Error()+"\n"), 0o600) // nobody is left to tell
+}
+
+// FailedWithin says whether something has failed in the last time.
+func (p Place) FailedWithin(d time.Duration) bool {
+	info, err := os.Stat(filepath.Join(p.dir, failureName))
+	return err == nil && time.Since(info.ModTime()).Abs() < d
+}
 
 // Clear ends all VMs that stand by, soon. Their copies live on.
 func (p Place) Clear() error { return os.RemoveAll(p.dir) }

@@ -308,6 +308,9 @@ func lockDisk(file *os.File, readOnly bool) error {
 	return errors.Join(err, failed)
 }
 
+// failurePause is how long none is made to stand by after one could not: where the system forbids what it takes, every start would try it for nothing.
+const failurePause = 10 * time.Minute
+
 // standsBy has a VM made that stands by for those like this one, unless there is one. It is begun when the start that asks for it is done, and lives on when this process ends.
 func (v *VM) standsBy(key string) {
 	if err := v.holdBeside(key); err != nil {
@@ -316,10 +319,10 @@ func (v *VM) standsBy(key string) {
 }
 
 func (v *VM) holdBeside(key string) error {
-	if !enoughFor(v.spec.MemoryBytes) {
+	place := standbyOf(v.spec.CacheDir)
+	if !enoughFor(v.spec.MemoryBytes) || place.FailedWithin(failurePause) {
 		return nil
 	}
-	place := standbyOf(v.spec.CacheDir)
 	slot, err := place.Claim(key)
 	if slot == nil {
 		return err

@@ -73,22 +73,18 @@ func Hold() int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer stop()
-	dir := standbyOf(h.Spec.CacheDir).Dir(h.Key)
+	place := standbyOf(h.Spec.CacheDir)
+	dir := place.Dir(h.Key)
 	select {
 	case <-time.After(holdDelay):
 	case <-ctx.Done():
 		return 0
 	}
 	if err := h.hold(ctx, dir, slot); err != nil {
-		note(dir, err)
+		place.Note(err)
 		return 1
 	}
 	return 0
-}
-
-// note keeps what has failed last: who starts a VM goes on without, and has nobody to tell.
-func note(dir string, err error) {
-	_ = os.WriteFile(filepath.Join(filepath.Dir(dir), "failure.log"), []byte(time.Now().Format(time.RFC3339)+" "+err.Error()+"\n"), 0o600)
 }
 
 // hold makes the VM, and copies of it for who asks.
@@ -104,7 +100,8 @@ func (h *held) hold(ctx context.Context, dir string, slot *os.File) (err error) 
 	if err != nil {
 		return err
 	}
-	server := &standby.Holder{Place: standbyOf(h.Spec.CacheDir), Key: h.Key, Keep: keep, Description: machine.Description(h.Spec, h.Host) + ", stands by to be forked", Failed: func(err error) { note(dir, err) }}
+	place := standbyOf(h.Spec.CacheDir)
+	server := &standby.Holder{Place: place, Key: h.Key, Keep: keep, Description: machine.Description(h.Spec, h.Host) + ", stands by to be forked", Failed: place.Note}
 	p, err := h.boot(ctx, dir, server)
 	if err != nil {
 		return err
