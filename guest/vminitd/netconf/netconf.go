@@ -70,7 +70,7 @@ func (n *Network) Prepare() error {
 			return fmt.Errorf("find network devices: %w", err)
 		}
 		for _, c := range cards {
-			if err := noRouters(c.name); err != nil {
+			if err := asGiven(c.name); err != nil {
 				return err
 			}
 			// Others may know an address by the MAC of a container that had it before.
@@ -83,11 +83,14 @@ func (n *Network) Prepare() error {
 	return nil
 }
 
-// noRouters has the kernel neither ask for routers of IPv6 nor believe one: addresses and routes are what Apply gives, whoever else is on the network.
-func noRouters(device string) error {
-	err := os.WriteFile("/proc/sys/net/ipv6/conf/"+device+"/accept_ra", []byte("0"), 0)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) { // a kernel without IPv6
-		return fmt.Errorf("turn off announcements of routers: %w", err)
+// asGiven has the kernel neither ask for routers of IPv6 nor believe one: addresses and routes are what Apply gives, whoever else is on the network. Nor does it wait whether another has the link-local address, which it makes of
+// the MAC: the network gives each MAC once, and an address of it can be used at once.
+func asGiven(device string) error {
+	for _, setting := range []string{"accept_ra", "accept_dad"} {
+		err := os.WriteFile("/proc/sys/net/ipv6/conf/"+device+"/"+setting, []byte("0"), 0)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // a kernel without IPv6
+			return fmt.Errorf("turn off %s: %w", setting, err)
+		}
 	}
 	return nil
 }

@@ -93,7 +93,6 @@ func original(t *testing.T) (*fork.Original, *exec.Cmd) {
 	}
 	cmd := exec.Command("qemu-system-x86_64", "-name", "0000000000", "-nodefaults", "-no-user-config", "-display", "none", "-machine", "microvm", "-accel", "tcg", "-m", "64M", "-S",
 		"-chardev", "socket,id=qmp,fd=3", "-mon", "chardev=qmp,mode=control")
-	cmd.Stderr = os.Stderr
 	cmd.ExtraFiles = []*os.File{theirs, inherited, life}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -171,6 +170,12 @@ func TestCopiesLiveTheirOwnLives(t *testing.T) {
 		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pids[i]))
 		if want := fmt.Sprintf("-name\x00copy-%05d\x00", i); err != nil || !strings.Contains(string(line), want) {
 			t.Errorf("copy %d is called %q, %v", i, line, err)
+		}
+	}
+	for _, pid := range pids {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil || !strings.Contains(string(status), "\nNoNewPrivs:\t1\nSeccomp:\t2\n") {
+			t.Errorf("a copy is not restricted: %s, %v", status, err)
 		}
 	}
 	monitors[0].execute("quit")
