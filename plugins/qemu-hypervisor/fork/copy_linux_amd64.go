@@ -102,8 +102,8 @@ func (c *copied) become(plan Plan) error {
 			return err
 		}
 	}
-	if name := []byte(plan.Name); len(name) > 0 && uint64(len(name)) == c.name.end-c.name.begin {
-		if err := c.memory.write(c.name.begin, name); err != nil {
+	if room := int(c.name.end - c.name.begin); plan.Name != "" && len(plan.Name) <= room {
+		if err := c.memory.write(c.name.begin, append([]byte(plan.Name), make([]byte, room-len(plan.Name))...)); err != nil {
 			return err
 		}
 	}

@@ -24,6 +24,6 @@ type Plan struct {
 	Closed []int
 	// DieWith is the descriptor in the copy of the reading end of a pipe on which nothing is ever written. When its last writing end is closed, the kernel kills the copy.
 	DieWith int
-	// Name is written over the original's argument of the same length that follows "-name", for who lists processes; "" leaves it.
+	// Name is written over the original's argument that follows "-name", for who lists processes, if it is no longer; "" leaves it.
 	Name string
 }

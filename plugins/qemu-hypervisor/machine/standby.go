@@ -13,8 +13,8 @@ import (
 // copies of its QEMU. See docs/guest.md.
 const rehearseWord = "vzctl.rehearse=full"
 
-// standbyName begins the name of a QEMU that stands by.
-const standbyName = "standby"
+// standbyName is the name of a QEMU that stands by. Copies have their ids in its place, so it is as long as ids are.
+const standbyName = "standby-------------------------"
 
 const defaultStandby = 10 * time.Minute
 
@@ -34,11 +34,11 @@ func StandbyTime(options map[string]string) (time.Duration, error) {
 	}
 }
 
-// Standby returns the spec of the VM that stands by to be forked for VMs like s. It is a template but for this: a copy of its QEMU has the options of shares and the disks' serials that QEMU was started with, and
-// its id has to be as long as that of each copy. Directory dir is its alone, also for its sockets.
+// Standby returns the spec of the VM that stands by to be forked for VMs like s. It is a template but for this: a copy of its QEMU has the options of shares and the disks' serials that QEMU was started
+// with. Directory dir is its alone, also for its sockets.
 func Standby(s hypervisor.Spec, dir string) hypervisor.Spec {
 	t := Template(s, dir)
-	t.ID, t.RuntimeDir = (standbyName + strings.Repeat("-", len(s.ID)))[:len(s.ID)], dir
+	t.ID, t.RuntimeDir = standbyName, dir
 	for i, disk := range s.Disks {
 		t.Disks[i].Serial = disk.Serial
 	}
