@@ -64,7 +64,7 @@ func writeImage(ctx context.Context, file *sparse.File, options ext4.Options) er
 		return &ext4.Node{Mode: ext4.ModeRegular | mode, ModTime: time.Unix(1e9, 0), Data: data}
 	}
 	root := dir(0o755, map[string]*ext4.Node{
-		"bin": dir(0o755, map[string]*ext4.Node{"true": {Mode: ext4.ModeSymlink | 0o777, Target: "program"}, "program": plain(0o755, program()), "wait": plain(0o755, anywhere(waiter))}),
+		"bin": dir(0o755, map[string]*ext4.Node{"true": {Mode: ext4.ModeSymlink | 0o777, Target: "program"}, "program": plain(0o755, program()), "wait": plain(0o755, anywhere(waiter)), "exit": plain(0o755, anywhere(ender))}),
 		"lib": dir(0o755, map[string]*ext4.Node{"ld": plain(0o755, anywhere(interpreter)), "data": plain(0o755, bytes.Repeat([]byte("data"), DataSize/4))}),
 		"etc": dir(0o755, map[string]*ext4.Node{
 			"passwd": plain(0o644, []byte("root:x:0:0:root:/root:/bin/sh\nsomebody:x:1000:1000::/tmp:/bin/sh\n")), "group": plain(0o644, []byte("root:x:0:\nsomebody:x:1000:\nothers:x:1001:somebody\n")), "hosts": plain(0o644, nil)}),
