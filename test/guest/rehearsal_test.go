@@ -94,7 +94,7 @@ func damage(t *testing.T, disk Disk) {
 // remains prints what a rehearsal could leave in a machine, which is bound to /machine.
 const remains = `ip -o link; ip -o addr; ip route; ip -6 route; cat /proc/net/arp
 cd /machine; cut -d' ' -f1-4 proc/1/mounts; find sys/fs/cgroup -type d; cat sys/fs/cgroup/cgroup.stat; find dev run tmp root etc -maxdepth 4 2>/dev/null | sort
-for p in proc/[0-9]*; do cat $p/cmdline 2>/dev/null; done | tr -s '\0' ' '; for f in proc/1/fd/*; do readlink $f | sed 's/:.*//'; done | sort | uniq -c
+for p in proc/[0-9]*; do cat $p/cmdline; done >/tmp/p 2>/dev/null; tr -s '\0' ' ' </tmp/p; for f in proc/1/fd/*; do readlink $f | sed 's/:.*//'; done | sort | uniq -c
 for f in tcp tcp6 udp udp6 raw raw6 unix netlink packet; do echo $f $(tail -n +2 proc/1/net/$f | wc -l); done
 find sys/fs/ext4 -maxdepth 1; for f in proc/sys/net/ipv[46]/conf/eth0/*; do echo $f $(cat $f 2>&1); done`
 
