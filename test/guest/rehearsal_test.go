@@ -123,8 +123,8 @@ func look(t *testing.T, vm *VM) []string {
 	return strings.Split(result.Stdout+result.Stderr, "\n")
 }
 
-// TestVMAFullRehearsalLeavesNothing compares what is in machines that have rehearsed with what is in one that has not. Other disks are put behind the placeholders in between, so they also show whether a guest
-// remembers what it has read of those.
+// TestVMAFullRehearsalLeavesNothing compares what is in machines that have rehearsed with what is in one that has not. Other disks are put behind the placeholders
+// in between, so they also show whether a guest remembers what it has read of those.
 func TestVMAFullRehearsalLeavesNothing(t *testing.T) {
 	image, layer := Image(t), Layer(t)
 	shared := t.TempDir()

@@ -6,7 +6,8 @@ import (
 	"encoding/binary"
 )
 
-// The programs do what the start of most programs has the kernel do, so that this has run: a few instructions for amd64, written down as they are, as no Go program is small and no other compiler is needed here.
+// The programs do what the start of most programs has the kernel do, so that this has run: a few instructions for amd64, written down as they are, as no program of
+// Go is small and no other compiler is needed here.
 
 // Where things are in memory.
 const (
@@ -93,11 +94,11 @@ const (
 	callRseq                                                             = 334
 )
 
-// DataSize of a file that the program reads here and there, in bytes.
-const DataSize = 256 * page
+// largeSize of a file that the program reads here and there, in bytes.
+const largeSize = 256 * page
 
-// Says is what the program writes.
-const Says = "rehearsal\n"
+// says is what the program writes.
+const says = "rehearsal\n"
 
 // table is the system calls of the program, and the texts they name.
 func table() (calls, texts []byte) {
@@ -153,15 +154,16 @@ func table() (calls, texts []byte) {
 	call(callMunmap, freeAt, 6*page)
 	call(deepen, 20*page)
 
-	// A large file that is executed: what is not in memory yet is read while the program waits in the middle of its own code, in another state of the CPU than in a system call.
+	// A large file that is executed: what is not in memory yet is read while the program waits in the middle of its own code, in another state of the CPU than in a
+	// system call.
 	open("/lib/data", 0x80000)
-	call(callMmap, freeAt, DataSize, 5, 0x12, file)
-	call(callMmap, freeAt+2*DataSize, DataSize, 3, 0x12, file)
+	call(callMmap, freeAt, largeSize, 5, 0x12, file)
+	call(callMmap, freeAt+2*largeSize, largeSize, 3, 0x12, file)
 	for _, n := range []int64{100, 0, 16, 32, 33, 64, 65, 180, 120, 140, 160} {
 		call(loadByte, freeAt+n*page)
-		call(storeByte, freeAt+2*DataSize+(n^0x55)*page)
-		call(loadByte, freeAt+2*DataSize+(n^0xaa)*page)
-		call(storeByte, freeAt+2*DataSize+(n^0xaa)*page)
+		call(storeByte, freeAt+2*largeSize+(n^0x55)*page)
+		call(loadByte, freeAt+2*largeSize+(n^0xaa)*page)
+		call(storeByte, freeAt+2*largeSize+(n^0xaa)*page)
 	}
 	shut()
 
@@ -220,7 +222,7 @@ func table() (calls, texts []byte) {
 	shut()
 	call(callUnlinkat, cwd, text("/source0/new"))
 
-	call(callWrite, 1, text(Says), int64(len(Says)))
+	call(callWrite, 1, text(says), int64(len(says)))
 	call(callExitGroup)
 	return calls, texts
 }
@@ -243,8 +245,8 @@ func program() []byte {
 	return file[:textsAt-textAt+len(texts)]
 }
 
-// anywhere is a program that may be loaded anywhere: code, and data that it does not use. The data is in place for kernels that fill the last page of an interpreter up with zeros, as if it could
-// always be written.
+// anywhere is a program that may be loaded anywhere: code, and data that it does not use. The data is there for kernels that fill the last page of an interpreter up
+// with zeros, as if it could always be written.
 func anywhere(code []byte) []byte {
 	const data, dataSize = 2 * page, 16
 	file := make([]byte, data+dataSize)
@@ -258,7 +260,8 @@ func anywhere(code []byte) []byte {
 // header is that of a file, with a stack that nothing is executed on.
 func header(kind elf.Type, entry uint64, parts ...elf.Prog64) []byte {
 	parts = append(parts, elf.Prog64{Type: uint32(elf.PT_GNU_STACK), Flags: uint32(elf.PF_R | elf.PF_W), Align: 16})
-	h := elf.Header64{Type: uint16(kind), Machine: uint16(elf.EM_X86_64), Version: uint32(elf.EV_CURRENT), Entry: entry, Phoff: 64, Ehsize: 64, Phentsize: 56, Phnum: uint16(len(parts))}
+	h := elf.Header64{Type: uint16(kind), Machine: uint16(elf.EM_X86_64), Version: uint32(elf.EV_CURRENT), Entry: entry,
+		Phoff: 64, Ehsize: 64, Phentsize: 56, Phnum: uint16(len(parts))}
 	copy(h.Ident[:], elf.ELFMAG)
 	h.Ident[elf.EI_CLASS], h.Ident[elf.EI_DATA], h.Ident[elf.EI_VERSION] = byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)
 	for i := range parts {
