@@ -47,7 +47,7 @@ func Run(ctx context.Context, version string, started time.Duration, runtime *co
 		m.reopen = runtime.Keep()
 		err := act(ctx, version, started, m, life)
 		if undoErr := undo(ctx, m); undoErr != nil {
-			return errors.Join(err, ErrNotUndone, undoErr)
+			return fmt.Errorf("%w: %w", ErrNotUndone, errors.Join(undoErr, err))
 		}
 		if err != nil {
 			return err
