@@ -91,8 +91,10 @@ func damage(t *testing.T, disk Disk) {
 	}
 }
 
-// remains prints what a rehearsal could leave in a machine, which is bound to /machine.
-const remains = `ip -o link; ip -o addr; ip route; ip -6 route; cat /proc/net/arp
+// remains prints what a rehearsal could leave in a machine, which is bound to /machine, once the kernel has noticed that the link is up and has made its address. Whether it has
+// asked others for that yet is chance.
+const remains = `until ip -6 addr show eth0 | grep -q fe80; do sleep 0.05; done
+ip -o link; ip -o addr | sed 's/ tentative//'; ip route; ip -6 route; cat /proc/net/arp
 cd /machine; cut -d' ' -f1-4 proc/1/mounts; find sys/fs/cgroup -type d; cat sys/fs/cgroup/cgroup.stat; find dev run tmp root etc -maxdepth 4 2>/dev/null | sort
 for p in proc/[0-9]*; do cat $p/cmdline; done >/tmp/p 2>/dev/null; tr -s '\0' ' ' </tmp/p; for f in proc/1/fd/*; do readlink $f | sed 's/:.*//'; done | sort | uniq -c
 for f in tcp tcp6 udp udp6 raw raw6 unix netlink packet; do echo $f $(tail -n +2 proc/1/net/$f | wc -l); done
