@@ -393,7 +393,7 @@ func execute(ctx context.Context, s *supervisor.Client, process string, streams 
 
 // connect reaches the supervisor of a container in whose state event is allowed.
 func (e *Engine) connect(ref string, event lifecycle.Event) (*supervisor.Client, error) {
-	c, err := e.store.Find(ref)
+	c, err := e.store.FindActive(ref)
 	if err != nil {
 		return nil, err
 	}

@@ -206,17 +206,20 @@ func directories(dir string) ([]string, error) {
 }
 
 // read the record as it is on disk.
-func (s *Store) read(id string, c *Container) error {
+func (s *Store) read(id string, c *Container) error { return s.readAs(id, c, &c.ID) }
+
+// readAs reads it into a type that has all of it or a part; got is the id in that.
+func (s *Store) readAs(id string, record versioned, got *string) error {
 	path := s.paths.ContainerRecord(id)
-	err := readRecord(path, c)
+	err := readRecord(path, record)
 	if errors.Is(err, os.ErrNotExist) {
 		if _, err := os.Lstat(s.paths.Container(id)); err == nil {
 			return damaged(path, errors.New("it is missing"))
 		}
 		return notFound(id)
 	}
-	if err == nil && c.ID != id {
-		err = damaged(path, fmt.Errorf("it is of %q", c.ID))
+	if err == nil && *got != id {
+		err = damaged(path, fmt.Errorf("it is of %q", *got))
 	}
 	return err
 }

@@ -134,11 +134,11 @@ func Connect(st *store.Store, sandboxID, containerID string) (*Client, error) {
 }
 
 func connect(st *store.Store, sandboxID, containerID string, peer rpc.Peer) (*Client, error) {
-	b, err := st.GetSandbox(sandboxID)
+	run, err := st.RuntimeDir(sandboxID)
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{SandboxID: sandboxID, ContainerID: containerID, store: st, run: b.RuntimeDir}
+	c := &Client{SandboxID: sandboxID, ContainerID: containerID, store: st, run: run}
 	c.conn, err = grpc.NewClient("passthrough:///supervisor", grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy(),
 		grpc.WithDisableServiceConfig(), grpc.WithIdleTimeout(0),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {

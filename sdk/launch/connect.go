@@ -34,7 +34,7 @@ func (c *child) listen() (socket string, err error) {
 	if err != nil {
 		return "", c.explain(line, err)
 	}
-	if network != "unix" || filepath.Dir(filepath.Clean(address)) != c.socketDir {
+	if network != "unix" || filepath.Dir(filepath.Clean(address)) != filepath.Clean(c.socketDir) {
 		return "", &fault.Error{Reason: fault.Invalid, Cause: errors.New("the plugin does not listen where it was told to")}
 	}
 	return address, nil

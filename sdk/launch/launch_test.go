@@ -139,6 +139,12 @@ func TestARelativePathIsOurs(t *testing.T) {
 	start(t, o)
 }
 
+func TestARuntimeDirectoryMayBeWrittenInAnyWay(t *testing.T) {
+	o := options(t, "")
+	o.RuntimeDir += "//./"
+	start(t, o)
+}
+
 func TestCancellingAStartEndsIt(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(100*time.Millisecond, cancel)

@@ -91,10 +91,12 @@ func damage(t *testing.T, disk Disk) {
 	}
 }
 
-// remains prints what a rehearsal could leave in a machine, which is bound to /machine.
-const remains = `ip -o link; ip -o addr; ip route; ip -6 route; cat /proc/net/arp
+// remains prints what a rehearsal could leave in a machine, which is bound to /machine, once the kernel has noticed that the link is up and has made its address. Whether it has
+// asked others for that yet is chance.
+const remains = `until ip -6 addr show eth0 | grep -q fe80; do sleep 0.05; done
+ip -o link; ip -o addr | sed 's/ tentative//'; ip route; ip -6 route; cat /proc/net/arp
 cd /machine; cut -d' ' -f1-4 proc/1/mounts; find sys/fs/cgroup -type d; cat sys/fs/cgroup/cgroup.stat; find dev run tmp root etc -maxdepth 4 2>/dev/null | sort
-for p in proc/[0-9]*; do cat $p/cmdline 2>/dev/null; done | tr -s '\0' ' '; for f in proc/1/fd/*; do readlink $f | sed 's/:.*//'; done | sort | uniq -c
+for p in proc/[0-9]*; do cat $p/cmdline; done >/tmp/p 2>/dev/null; tr -s '\0' ' ' </tmp/p; for f in proc/1/fd/*; do readlink $f | sed 's/:.*//'; done | sort | uniq -c
 for f in tcp tcp6 udp udp6 raw raw6 unix netlink packet; do echo $f $(tail -n +2 proc/1/net/$f | wc -l); done
 find sys/fs/ext4 -maxdepth 1; for f in proc/sys/net/ipv[46]/conf/eth0/*; do echo $f $(cat $f 2>&1); done`
 
@@ -123,8 +125,8 @@ func look(t *testing.T, vm *VM) []string {
 	return strings.Split(result.Stdout+result.Stderr, "\n")
 }
 
-// TestVMAFullRehearsalLeavesNothing compares what is in machines that have rehearsed with what is in one that has not. Other disks are put behind the placeholders in between, so they also show whether a guest
-// remembers what it has read of those.
+// TestVMAFullRehearsalLeavesNothing compares what is in machines that have rehearsed with what is in one that has not. Other disks are put behind the placeholders
+// in between, so they also show whether a guest remembers what it has read of those.
 func TestVMAFullRehearsalLeavesNothing(t *testing.T) {
 	image, layer := Image(t), Layer(t)
 	shared := t.TempDir()

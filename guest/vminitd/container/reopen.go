@@ -8,8 +8,8 @@ import (
 	"slices"
 )
 
-// Keep takes down which containers there are, and returns what undoes all that has been and will be done with them, Close included: which leaves their disks mounted, as a machine that ends has no use for
-// more. After that there is no container, new ones are taken, and what was prepared for the first one is there again.
+// Keep takes down which containers there are, and returns what undoes all that has been and will be done with them, Close included, which leaves their disks
+// mounted as a machine that ends has no use for more. After that there is no container, new ones are taken, and what was prepared for the first is there again.
 func (r *Runtime) Keep() (reopen func(context.Context) error) {
 	r.mu.Lock()
 	kept := slices.Collect(maps.Values(r.containers))

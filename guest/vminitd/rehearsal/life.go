@@ -145,7 +145,8 @@ func (h *host) exec(ctx context.Context, m *machine) error {
 
 // further is `vzctl exec CONTAINER true`, or with -t and -u.
 func (h *host) further(ctx context.Context, user string, terminal bool) error {
-	process, err := json.Marshal(specs.Process{Terminal: terminal, Args: []string{programTrue}, Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, Cwd: "/"})
+	process, err := json.Marshal(specs.Process{Terminal: terminal, Args: []string{programTrue}, Cwd: "/",
+		Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}})
 	if err != nil {
 		return err
 	}

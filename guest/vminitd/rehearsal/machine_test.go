@@ -15,11 +15,14 @@ func TestDisksByTheirPart(t *testing.T) {
 		want  disks
 		fails bool
 	}{
-		"an image and a layer":         {map[string]string{"vda": "1", "vdb": "0"}, disks{[]string{"disk-vda"}, "disk-vdb", nil, []string{"/dev/vda", "/dev/vdb"}}, false},
-		"an image alone":               {map[string]string{"vda": "1"}, disks{[]string{"disk-vda"}, "", nil, []string{"/dev/vda"}}, false},
-		"layers, and a volume as well": {map[string]string{"vda": "1", "vdb": "1", "vdc": "0", "vdd": "0"}, disks{[]string{"disk-vda", "disk-vdb"}, "disk-vdc", []string{"disk-vdd"}, []string{"/dev/vda", "/dev/vdb", "/dev/vdc", "/dev/vdd"}}, false},
-		"no image":                     {map[string]string{"vda": "0"}, disks{}, true},
-		"no disk":                      {nil, disks{}, true},
+		"an image and a layer": {map[string]string{"vda": "1", "vdb": "0"}, disks{[]string{"disk-vda"}, "disk-vdb", nil, []string{"/dev/vda", "/dev/vdb"}}, false},
+		"an image alone":       {map[string]string{"vda": "1"}, disks{[]string{"disk-vda"}, "", nil, []string{"/dev/vda"}}, false},
+		"layers, and a volume as well": {
+			map[string]string{"vda": "1", "vdb": "1", "vdc": "0", "vdd": "0"},
+			disks{[]string{"disk-vda", "disk-vdb"}, "disk-vdc", []string{"disk-vdd"}, []string{"/dev/vda", "/dev/vdb", "/dev/vdc", "/dev/vdd"}}, false,
+		},
+		"no image": {map[string]string{"vda": "0"}, disks{}, true},
+		"no disk":  {nil, disks{}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			sys := t.TempDir()

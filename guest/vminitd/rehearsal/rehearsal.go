@@ -1,9 +1,10 @@
-// Package rehearsal goes through the life of a container before there is a host, in a machine that others are copied from while it runs: code that has run before the copy is made need not be translated in
-// any of the copies, where the CPU is emulated. The way is that of a start: an agent, its gRPC server and a session of the serial port's protocol, with a small host at the other end of a socket (host.go, calls.go)
-// that asks what core/sandbox asks (life.go, request.go). After that the machine is as it was (machine.go), or of no use.
+// Package rehearsal goes through lives of containers before there is a host, in a machine that others are copied from while it runs: code that has run before the
+// copy is made need not be translated in any of the copies, where the CPU is emulated. The way is that of a start: an agent, its gRPC server and a session of the
+// serial port's protocol, with a small host at the other end of a socket (host.go, calls.go) that asks what core/sandbox asks (life.go, request.go). After that the
+// machine is as it was (machine.go), or of no use. Start with Run.
 //
-// The disks are the machine's, which has placeholders: a read-only one with the programs of life.go, and one for the writable layer. Nothing random that lasts may come of it, so
-// there is no socket of TCP or UDP, nor does anything read the kernel's boot id.
+// The disks are the machine's, which has placeholders: a read-only one with the programs of life.go, and one for the writable layer. Nothing random that lasts may
+// come of it, so there is no socket of TCP or UDP, nor does anything read the kernel's boot id. See docs/guest.md.
 package rehearsal
 
 import (
@@ -46,7 +47,7 @@ func Run(ctx context.Context, version string, started time.Duration, runtime *co
 		m.reopen = runtime.Keep()
 		err := act(ctx, version, started, m, life)
 		if undoErr := undo(ctx, m); undoErr != nil {
-			return errors.Join(err, ErrNotUndone, undoErr)
+			return fmt.Errorf("%w: %w", ErrNotUndone, errors.Join(undoErr, err))
 		}
 		if err != nil {
 			return err

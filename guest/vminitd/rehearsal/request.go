@@ -86,12 +86,14 @@ func profile() *specs.LinuxSeccomp {
 	denied := uint(1)
 	return &specs.LinuxSeccomp{DefaultAction: specs.ActErrno, DefaultErrnoRet: &denied, Syscalls: []specs.LinuxSyscall{
 		{Names: []string{ // of the programs, of the helper that becomes them, and of the one that stays with --init
-			"access", "arch_prctl", "brk", "capget", "capset", "chdir", "clock_gettime", "clock_nanosleep", "close", "dup2", "dup3", "epoll_create1", "epoll_ctl", "epoll_pwait", "eventfd2",
-			"execve", "execveat", "exit", "exit_group", "faccessat", "faccessat2", "fchdir", "fcntl", "fstat", "futex", "getdents64", "getpid", "getppid", "getrandom", "gettid", "ioctl", "kill",
-			"lseek", "madvise", "mincore", "mmap", "mprotect", "munmap", "nanosleep", "newfstatat", "openat", "pidfd_open", "pidfd_send_signal", "pipe2", "ppoll", "prctl", "pread64", "prlimit64",
-			"read", "readlink", "readlinkat", "recvmsg", "rseq", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sched_getaffinity", "sched_yield", "sendmsg", "set_robust_list",
-			"set_tid_address", "setgid", "setgroups", "setresgid", "setresuid", "setsid", "setuid", "sigaltstack", "stat", "statx", "tgkill", "timer_settime", "unlinkat", "wait4", "waitid",
-			"write"}, Action: specs.ActAllow},
+			"access", "arch_prctl", "brk", "capget", "capset", "chdir", "chmod", "clock_gettime", "clock_nanosleep", "close", "dup2", "dup3",
+			"epoll_create1", "epoll_ctl", "epoll_pwait", "eventfd2", "execve", "execveat", "exit", "exit_group", "faccessat", "faccessat2", "fchdir",
+			"fcntl", "fstat", "fsync", "ftruncate", "futex", "getcwd", "getdents64", "getpid", "getppid", "getrandom", "gettid", "ioctl", "kill", "lseek",
+			"madvise", "mincore", "mkdir", "mmap", "mprotect", "munmap", "nanosleep", "newfstatat", "openat", "pidfd_open", "pidfd_send_signal", "pipe2",
+			"poll", "ppoll", "prctl", "pread64", "prlimit64", "read", "readlink", "readlinkat", "recvmsg", "rename", "rmdir", "rseq", "rt_sigaction",
+			"rt_sigprocmask", "rt_sigreturn", "sched_getaffinity", "sched_yield", "sendmsg", "set_robust_list", "set_tid_address", "setgid", "setgroups",
+			"setresgid", "setresuid", "setsid", "setuid", "sigaltstack", "stat", "statfs", "statx", "symlink", "tgkill", "timer_settime", "uname",
+			"unlinkat", "wait4", "waitid", "write"}, Action: specs.ActAllow},
 		{Names: []string{"personality"}, Action: specs.ActAllow, Args: []specs.LinuxSeccompArg{{Index: 0, Value: 0xffffffff, Op: specs.OpEqualTo}}},
 		{Names: []string{"socket"}, Action: specs.ActAllow, Args: []specs.LinuxSeccompArg{{Index: 0, Value: 40, Op: specs.OpNotEqual}}},
 		{Names: []string{"clone"}, Action: specs.ActAllow, Args: []specs.LinuxSeccompArg{{Index: 0, Value: 2114060288, Op: specs.OpMaskedEqual}}},

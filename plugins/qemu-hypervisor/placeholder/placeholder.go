@@ -1,5 +1,5 @@
-// Package placeholder writes what is on the disks of a VM whose guest rehearses the life of a container (vzctl.rehearse=full, see docs/guest.md): file systems as a root's are, of the
-// same builder, with a program of a few instructions (program.go). Nothing in them is a container's.
+// Package placeholder writes what is on the disks of a VM whose guest rehearses the life of a container (vzctl.rehearse=full, see docs/guest.md): file systems as
+// a root's are, of the same builder, with a program of a few instructions (program.go). Nothing in them is a container's.
 package placeholder
 
 import (
@@ -14,8 +14,8 @@ import (
 	"github.com/vzctl/vzctl/plugins/ext4-builder/sparse"
 )
 
-// Label is the name of the file systems, by which a guest tells them from disks that are somebody's.
-const Label = "rehearsal"
+// label is the name of the file systems, by which a guest tells them from disks that are somebody's.
+const label = "rehearsal"
 
 // leastSize of a disk, in bytes.
 const leastSize = 64 << 20
@@ -23,7 +23,8 @@ const leastSize = 64 << 20
 // Supported reports whether there are programs for guests of an architecture ("amd64").
 func Supported(arch string) bool { return arch == "amd64" }
 
-// Write writes to a file, of zeros, what its guest is to find there: an image if it is read-only, otherwise an empty writable layer. The file is at least 64 MiB long after that.
+// Write writes to a file, of zeros, what a guest is to find there: an image if it is read-only, otherwise an empty writable layer. The file is at least 64 MiB long
+// after that; a longer one keeps its length.
 func Write(ctx context.Context, file *os.File, arch string, readOnly bool) error {
 	if !Supported(arch) {
 		return fmt.Errorf("there are no programs to rehearse with on %s", arch)
@@ -34,7 +35,7 @@ func Write(ctx context.Context, file *os.File, arch string, readOnly bool) error
 	}
 	size := max(info.Size(), leastSize)
 	// Disks of one machine need names of their own: overlayfs does less where it cannot tell them apart.
-	options := ext4.Options{Label: Label}
+	options := ext4.Options{Label: label}
 	if _, err := rand.Read(options.UUID[:]); err != nil {
 		return err
 	}
@@ -64,10 +65,14 @@ func writeImage(ctx context.Context, file *sparse.File, options ext4.Options) er
 		return &ext4.Node{Mode: ext4.ModeRegular | mode, ModTime: time.Unix(1e9, 0), Data: data}
 	}
 	root := dir(0o755, map[string]*ext4.Node{
-		"bin": dir(0o755, map[string]*ext4.Node{"true": {Mode: ext4.ModeSymlink | 0o777, Target: "program"}, "program": plain(0o755, program()), "wait": plain(0o755, anywhere(waiter))}),
-		"lib": dir(0o755, map[string]*ext4.Node{"ld": plain(0o755, anywhere(interpreter)), "data": plain(0o755, bytes.Repeat([]byte("data"), DataSize/4))}),
+		"bin": dir(0o755, map[string]*ext4.Node{"true": {Mode: ext4.ModeSymlink | 0o777, Target: "program"}, "program": plain(0o755, program()),
+			"wait": plain(0o755, anywhere(waiter)), "exit": plain(0o755, anywhere(ender))}),
+		"lib": dir(0o755, map[string]*ext4.Node{"ld": plain(0o755, anywhere(interpreter)),
+			"data": plain(0o755, bytes.Repeat([]byte("data"), largeSize/4))}),
 		"etc": dir(0o755, map[string]*ext4.Node{
-			"passwd": plain(0o644, []byte("root:x:0:0:root:/root:/bin/sh\nsomebody:x:1000:1000::/tmp:/bin/sh\n")), "group": plain(0o644, []byte("root:x:0:\nsomebody:x:1000:\nothers:x:1001:somebody\n")), "hosts": plain(0o644, nil)}),
+			"passwd": plain(0o644, []byte("root:x:0:0:root:/root:/bin/sh\nsomebody:x:1000:1000::/tmp:/bin/sh\n")),
+			"group":  plain(0o644, []byte("root:x:0:\nsomebody:x:1000:\nothers:x:1001:somebody\n")),
+			"hosts":  plain(0o644, nil)}),
 		"dev": dir(0o755, nil), "proc": dir(0o755, nil), "tmp": dir(0o1777, nil), "root": dir(0o700, nil),
 	})
 	if failed != nil {

@@ -55,7 +55,7 @@ func TestADiskKeepsItsSizeAndHoldsAFileSystem(t *testing.T) {
 }
 
 func TestTheProgramsAreExecutable(t *testing.T) {
-	for name, text := range map[string][]byte{"true": program(), "ld": anywhere(interpreter), "wait": anywhere(waiter)} {
+	for name, text := range map[string][]byte{"true": program(), "ld": anywhere(interpreter), "wait": anywhere(waiter), "exit": anywhere(ender)} {
 		file, err := elf.NewFile(bytes.NewReader(text))
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
@@ -69,7 +69,7 @@ func TestTheProgramsAreExecutable(t *testing.T) {
 			t.Errorf("%s is for %v", name, file.Machine)
 		}
 	}
-	if calls, _ := table(); len(calls) > textsAt-tableAt {
-		t.Errorf("the calls take %d bytes", len(calls))
+	if calls, texts := table(); len(calls) > textsAt-tableAt || len(texts) > zerosAt-textsAt {
+		t.Errorf("the calls take %d bytes, and their texts %d", len(calls), len(texts))
 	}
 }
