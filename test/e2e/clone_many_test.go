@@ -62,7 +62,7 @@ func TestE2EClonesLeaveNothing(t *testing.T) {
 	if err := os.MkdirAll(filepath.Dir(config), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(config, []byte("[networks.small]\nsubnet_v4 = \"10.9.0.0/29\"\n"), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte("[networks.small]\nsubnet_v4 = \"10.9.0.0/29\"\n[defaults]\nhypervisor_options = { standby = \"off\" }\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, network := range []string{"small", "default"} {

@@ -122,6 +122,12 @@ func (h *held) boot(ctx context.Context, dir string, server *standby.Holder) (_ 
 		return nil, os.NewSyscallError("prctl", err)
 	}
 	spec := machine.Standby(h.Spec, dir)
+	short, err := os.Open(dir) // paths of sockets have to be short, and this one may be long
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = short.Close() }()
+	spec.RuntimeDir = fmt.Sprintf("/proc/self/fd/%d", short.Fd())
 	for i, disk := range spec.Disks {
 		size := int64(machine.PlaceholderSize)
 		if !disk.ReadOnly {
