@@ -20,26 +20,20 @@ const cloneThread = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLON
 // Copy makes a copy, which runs when Copy returns. It is a child of this process, which has to wait for its end, and in a process group of its own.
 func (o *Original) Copy(plan Plan) (pid int, err error) {
 	err = o.traced(func() error {
-		c, err := o.fork()
-		if err != nil {
-			return err
+		c := &copied{Original: o, main: *o.threads[0]}
+		err := c.fork()
+		if err == nil {
+			err = c.become(plan)
 		}
-		pid = c.main.id
-		if err = c.become(plan); err == nil {
+		if err == nil {
 			err = c.release()
 		}
 		if err != nil {
-			_ = unix.Kill(pid, unix.SIGKILL) // it is there still, nobody has waited for it
+			c.destroy()
 		}
+		pid = c.main.id
 		return err
 	})
-	if err != nil && pid != 0 {
-		for {
-			if _, waitErr := unix.Wait4(pid, nil, unix.WALL, nil); !errors.Is(waitErr, unix.EINTR) {
-				break
-			}
-		}
-	}
 	if err != nil {
 		return 0, fmt.Errorf("copy process %d: %w", o.pid, err)
 	}
@@ -54,23 +48,39 @@ type copied struct {
 	ids    []int // of its threads, in the order of the original's
 }
 
-// fork returns a copy with its main thread.
-func (o *Original) fork() (*copied, error) {
-	main := o.threads[0]
-	_, pid, err := main.callTelling(o.gadget, unix.SYS_CLONE, unix.CLONE_PARENT|unix.CLONE_CHILD_SETTID|unix.CLONE_CHILD_CLEARTID|uint64(unix.SIGCHLD),
-		0, 0, main.number, 0, o.secret)
+// fork makes the copy with its main thread.
+func (c *copied) fork() error {
+	main := c.threads[0]
+	_, pid, err := main.callTelling(c.gadget, unix.SYS_CLONE, unix.CLONE_PARENT|unix.CLONE_CHILD_SETTID|unix.CLONE_CHILD_CLEARTID|uint64(unix.SIGCHLD),
+		0, 0, main.number, 0, c.secret)
+	if pid != 0 {
+		c.memory, c.main.id, c.ids = memory(pid), pid, []int{pid}
+	}
+	if setErr := unix.PtraceSetRegs(main.id, &main.regs); setErr != nil { // the secret is in them, where a list of processes shows it
+		err = errors.Join(err, fmt.Errorf("write registers: %w", setErr))
+	}
 	if err == nil {
 		_, err = await(pid)
 	}
-	if err != nil {
-		if pid != 0 {
-			_ = unix.Kill(pid, unix.SIGKILL)
-		}
-		return nil, err
+	return err
+}
+
+// destroy ends what there is of the copy. Its threads are waited for, as the main one does not end before who traces them has.
+func (c *copied) destroy() {
+	if len(c.ids) == 0 {
+		return
 	}
-	c := &copied{Original: o, memory: memory(pid), main: *main, ids: []int{pid}}
-	c.main.id = pid
-	return c, nil
+	_ = unix.Kill(c.ids[0], unix.SIGKILL) // it is there still, as nobody has waited for it
+	for _, id := range append(slices.Clone(c.ids[1:]), c.ids[0]) {
+		for {
+			var status unix.WaitStatus
+			_, err := unix.Wait4(id, &status, unix.WALL, nil)
+			if err == nil && status.Stopped() || errors.Is(err, unix.EINTR) {
+				continue // it dies all the same
+			}
+			break
+		}
+	}
 }
 
 // do has the copy's main thread make a system call.
@@ -136,12 +146,8 @@ func (c *copied) exchange(plan Plan) error {
 			}
 		}
 	}
-	for _, descriptor := range append(slices.Clone(plan.Closed), c.theirs) {
-		if _, err := c.do(unix.SYS_CLOSE, uint64(descriptor)); err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err := c.do(unix.SYS_CLOSE, uint64(c.theirs))
+	return err
 }
 
 func (c *copied) move(from uint64, to int) error {
@@ -215,6 +221,9 @@ func (c *copied) dieWith(descriptor uint64) error {
 func (c *copied) makeThreads() error {
 	for _, t := range c.threads[1:] {
 		_, id, err := c.main.callTelling(c.gadget, unix.SYS_CLONE, cloneThread, t.regs.Rsp, t.number, t.number, t.regs.Fs_base)
+		if id != 0 {
+			c.ids = append(c.ids, id)
+		}
 		if err != nil {
 			return err
 		}
@@ -227,7 +236,6 @@ func (c *copied) makeThreads() error {
 		if err := t.write(id); err != nil {
 			return err
 		}
-		c.ids = append(c.ids, id)
 	}
 	return nil
 }

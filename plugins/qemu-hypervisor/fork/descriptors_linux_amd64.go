@@ -5,13 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 )
 
-// eventsOf returns the eventfds of a process. They have to be a copy's own: what is signalled by one would wake the other. Other kinds that a copy would share with its original are refused, but
-// files, sockets and pipes, which the plan exchanges, and signalfds, which give each process its own signals.
-func eventsOf(pid int) (events []event, err error) {
+// harmless are files that copies may share with their original.
+var harmless = []string{"/dev/null", "/dev/urandom"}
+
+// eventsOf returns the eventfds of a process. They have to be a copy's own: what is signalled by one would wake the other. Everything else that a copy would share with its original is refused, but what is
+// exchanged, and signalfds, which give each process its own signals.
+func eventsOf(pid int, exchanged []int) (events []event, err error) {
 	dir := fmt.Sprintf("/proc/%d/fd", pid)
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -22,16 +26,15 @@ func eventsOf(pid int) (events []event, err error) {
 		if err != nil {
 			return nil, err
 		}
-		kind, anonymous := strings.CutPrefix(what, "anon_inode:")
-		if !anonymous || kind == "[signalfd]" {
-			continue
-		}
-		if kind != "[eventfd]" {
-			return nil, fmt.Errorf("its descriptor %s is a %s, which cannot be copied", e.Name(), kind)
-		}
 		descriptor, err := strconv.Atoi(e.Name())
 		if err != nil {
 			return nil, err
+		}
+		if slices.Contains(exchanged, descriptor) || what == "anon_inode:[signalfd]" || slices.Contains(harmless, what) {
+			continue
+		}
+		if what != "anon_inode:[eventfd]" {
+			return nil, fmt.Errorf("its descriptor %d is %s, which copies cannot share", descriptor, what)
 		}
 		info, err := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/%d", pid, descriptor))
 		if err != nil {

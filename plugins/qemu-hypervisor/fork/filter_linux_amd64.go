@@ -13,7 +13,10 @@ import (
 // from when it is taken, a fork is allowed to who knows a secret, that is in the sixth argument of the call, which the kernel does not look at. Only this package knows it, and no copy has it: the filter
 // is in the kernel, and a copy's registers are set to others before it runs.
 
-// filter is a program over struct seccomp_data that allows threads, but no other programs and no processes without the secret.
+// detached is a flag of threads that some C libraries set, and the kernel does not look at.
+const detached = 0x400000
+
+// filter is a program over struct seccomp_data that allows threads, but no other programs, no other namespaces, and no processes without the secret.
 func filter(secret uint64) []unix.SockFilter {
 	const (
 		number, arch, flagsLow = 0, 4, 16
@@ -31,10 +34,11 @@ func filter(secret uint64) []unix.SockFilter {
 		load(arch), jump(unix.BPF_JEQ, unix.AUDIT_ARCH_X86_64, 1, 0), kill,
 		load(number),
 		jump(unix.BPF_JGE, 1<<30, 0, 1), kill, // x32
-		jump(unix.BPF_JEQ, unix.SYS_EXECVE, 3, 0), jump(unix.BPF_JEQ, unix.SYS_EXECVEAT, 2, 0), jump(unix.BPF_JEQ, unix.SYS_FORK, 1, 0), jump(unix.BPF_JEQ, unix.SYS_VFORK, 0, 1), kill,
+		jump(unix.BPF_JEQ, unix.SYS_EXECVE, 5, 0), jump(unix.BPF_JEQ, unix.SYS_EXECVEAT, 4, 0), jump(unix.BPF_JEQ, unix.SYS_FORK, 3, 0), jump(unix.BPF_JEQ, unix.SYS_VFORK, 2, 0),
+		jump(unix.BPF_JEQ, unix.SYS_SETNS, 1, 0), jump(unix.BPF_JEQ, unix.SYS_UNSHARE, 0, 1), kill,
 		jump(unix.BPF_JEQ, unix.SYS_CLONE3, 0, 1), end(unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)), // its flags cannot be seen; C libraries go on with clone
 		jump(unix.BPF_JEQ, unix.SYS_CLONE, 1, 0), allow,
-		load(flagsLow), jump(unix.BPF_JSET, unix.CLONE_THREAD, 0, 1), allow,
+		load(flagsLow), {Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: ^uint32(detached)}, jump(unix.BPF_JEQ, cloneThread, 0, 1), allow,
 		load(sixthLow), jump(unix.BPF_JEQ, uint32(secret), 1, 0), kill,
 		load(sixthHigh), jump(unix.BPF_JEQ, uint32(secret>>32), 1, 0), kill,
 		allow,

@@ -40,7 +40,7 @@ func run(t *testing.T, program []unix.SockFilter, arch, number uint32, arguments
 func TestOnlyWhoKnowsTheSecretForks(t *testing.T) {
 	const (
 		secret  = 0xfedc_ba98_7654_3210
-		threads = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND | unix.CLONE_THREAD
+		threads = cloneThread
 		native  = unix.AUDIT_ARCH_X86_64
 		allow   = unix.SECCOMP_RET_ALLOW
 		kill    = unix.SECCOMP_RET_KILL_PROCESS & 0xffffffff
@@ -53,6 +53,11 @@ func TestOnlyWhoKnowsTheSecretForks(t *testing.T) {
 	}{
 		"read":                              {native, unix.SYS_READ, [6]uint64{}, allow},
 		"a thread":                          {native, unix.SYS_CLONE, [6]uint64{threads}, allow},
+		"a thread of another C library":     {native, unix.SYS_CLONE, [6]uint64{threads | detached}, allow},
+		"a thread in namespaces of its own": {native, unix.SYS_CLONE, [6]uint64{threads | unix.CLONE_NEWUTS}, kill},
+		"a thread that traces":              {native, unix.SYS_CLONE, [6]uint64{threads | unix.CLONE_PTRACE}, kill},
+		"other namespaces":                  {native, unix.SYS_UNSHARE, [6]uint64{unix.CLONE_NEWUSER}, kill},
+		"another's namespaces":              {native, unix.SYS_SETNS, [6]uint64{}, kill},
 		"a fork with the secret":            {native, unix.SYS_CLONE, [6]uint64{uint64(unix.SIGCHLD), 0, 0, 0, 0, secret}, allow},
 		"a fork":                            {native, unix.SYS_CLONE, [6]uint64{uint64(unix.SIGCHLD)}, kill},
 		"a fork with half of it":            {native, unix.SYS_CLONE, [6]uint64{uint64(unix.SIGCHLD), 0, 0, 0, 0, secret & 0xffffffff}, kill},

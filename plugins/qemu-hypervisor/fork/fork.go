@@ -20,8 +20,6 @@ var ErrUnsupported = errors.New("processes can be forked on linux/amd64 only")
 type Plan struct {
 	// Files take the places of the original's, by descriptor. They are the caller's, who may close them after the copy is made. Those that the original has set not to block must be so as well.
 	Files map[int]*os.File
-	// Closed descriptors of the original that the copy does without.
-	Closed []int
 	// DieWith is the descriptor in the copy of the reading end of a pipe on which nothing is ever written. When its last writing end is closed, the kernel kills the copy.
 	DieWith int
 	// Name is written over the original's argument that follows "-name", for who lists processes, if it is no longer; "" leaves it.

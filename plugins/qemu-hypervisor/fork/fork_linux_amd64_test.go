@@ -105,7 +105,7 @@ func original(t *testing.T) (*fork.Original, *exec.Cmd) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o, err := fork.Take(cmd.Process.Pid, handoverDescriptor, os.NewFile(uintptr(dup), "handover"))
+	o, err := fork.Take(cmd.Process.Pid, []int{monitorDescriptor, lifeDescriptor}, handoverDescriptor, os.NewFile(uintptr(dup), "handover"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,7 +215,7 @@ func TestCopiesOutliveTheOriginal(t *testing.T) {
 
 func TestWhatIsNotAProcessIsNotTaken(t *testing.T) {
 	_, theirs := pair(t, unix.SOCK_SEQPACKET)
-	if _, err := fork.Take(1<<22+1, handoverDescriptor, theirs); err == nil {
+	if _, err := fork.Take(1<<22+1, nil, handoverDescriptor, theirs); err == nil {
 		t.Error("no error")
 	}
 }

@@ -2,6 +2,8 @@
 
 package fork
 
+import "os"
+
 // Original is a process that is copied.
 type Original struct{}
 
@@ -9,7 +11,7 @@ type Original struct{}
 const Supported = false
 
 // Take fails.
-func Take(int, int, bool) (*Original, error) { return nil, ErrUnsupported }
+func Take(int, []int, int, *os.File) (*Original, error) { return nil, ErrUnsupported }
 
 // Copy fails.
 func (o *Original) Copy(Plan) (pid int, err error) { return 0, ErrUnsupported }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -18,16 +19,17 @@ const Supported = true
 
 // Original is a process that is copied. It stands still from when it is taken to its end.
 type Original struct {
-	pid      int
-	handover *os.File // our end of the socket by which copies get their descriptors
-	theirs   int      // its descriptor in the original
-	memory   memory
-	gadget   uint64
-	secret   uint64
-	threads  []*thread // the main one first
-	events   []event
-	name     span
-	unsure   bool // what is in the socket
+	pid       int
+	handover  *os.File // our end of the socket by which copies get their descriptors
+	theirs    int      // its descriptor in the original
+	memory    memory
+	gadget    uint64
+	secret    uint64
+	threads   []*thread // the main one first
+	events    []event
+	name      span
+	exchanged []int
+	unsure    bool // what is in the socket
 
 	work chan func() // for the thread that traces
 	once sync.Once
@@ -39,10 +41,10 @@ type event struct {
 	count      uint64
 }
 
-// Take stops a child of this process for good, to make copies of it. It has inherited one end of a unix socket of packets as the descriptor theirs, on which it does nothing; handover
+// Take stops a child of this process for good, to make copies of it. exchanged are the descriptors of which each copy gets its own, by Plan.Files. It has inherited one end of a unix socket of packets as the descriptor theirs, on which it does nothing; handover
 // is the other end, and the Original's from now on. The child dies with this process, or when it is released. The child must be allowed to fork; after this call it may not, nor its copies, see filter_*.go.
-func Take(pid, theirs int, handover *os.File) (*Original, error) {
-	o := &Original{pid: pid, handover: handover, theirs: theirs, memory: memory(pid), work: make(chan func())}
+func Take(pid int, exchanged []int, theirs int, handover *os.File) (*Original, error) {
+	o := &Original{exchanged: exchanged, pid: pid, handover: handover, theirs: theirs, memory: memory(pid), work: make(chan func())}
 	go func() {
 		runtime.LockOSThread() // and not unlocked: what it traces is its own, and ends with it
 		for do := range o.work {
@@ -121,7 +123,7 @@ func (o *Original) take() error {
 	if o.secret, err = restrict(o.threads[0], o.memory, o.gadget); err != nil {
 		return err
 	}
-	if o.events, err = eventsOf(o.pid); err != nil {
+	if o.events, err = eventsOf(o.pid, append(slices.Clone(o.exchanged), o.theirs)); err != nil {
 		return err
 	}
 	o.name, err = nameOf(o.pid)
@@ -181,7 +183,7 @@ func (o *Original) seize() error {
 				continue
 			}
 			if err := ptrace(unix.PTRACE_SEIZE, id, 0, unix.PTRACE_O_EXITKILL); err != nil {
-				if errors.Is(err, unix.ESRCH) {
+				if _, gone := os.Lstat(filepath.Join("/proc", strconv.Itoa(o.pid), "task", e.Name())); errors.Is(err, unix.ESRCH) || gone != nil {
 					continue // it has just ended
 				}
 				return fmt.Errorf("trace thread %d: %w", id, err)

@@ -34,7 +34,7 @@ func Arguments(s hypervisor.Spec, host Host, wiring Wiring) []string {
 	args = append(args,
 		"-machine", machineType(s, p, host, wiring),
 		"-accel", host.Accelerator,
-		"-cpu", cpuModel(s, host),
+		"-cpu", cpuModel(s, host, wiring),
 		"-smp", strconv.FormatUint(uint64(s.CPUs), 10),
 		"-m", "size="+strconv.FormatUint(s.MemoryBytes, 10)+"B",
 		"-kernel", s.Kernel.Path,
@@ -66,7 +66,7 @@ func Arguments(s hypervisor.Spec, host Host, wiring Wiring) []string {
 	}
 	args = append(args,
 		"-global", "virtio-mmio.force-legacy=off",
-		"-object", "rng-builtin,id=rng",
+		"-object", randomBackend(wiring),
 		"-device", "virtio-rng-device,rng=rng",
 		"-device", "virtio-balloon-device,free-page-reporting=on,deflate-on-oom=on",
 		"-device", "virtio-serial-device",
@@ -129,8 +129,21 @@ func needsACPI(s hypervisor.Spec) bool { return devices(s) > slotsWithoutACPI }
 
 func devices(s hypervisor.Spec) int { return len(s.Disks) + len(s.NICs) + len(s.Shares) }
 
+// randomBackend is where a guest's random numbers come from. QEMU's own are of a generator that does not notice that it was copied.
+func randomBackend(wiring Wiring) string {
+	if wiring.Forked {
+		return "rng-random,id=rng,filename=/dev/urandom"
+	}
+	return "rng-builtin,id=rng"
+}
+
 // cpuModel avoids under emulation the instructions that QEMU interprets byte by byte, see kernel/README.md.
-func cpuModel(s hypervisor.Spec, host Host) string {
+// Copies would have the same random numbers from these instructions, see randomBackend.
+func cpuModel(s hypervisor.Spec, host Host, wiring Wiring) string {
+	if wiring.Forked {
+		wiring.Forked = false
+		return cpuModel(s, host, wiring) + ",-rdrand,-rdseed"
+	}
 	switch {
 	case s.Options[OptionCPU] != "":
 		return s.Options[OptionCPU]
