@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -39,6 +40,25 @@ func TestTheSpecOfTheRehearsalIsTheCores(t *testing.T) {
 	}
 	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want) {
 		t.Errorf("%s: %v; it is to be\n%s", path, err, want)
+	}
+}
+
+// TestWhatIsStagedIsWhatContainersWithoutOptionsHave says what the mounts and paths of guest/vminitd/container/sample.json are.
+func TestWhatIsStagedIsWhatContainersWithoutOptionsHave(t *testing.T) {
+	want, err := runtimespec.Build(runtimespec.Input{ContainerID: "sample", Args: []string{"true"}, WorkingDir: "/"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(repository(t), "guest/vminitd/container/sample.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got specs.Spec
+	if err := json.Unmarshal(text, &got); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got.Mounts, want.Mounts) || !slices.Equal(got.Linux.MaskedPaths, want.Linux.MaskedPaths) || !slices.Equal(got.Linux.ReadonlyPaths, want.Linux.ReadonlyPaths) {
+		t.Errorf("they are to be %+v, %q, %q", want.Mounts, want.Linux.MaskedPaths, want.Linux.ReadonlyPaths)
 	}
 }
 

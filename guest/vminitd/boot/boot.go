@@ -28,7 +28,7 @@ var mounts = []mount{
 	{"binfmt_misc", "/proc/sys/fs/binfmt_misc", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC, ""},
 }
 
-// Setup mounts what every Linux program expects and raises vminitd's own limits.
+// Setup mounts what every Linux program expects, raises vminitd's own limits, and has disks read ahead.
 func Setup() error {
 	unix.Umask(0o022)
 	if err := leaveInitialRoot(); err != nil {
@@ -44,6 +44,7 @@ func Setup() error {
 	}
 	limit := &unix.Rlimit{Cur: maxFiles, Max: maxFiles}
 	return errors.Join(
+		readAhead(),
 		unix.Setrlimit(unix.RLIMIT_NOFILE, limit),
 		os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0))
 }

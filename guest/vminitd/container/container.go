@@ -116,8 +116,9 @@ func (c *Container) build(ctx context.Context, r Request) error {
 	if err := os.Mkdir(c.dir, 0o700); err != nil {
 		return err
 	}
-	if spare := c.runtime.takeSpare(); spare != nil {
-		c.group, c.spare = spare.group, spare.helper
+	spare := c.runtime.takeSpare()
+	if spare != nil {
+		c.group, c.spare = spare.group, spare.helperFor(flags)
 	} else if c.group, err = cgroup.Create(c.id); err != nil {
 		return err
 	}
@@ -155,6 +156,9 @@ func (c *Container) build(ctx context.Context, r Request) error {
 		return err
 	}
 	init.Files = append(init.Files, c.sockets.Files()...)
+	if c.spare != nil {
+		spare.unstage(init)
+	}
 	phase.Done(ctx, "files")
 	c.init, err = newProcess(c, InitProcess, helper.Config{Init: init, Process: spec.Process, User: r.User, Groups: c.groups, Filters: c.filters,
 		Supervised: r.Init})

@@ -1,8 +1,16 @@
 package container
 
 import (
+	_ "embed"
 	"errors"
 	"os"
+	"path"
+	"slices"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/vzctl/vzctl/guest/vminitd/cgroup"
 	"github.com/vzctl/vzctl/guest/vminitd/helper"
@@ -14,6 +22,7 @@ import (
 type spare struct {
 	group  *cgroup.Group
 	helper *launch.Helper
+	staged *helper.Init // whose mounts, masks and protected paths the helper has staged
 }
 
 // spareID is the name of the cgroup. No container can be called so.
@@ -47,7 +56,7 @@ func newSpare(r *Runtime) (s *spare, err error) {
 
 // rehearse goes through the reading of a spec, here and in the helper.
 func (s *spare) rehearse(r *Runtime) error {
-	spec, err := parseSpec([]byte(sampleSpec))
+	spec, err := parseSpec(sampleSpec)
 	if err != nil {
 		return err
 	}
@@ -59,32 +68,56 @@ func (s *spare) rehearse(r *Runtime) error {
 	if err != nil {
 		return err
 	}
-	return s.helper.Rehearse(helper.Config{Init: initConfig(spec, flags), Process: spec.Process, User: "root", Filters: filters})
+	s.staged = initConfig(spec, flags)
+	return s.helper.Rehearse(helper.Config{Init: s.staged, Process: spec.Process, User: "root", Filters: filters})
 }
 
-// sampleSpec has every kind of thing that a container's spec mostly has.
-const sampleSpec = `{
-	"ociVersion": "1.2.0",
-	"process": {
-		"user": {"uid": 0, "gid": 0, "additionalGids": [1]}, "args": ["true"], "env": ["PATH=/bin"], "cwd": "/", "noNewPrivileges": false,
-		"capabilities": {"bounding": ["CAP_CHOWN"], "effective": ["CAP_CHOWN"], "inheritable": [], "permitted": ["CAP_CHOWN"], "ambient": []},
-		"rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}]
-	},
-	"root": {"path": "rootfs", "readonly": false},
-	"hostname": "sample",
-	"mounts": [{"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]}],
-	"annotations": {"a": "b"},
-	"linux": {
-		"sysctl": {"net.ipv4.ip_unprivileged_port_start": "0"},
-		"resources": {
-			"devices": [{"allow": true, "type": "c", "major": 1, "minor": 3, "access": "rwm"}],
-			"memory": {"limit": 1073741824}, "cpu": {"shares": 1024, "quota": 100000, "period": 100000}, "pids": {"limit": 100}
-		},
-		"namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}, {"type": "cgroup"}],
-		"devices": [{"path": "/dev/null", "type": "c", "major": 1, "minor": 3, "fileMode": 438, "uid": 0, "gid": 0}],
-		"seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"],
-			"syscalls": [{"names": ["socket"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1, "args": [{"index": 0, "value": 40, "op": "SCMP_CMP_EQ"}]}]},
-		"maskedPaths": ["/proc/kcore"],
-		"readonlyPaths": ["/proc/sys"]
+// helperFor returns the helper if a container with such namespaces can have it: those that it has made are not undone.
+func (s *spare) helperFor(namespaces int) *launch.Helper {
+	if namespaces&helper.StagedNamespaces == helper.StagedNamespaces {
+		return s.helper
 	}
-}`
+	s.helper.Discard()
+	return nil
+}
+
+// unstage takes away what the helper has staged of what it is to make, if all of it is asked for and nothing else goes below it; otherwise all is made anew.
+func (s *spare) unstage(init *helper.Init) {
+	if init.Namespaces&unix.CLONE_NEWNET != 0 || // of which /sys would be
+		!slices.Equal(init.MaskedPaths, s.staged.MaskedPaths) || !slices.Equal(init.ReadonlyPaths, s.staged.ReadonlyPaths) {
+		return
+	}
+	var rest []specs.Mount
+	next := 0
+	for _, m := range init.Mounts {
+		switch {
+		case next < len(s.staged.Mounts) && sameMount(m, s.staged.Mounts[next]):
+			next++
+		case s.reaches(m.Destination):
+			return
+		default:
+			rest = append(rest, m)
+		}
+	}
+	if next < len(s.staged.Mounts) || slices.ContainsFunc(init.Files, func(f helper.File) bool { return s.reaches(f.Destination) }) {
+		return
+	}
+	init.Staged, init.Mounts, init.MaskedPaths, init.ReadonlyPaths = true, rest, nil, nil
+}
+
+// reaches reports whether a path is at, above or below what is staged.
+func (s *spare) reaches(destination string) bool {
+	destination = path.Join("/", destination)
+	return destination == "/" || slices.ContainsFunc(s.staged.Mounts, func(m specs.Mount) bool {
+		return destination == m.Destination || strings.HasPrefix(destination, m.Destination+"/")
+	})
+}
+
+func sameMount(a, b specs.Mount) bool {
+	return a.Destination == b.Destination && a.Type == b.Type && a.Source == b.Source && slices.Equal(a.Options, b.Options) && len(a.UIDMappings)+len(a.GIDMappings) == 0
+}
+
+// sampleSpec has every kind of thing that a container's spec mostly has; its mounts and paths are those of all containers without options, which are made in advance.
+//
+//go:embed sample.json
+var sampleSpec []byte

@@ -5,7 +5,7 @@
 // long as all the helper does. Go initializes packages in the order of their import paths, as far as their imports allow; so this package must import
 // nothing that leads to google.golang.org or net. A test makes sure of it.
 //
-// The steps: root.go and mount.go build the root, terminal.go and user.go what their names say, privilege.go takes away what the process
+// The steps: root.go and mount.go build the root, of which stage.go has made in advance what does not depend on the container, terminal.go and user.go what their names say, privilege.go takes away what the process
 // shall not have, find.go finds the program, and supervise.go starts it where the first process is to stay ours.
 package helper
 
@@ -26,8 +26,8 @@ const Name = "vzctl-launch"
 
 // Config is what a helper is told.
 type Config struct {
-	// Rehearsal has the helper read all that follows, say MessageReady, and wait for another configuration. What decoding one costs the first time is
-	// paid then.
+	// Rehearsal has the helper read all that follows, stage the mounts, masks and protected paths of Init (stage.go), say MessageReady, and wait for another configuration. What decoding one
+	// costs the first time is paid then.
 	Rehearsal bool `json:",omitempty"`
 	// Init is set for a container's first process, which builds the root. Others join.
 	Init    *Init `json:",omitempty"`
@@ -87,6 +87,7 @@ type Init struct {
 	ReadOnly             bool
 	Hostname, Domainname string // set if the container has its own UTS namespace
 	Namespaces           int    // CLONE_NEW* flags of those to be made; a pid namespace the helper is born in
+	Staged               bool   // begin with what was staged; it is in none of the following
 	Mounts               []specs.Mount
 	Files                []File
 	Devices              []specs.LinuxDevice

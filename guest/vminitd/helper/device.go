@@ -14,14 +14,22 @@ import (
 
 var modeAll = fs.FileMode(0o666)
 
-// makeDevices makes the standard device nodes and links, and the spec's.
+// makeDevices makes device nodes.
 func makeDevices(devices []specs.LinuxDevice) error {
 	old := unix.Umask(0)
 	defer unix.Umask(old)
-	for _, d := range append(standardDevices(), devices...) {
+	for _, d := range devices {
 		if err := makeDevice(d); err != nil {
 			return &failure.Error{Reason: failure.Invalid, Op: "make device", Subject: d.Path, Cause: err}
 		}
+	}
+	return nil
+}
+
+// makeStandardDevices makes the device nodes and links of every container.
+func makeStandardDevices() error {
+	if err := makeDevices(standardDevices()); err != nil {
+		return err
 	}
 	for _, link := range [][2]string{
 		{"fd", "/proc/self/fd"}, {"stdin", "/proc/self/fd/0"}, {"stdout", "/proc/self/fd/1"}, {"stderr", "/proc/self/fd/2"}, {"ptmx", "pts/ptmx"},

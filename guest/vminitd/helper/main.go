@@ -46,7 +46,7 @@ func run() {
 
 // become makes the container's process of this one, or says why it cannot.
 func become(socket *os.File) error {
-	config, stdio, err := awaitConfig(socket)
+	config, stdio, staged, err := awaitConfig(socket)
 	if err != nil {
 		return fmt.Errorf("receive the configuration: %w", err)
 	}
@@ -64,7 +64,7 @@ func become(socket *os.File) error {
 		}
 	}
 	if config.Init != nil {
-		err = buildRoot(config.Init, config.Process.Cwd)
+		err = buildRoot(config.Init, staged, config.Process.Cwd)
 	} else {
 		err = join()
 	}
@@ -109,15 +109,20 @@ func become(socket *os.File) error {
 	return execute(socket, p.Args, environment(p, user.home))
 }
 
-// awaitConfig waits for a configuration that is not a rehearsal.
-func awaitConfig(socket *os.File) (*Config, []int, error) {
+// awaitConfig waits for a configuration that is not a rehearsal, and returns with it what has been staged until then.
+func awaitConfig(socket *os.File) (config *Config, stdio []int, staged []prepared, err error) {
 	for {
-		config, stdio, err := receiveConfig(socket)
+		config, stdio, err = receiveConfig(socket)
 		if err != nil || !config.Rehearsal {
-			return config, stdio, err
+			return config, stdio, staged, err
+		}
+		if config.Init != nil && staged == nil {
+			if staged, err = stage(config.Init); err != nil {
+				return nil, nil, nil, fmt.Errorf("stage: %w", err)
+			}
 		}
 		if _, err := socket.Write([]byte{MessageReady}); err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 	}
 }

@@ -11,10 +11,14 @@ import (
 	"github.com/vzctl/vzctl/guest/vminitd/failure"
 )
 
-// buildRoot gives a first process its root and what is mounted in it. The process is alone in a new pid namespace, and makes the others here. Masks, and what makes the root
-// read-only, follow in sealRoot.
-func buildRoot(i *Init, cwd string) error {
-	if err := unix.Unshare(i.Namespaces); err != nil { // the root of a cgroup namespace is the cgroup that one is in now
+// buildRoot gives a first process its root and what is mounted in it. The process is alone in a new pid namespace, and makes the others here unless it has when it staged. Masks, and what
+// makes the root read-only, follow in sealRoot.
+func buildRoot(i *Init, staged []prepared, cwd string) error {
+	namespaces := i.Namespaces
+	if staged != nil {
+		namespaces &^= StagedNamespaces
+	}
+	if err := unix.Unshare(namespaces); err != nil { // the root of a cgroup namespace is the cgroup that one is in now
 		return fmt.Errorf("make namespaces: %w", err)
 	}
 	if err := names(i); err != nil {
@@ -32,6 +36,9 @@ func buildRoot(i *Init, cwd string) error {
 	if err != nil {
 		return err
 	}
+	if i.Staged {
+		mounts = append(staged, mounts...)
+	}
 	if err := setSysctls(i.Sysctl); err != nil {
 		return err
 	}
@@ -40,6 +47,11 @@ func buildRoot(i *Init, cwd string) error {
 	}
 	for _, m := range mounts {
 		if err := m.place(); err != nil {
+			return err
+		}
+	}
+	if !i.Staged {
+		if err := makeStandardDevices(); err != nil {
 			return err
 		}
 	}

@@ -65,7 +65,7 @@ func New(reaper *reap.Reaper, cgroup *os.File, joined *reap.Child) (*Helper, err
 	return &Helper{child, socket}, nil
 }
 
-// Rehearse has the helper decode a configuration, and returns once it waits for another.
+// Rehearse has the helper decode a configuration and stage its mounts, and returns once it waits for another.
 func (h *Helper) Rehearse(config helper.Config) error {
 	config.Rehearsal = true
 	text, programs, err := config.Encode()
@@ -77,7 +77,8 @@ func (h *Helper) Rehearse(config helper.Config) error {
 	}
 	kind, _, err := receive(h.socket)
 	if err == nil && kind != helper.MessageReady {
-		err = errors.New("the launch helper cannot rehearse")
+		text, _ := io.ReadAll(io.LimitReader(h.socket, 64<<10))
+		err = fmt.Errorf("the launch helper cannot rehearse: %w", helper.DecodeError(text))
 	}
 	return err
 }
