@@ -16,11 +16,12 @@ import (
 // standing starts containers with some options until a VM stands by for them.
 func (p *person) standing(options ...string) {
 	p.t.Helper()
-	for range 2 { // the first makes the template, the second has one stand by
-		p.must(append(append([]string{"run", "--rm"}, options...), "true")...)
-	}
 	deadline := time.Now().Add(patience)
-	for {
+	for i := 0; ; i++ {
+		// The first makes the template, the second has one stand by; should that fail, as when the host is short of memory for a moment, a later one does.
+		if i < 2 || i%100 == 0 {
+			p.must(append(append([]string{"run", "--rm"}, options...), "true")...)
+		}
 		var list []struct{ Description string }
 		if err := json.Unmarshal([]byte(p.must("system", "template", "ls", "--format", "json")), &list); err != nil {
 			p.t.Fatal(err)

@@ -26,6 +26,14 @@ const (
 	lifeDescriptor     = 5
 )
 
+// TestMain keeps from QEMU what this process has inherited: a copy would share it.
+func TestMain(m *testing.M) {
+	if err := unix.CloseRange(3, ^uint(0)>>1, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
+
 // pair returns two connected sockets that do not block.
 func pair(t *testing.T, kind int) (ours, theirs *os.File) {
 	t.Helper()
@@ -211,6 +219,50 @@ func TestCopiesOutliveTheOriginal(t *testing.T) {
 		t.Errorf("the original ended with %v", err)
 	}
 	m.execute("query-status")
+}
+
+// TestACopyThatFailsLeavesNothing gives a copy a descriptor that the original does not have, by which it is to die.
+func TestACopyThatFailsLeavesNothing(t *testing.T) {
+	o, _ := original(t)
+	for range 3 {
+		if pid, err := o.Copy(fork.Plan{DieWith: 1000}); err == nil {
+			t.Fatalf("copy %d was made", pid)
+		}
+	}
+	pid, m, life := copyOf(t, o, "")
+	m.execute("query-status")
+	if err := life.Close(); err != nil {
+		t.Fatal(err)
+	}
+	awaitEnd(t, pid)
+}
+
+// TestACopyWhoseOwnerIsGoneIsNotMade has the owner end while the copy is made.
+func TestACopyWhoseOwnerIsGoneIsNotMade(t *testing.T) {
+	o, _ := original(t)
+	_, theirs := pair(t, unix.SOCK_STREAM)
+	reading, life, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := life.Close(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = reading.Close() }()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		// The kernel tells of an end that comes after it was asked to, so this one may live; it is the holder who looks.
+		if pid, err := o.Copy(fork.Plan{Files: map[int]*os.File{monitorDescriptor: theirs, lifeDescriptor: reading}, DieWith: lifeDescriptor}); err == nil {
+			_ = unix.Kill(pid, unix.SIGKILL)
+			_, _ = unix.Wait4(pid, nil, 0, nil)
+		}
+	}()
+	select {
+	case <-done:
+	case <-time.After(patience):
+		t.Fatal("it is made for ever")
+	}
 }
 
 func TestWhatIsNotAProcessIsNotTaken(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,8 +26,19 @@ type Copy struct {
 // howPatience is how long the holder may take to tell how a copy has ended. One that is gone tells nothing.
 const howPatience = time.Second
 
+// askPatience bounds a copy: the holder is there for nothing else, and whoever does not get one can do without.
+const askPatience = 2 * time.Second
+
+// Ready says whether somebody may be there to be asked.
+func (p Place) Ready(key string) bool {
+	_, err := os.Lstat(filepath.Join(p.Dir(key), socketName))
+	return err == nil
+}
+
 // Ask has a copy made of the VM of a shape. It is ErrNone if there is none.
 func (p Place) Ask(ctx context.Context, key, name string, files Files) (*Copy, error) {
+	ctx, cancel := context.WithTimeout(ctx, askPatience)
+	defer cancel()
 	conn, err := p.dial(key)
 	if err != nil {
 		return nil, ErrNone // whoever was there is gone, or about to
@@ -79,7 +91,13 @@ func (p Place) dial(key string) (*net.UnixConn, error) {
 
 // Kill ends the copy. It fails only if it has ended.
 func (c *Copy) Kill() error {
-	return unix.PidfdSendSignal(int(c.pidfd.Fd()), unix.SIGKILL, nil, 0)
+	raw, err := c.pidfd.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) { failed = unix.PidfdSendSignal(int(fd), unix.SIGKILL, nil, 0) }) // an error if it is closed
+	return errors.Join(err, failed)
 }
 
 // Wait returns when the copy has ended. It is called once.

@@ -1,6 +1,7 @@
 package standby
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,6 +22,9 @@ const slots = 2
 
 // keySize is that of a key's digest, in bytes.
 const keySize = 16
+
+// turnName is of the file whose lock is held by who claims a slot.
+const turnName = "turn"
 
 // socketName is within the directory of a shape.
 const socketName = "socket"
@@ -66,19 +71,33 @@ func Key(what ...string) (string, error) {
 // surroundings are what a process inherits and a copy would have of another.
 func surroundings() (list []string, err error) {
 	list = append(list, strconv.Itoa(os.Geteuid()), strconv.Itoa(os.Getegid()))
-	for _, name := range []string{"mnt", "net", "pid", "user", "ipc", "uts", "cgroup"} {
+	for _, name := range []string{"mnt", "net", "pid", "user", "ipc", "uts", "cgroup", "time"} {
 		namespace, err := os.Readlink("/proc/self/ns/" + name)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
 		list = append(list, namespace)
 	}
-	for _, path := range []string{"/proc/self/cgroup", "/proc/self/oom_score_adj", "/proc/self/limits"} {
+	for _, path := range []string{"/proc/self/cgroup", "/proc/self/oom_score_adj", "/proc/self/limits", "/proc/self/status", "/proc/self/attr/current"} {
 		text, err := os.ReadFile(path)
+		if err != nil && path != "/proc/self/attr/current" { // which needs a security module
+			return nil, err
+		}
+		if path == "/proc/self/status" {
+			text = rights(text)
+		}
+		list = append(list, string(text))
+	}
+	for _, path := range []string{"/proc/self/root", "/proc/self/exe"} {
+		info, err := os.Stat(path)
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, string(text))
+		stat, ok := info.Sys().(*syscall.Stat_t)
+		if !ok {
+			return nil, errors.ErrUnsupported
+		}
+		list = append(list, fmt.Sprint(stat.Dev, stat.Ino, stat.Ctim))
 	}
 	var cpus unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &cpus); err != nil {
@@ -89,6 +108,18 @@ func surroundings() (list []string, err error) {
 		return nil, err
 	}
 	return append(list, fmt.Sprint(cpus, nice)), nil
+}
+
+// rights keeps of /proc/PID/status what a process may do.
+func rights(status []byte) (kept []byte) {
+	for line := range bytes.Lines(status) {
+		for _, name := range []string{"Umask:", "Uid:", "Gid:", "Groups:", "Cap", "NoNewPrivs:", "Seccomp:", "Seccomp_filters:"} {
+			if bytes.HasPrefix(line, []byte(name)) {
+				kept = append(kept, line...)
+			}
+		}
+	}
+	return kept
 }
 
 // validKey says whether Key may have returned it.
@@ -106,6 +137,14 @@ func (p Place) Claim(key string) (Slot, error) {
 	}
 	if err := os.MkdirAll(p.dir, 0o700); err != nil {
 		return nil, err
+	}
+	turn, err := os.OpenFile(filepath.Join(p.dir, turnName), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = turn.Close() }()                              // which gives the lock back
+	if err := unix.Flock(int(turn.Fd()), unix.LOCK_EX); err != nil { // for as long as this takes another
+		return nil, os.NewSyscallError("flock", err)
 	}
 	if p.holds(key) {
 		return nil, nil

@@ -15,8 +15,12 @@ import (
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/fork"
 )
 
-// requestPatience bounds how long one who asks may take to say what for.
-const requestPatience = 5 * time.Second
+const (
+	// requestPatience bounds how long one who asks may take to say what for.
+	requestPatience = time.Second
+	// oldest is how long a VM may stand by however much it is used: what QEMU was linked with may be upgraded, and the layout of its memory should not be the same for ever.
+	oldest = 24 * time.Hour
+)
 
 // Holder holds a VM that stands by.
 type Holder struct {
@@ -24,7 +28,6 @@ type Holder struct {
 	Key         string
 	Original    *fork.Original
 	Descriptors Descriptors
-	Closed      []int // descriptors that copies do without
 	Sizes       []int64
 	Console     []byte
 	Description string // of the VM, for people
@@ -51,33 +54,25 @@ func (h *Holder) Serve(ctx context.Context, gone func()) error {
 		_ = listener.Close()
 		return err
 	}
-	idle := time.NewTimer(h.Keep)
+	idle, age := time.NewTimer(h.Keep), time.NewTimer(oldest)
 	defer idle.Stop()
-	asked := make(chan *net.UnixConn)
-	go func() { // ends with the listener
-		defer close(asked)
-		for {
-			conn, err := listener.AcceptUnix()
-			if err != nil {
-				return
-			}
-			asked <- conn
-		}
-	}()
+	defer age.Stop()
+	asked := make(chan asking)
+	go listenFor(ctx, listener, asked)
 	var copies sync.WaitGroup
 	for serving := true; serving; {
 		select {
-		case conn, ok := <-asked:
-			if !ok {
-				serving = false
+		case a := <-asked:
+			if err := h.answer(a, &copies); err != nil {
+				_ = a.conn.Close()
+				serving = !errors.Is(err, errNoCopies)
 				break
 			}
 			idle.Reset(h.Keep)
 			h.used()
-			if err := h.answer(conn, &copies); err != nil {
-				_ = conn.Close()
-			}
 		case <-idle.C:
+			serving = false
+		case <-age.C:
 			serving = false
 		case <-removed:
 			serving = false
@@ -85,10 +80,8 @@ func (h *Holder) Serve(ctx context.Context, gone func()) error {
 			serving = false
 		}
 	}
+	cancel()
 	_ = listener.Close()
-	for conn := range asked {
-		_ = conn.Close()
-	}
 	h.Original.Release()
 	gone()
 	copies.Wait()
@@ -133,69 +126,142 @@ func awaitRemoval(ctx context.Context, dir string) (<-chan struct{}, error) {
 	return removed, nil
 }
 
+// asking is one who asks.
+type asking struct {
+	conn    *net.UnixConn
+	request request
+	files   []*os.File
+}
+
+// listenFor hears who asks. It ends with the listener; what is not taken then is closed.
+func listenFor(ctx context.Context, listener *net.UnixListener, asked chan<- asking) {
+	for {
+		conn, err := listener.AcceptUnix()
+		if err != nil {
+			return
+		}
+		go func() { // bounded by requestPatience
+			a := asking{conn: conn}
+			err := ours(conn)
+			if err == nil {
+				err = conn.SetDeadline(time.Now().Add(requestPatience))
+			}
+			if err == nil {
+				a.files, err = receive(conn, &a.request)
+			}
+			if err == nil {
+				select {
+				case asked <- a:
+					return
+				case <-ctx.Done():
+				}
+			}
+			closeAll(a.files)
+			_ = conn.Close()
+		}()
+	}
+}
+
+// ours wants who asks to be this program: a QEMU that was taken over by its guest is this user's, too.
+func ours(conn *net.UnixConn) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var peer *unix.Ucred
+	var failed error
+	if err := raw.Control(func(fd uintptr) { peer, failed = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
+		return err
+	}
+	if failed != nil {
+		return failed
+	}
+	theirs, err := os.Stat(fmt.Sprintf("/proc/%d/exe", peer.Pid))
+	if err != nil {
+		return err
+	}
+	own, err := os.Stat("/proc/self/exe")
+	if err == nil && !os.SameFile(own, theirs) {
+		err = errors.New("who asks is another program")
+	}
+	return err
+}
+
+// errNoCopies says that no more copies can be had.
+var errNoCopies = errors.New("no copies can be made")
+
+// errRefused says that this one cannot have one.
+var errRefused = errors.New("refused")
+
 // answer makes a copy for one who asks. The connection is kept until the copy has ended, if there is no error.
-func (h *Holder) answer(conn *net.UnixConn, copies *sync.WaitGroup) error {
-	if err := conn.SetDeadline(time.Now().Add(requestPatience)); err != nil {
-		return err
-	}
-	var r request
-	files, err := receive(conn, &r)
-	if err != nil {
-		closeAll(files)
-		return err
-	}
-	pid, err := h.fork(r, files)
-	closeAll(files) // first: who is refused goes on without, and they may be locked
-	if err != nil {
-		h.Failed(err)
-		return send(conn, made{Version: version, Error: err.Error()}, nil)
-	}
-	process, err := os.FindProcess(pid)
-	if err != nil {
-		return errors.Join(err, unix.Kill(pid, unix.SIGKILL))
-	}
-	pidfd, err := unix.PidfdOpen(pid, 0)
+func (h *Holder) answer(a asking, copies *sync.WaitGroup) error {
+	plan, err := h.plan(a)
+	refused := err
+	var pid int
+	var handle *os.File
 	if err == nil {
-		handle := os.NewFile(uintptr(pidfd), "pidfd")
-		err = send(conn, made{Version: version, PID: pid, Sizes: h.Sizes, Console: h.Console}, []*os.File{handle})
-		_ = handle.Close()
+		pid, handle, err = h.fork(plan, a.files)
 	}
+	closeAll(a.files) // first: who is refused goes on without, and they may be locked
 	if err != nil {
-		_ = process.Kill()
+		_ = send(a.conn, made{Version: version, Error: err.Error()}, nil) // it may be gone
+		if refused != nil {
+			return errRefused
+		}
+		h.Failed(err)
+		return errNoCopies
+	}
+	err = send(a.conn, made{Version: version, PID: pid, Sizes: h.Sizes, Console: h.Console}, []*os.File{handle})
+	_ = handle.Close()
+	if err != nil { // nobody will have it
+		_ = unix.Kill(pid, unix.SIGKILL)
 	}
 	copies.Go(func() {
-		state, waitErr := process.Wait()
+		process, err := os.FindProcess(pid) // which nobody else waits for
 		how := ""
-		if waitErr == nil {
-			how = state.String()
+		if err == nil {
+			if state, err := process.Wait(); err == nil {
+				how = state.String()
+			}
 		}
-		if conn.SetDeadline(time.Now().Add(requestPatience)) == nil {
-			_ = send(conn, ended{how}, nil) // who asked may be gone
+		if a.conn.SetDeadline(time.Now().Add(requestPatience)) == nil {
+			_ = send(a.conn, ended{how}, nil) // who asked may be gone
 		}
-		_ = conn.Close()
+		_ = a.conn.Close()
 	})
 	return nil
 }
 
-func (h *Holder) fork(r request, files []*os.File) (pid int, err error) {
-	d := h.Descriptors
+// plan is what the copy gets that is asked for.
+func (h *Holder) plan(a asking) (fork.Plan, error) {
+	d, r := h.Descriptors, a.request
 	switch {
 	case r.Version != version:
-		return 0, fmt.Errorf("the holder speaks version %d", version)
-	case r.Disks != len(d.Disks), r.Links != len(d.Links), r.Shares != len(d.Shares), r.Console != (d.Console >= 0), len(files) != len(d.list()):
-		return 0, errors.New("the VM that stands by has other devices")
+		return fork.Plan{}, fmt.Errorf("the holder speaks version %d", version)
+	case r.Disks != len(d.Disks), r.Links != len(d.Links), r.Shares != len(d.Shares), r.Console != (d.Console >= 0), len(a.files) != len(d.list()):
+		return fork.Plan{}, errors.New("the VM that stands by has other devices")
 	}
-	plan := fork.Plan{Files: map[int]*os.File{}, Closed: h.Closed, DieWith: d.Life, Name: r.Name}
+	plan := fork.Plan{Files: map[int]*os.File{}, DieWith: d.Life, Name: r.Name}
 	for i, descriptor := range d.list() {
-		plan.Files[descriptor] = files[i]
+		plan.Files[descriptor] = a.files[i]
 	}
+	return plan, nil
+}
+
+// fork makes a copy, and returns a handle of it.
+func (h *Holder) fork(plan fork.Plan, files []*os.File) (pid int, handle *os.File, err error) {
 	if pid, err = h.Original.Copy(plan); err != nil {
-		return 0, err
+		return 0, nil, err
 	}
+	pidfd, err := unix.PidfdOpen(pid, 0)
 	// Its owner may have ended before the copy was told to end with it.
-	poll := []unix.PollFd{{Fd: int32(files[3].Fd()), Events: unix.POLLIN}}
-	if n, err := unix.Poll(poll, 0); err == nil && n > 0 {
+	poll := []unix.PollFd{{Fd: int32(files[lifeFile].Fd()), Events: unix.POLLIN}}
+	if n, pollErr := unix.Poll(poll, 0); err != nil || pollErr == nil && n > 0 {
 		_ = unix.Kill(pid, unix.SIGKILL)
 	}
-	return pid, nil
+	if err != nil {
+		_, _ = unix.Wait4(pid, nil, 0, nil)
+		return 0, nil, os.NewSyscallError("pidfd_open", err)
+	}
+	return pid, os.NewFile(uintptr(pidfd), "pidfd"), nil
 }

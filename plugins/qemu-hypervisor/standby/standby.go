@@ -27,6 +27,9 @@ type Files struct {
 	Shares  []*os.File // directories
 }
 
+// lifeFile is the number of Life in the list.
+const lifeFile = 3
+
 // list has the files in the order of the message.
 func (f Files) list() []*os.File {
 	files := []*os.File{f.Monitor, f.Mux, f.Stderr, f.Life}
@@ -42,6 +45,9 @@ type Descriptors struct {
 	Console                    int // negative: none
 	Disks, Links, Shares       []int
 }
+
+// All returns the descriptors that a copy has of its own.
+func (d Descriptors) All() []int { return d.list() }
 
 // list is in the order of Files.
 func (d Descriptors) list() []int {

@@ -58,14 +58,25 @@ var errBinds = errors.New("a shared file is not where a copy could find it")
 
 // fork returns no process, and no error, if no VM of the shape stands by.
 func (v *VM) fork(ctx context.Context, key string) (*process, error) {
-	ctx, cancel := context.WithTimeout(ctx, greetDeadline)
-	defer cancel()
-	p, err := v.forked(ctx, key)
-	if errors.Is(err, standby.ErrNone) || errors.Is(err, errBinds) {
+	place := standbyOf(v.spec.CacheDir)
+	if !place.Ready(key) {
 		return nil, nil
+	}
+	within, cancel := context.WithTimeout(ctx, forkDeadline)
+	defer cancel()
+	p, err := v.forked(within, key)
+	switch {
+	case errors.Is(err, standby.ErrNone), errors.Is(err, errBinds):
+		return nil, nil
+	case err != nil && ctx.Err() == nil: // or every start would pay for it
+		place.Note(err)
+		err = errors.Join(err, gone(place.Remove(key)))
 	}
 	return p, err
 }
+
+// forkDeadline bounds all that it takes until a copy runs; measured 10 ms.
+const forkDeadline = 5 * time.Second
 
 func (v *VM) forked(ctx context.Context, key string) (_ *process, err error) {
 	for _, path := range ownSockets(v.spec) {
@@ -89,6 +100,7 @@ func (v *VM) forked(ctx context.Context, key string) (_ *process, err error) {
 		return nil, err
 	}
 	p.copy, p.pid, p.kills, p.shape = c, c.PID, c.Kill, key
+	locked := o.lockDisks(v.spec)
 	if o.console != nil {
 		_, _ = o.console.file.Write(c.Console) // as what follows, if it cannot be written it is missing
 		p.console = newConsole(o.console.file, o.console.from)
@@ -98,6 +110,11 @@ func (v *VM) forked(ctx context.Context, key string) (_ *process, err error) {
 	close(p.greeted)
 	o.close()
 	go o.watch(p)
+	if locked != nil {
+		p.kill()
+		p.wait()
+		return nil, locked
+	}
 	if err := p.goOnWith(ctx, v.spec, c.Sizes); err != nil {
 		return nil, p.failed("did not go on as a copy", err)
 	}
@@ -139,7 +156,9 @@ func (o *outfit) make(spec hypervisor.Spec, p *process) error {
 	if o.stderr, end, err = os.Pipe(); err != nil {
 		return err
 	}
-	o.files.Stderr = give(end)
+	if o.files.Stderr, err = blocking(give(end), true); err != nil {
+		return err
+	}
 	if end, o.life, err = os.Pipe(); err != nil {
 		return err
 	}
@@ -172,9 +191,6 @@ func (o *outfit) make(spec hypervisor.Spec, p *process) error {
 			return err
 		}
 		o.files.Disks = append(o.files.Disks, give(file))
-		if err := lockDisk(file, disk.ReadOnly); err != nil {
-			return err
-		}
 	}
 	shares, binds, err := shared(spec)
 	if err != nil {
@@ -196,6 +212,16 @@ func (o *outfit) make(spec hypervisor.Spec, p *process) error {
 			return err
 		}
 		o.files.Links = append(o.files.Links, give(end))
+	}
+	return nil
+}
+
+// lockDisks locks the copy's disks, which it has then and does not use yet. Not before: a holder that has not taken them would keep them locked.
+func (o *outfit) lockDisks(spec hypervisor.Spec) error {
+	for i, disk := range spec.Disks {
+		if err := lockDisk(o.files.Disks[i], disk.ReadOnly); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -237,13 +263,15 @@ func (o *outfit) watch(p *process) {
 }
 
 // unblocked sets a descriptor not to block: QEMU has set its own so, and a copy does not know that it has another. (*os.File).Fd would undo that.
-func unblocked(file *os.File) (*os.File, error) {
+func unblocked(file *os.File) (*os.File, error) { return blocking(file, false) }
+
+func blocking(file *os.File, block bool) (*os.File, error) {
 	raw, err := file.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
 	var failed error
-	if err := raw.Control(func(fd uintptr) { failed = unix.SetNonblock(int(fd), true) }); err != nil {
+	if err := raw.Control(func(fd uintptr) { failed = unix.SetNonblock(int(fd), !block) }); err != nil {
 		return nil, err
 	}
 	return file, failed
@@ -309,7 +337,7 @@ func lockDisk(file *os.File, readOnly bool) error {
 }
 
 // failurePause is how long none is made to stand by after one could not: where the system forbids what it takes, every start would try it for nothing.
-const failurePause = 10 * time.Minute
+const failurePause = time.Hour
 
 // standsBy has a VM made that stands by for those like this one, unless there is one. It is begun when the start that asks for it is done, and lives on when this process ends.
 func (v *VM) standsBy(key string) {
@@ -348,11 +376,12 @@ func (v *VM) holdBeside(key string) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = reading.Close() }()
 	cmd := exec.Command(self, HoldArgument, key)
 	cmd.Stdin, cmd.ExtraFiles, cmd.Dir, cmd.Env = reading, []*os.File{slot}, "/", []string{"PATH=" + os.Getenv("PATH")}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
+	err = cmd.Start()
+	_ = reading.Close() // or it would be written to for ever if nobody reads
+	if err != nil {
 		_ = writing.Close()
 		return err
 	}

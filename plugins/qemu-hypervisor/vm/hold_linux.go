@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -46,7 +47,7 @@ type held struct {
 // standbyFiles are what QEMU inherits to be forked.
 type standbyFiles struct {
 	handover, life *os.File
-	links          []*os.File
+	links, peers   []*os.File
 
 	handoverDescriptor, lifeDescriptor int
 	linkDescriptors                    []int
@@ -66,10 +67,13 @@ func (s *standbyFiles) give(give func(*os.File) int) map[int]int {
 // Hold is what the holder does. It returns its exit code.
 func Hold() int {
 	slot := os.NewFile(slotDescriptor, "slot")
-	unix.CloseOnExec(slotDescriptor)
+	// What was inherited is not QEMU's: copies would share it.
+	if err := unix.CloseRange(slotDescriptor, ^uint(0)>>1, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return 2
+	}
 	var h held
 	if err := json.NewDecoder(bufio.NewReader(os.Stdin)).Decode(&h); err != nil {
-		return 2
+		return 2 // who has started it has ended meanwhile
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer stop()
@@ -80,22 +84,34 @@ func Hold() int {
 	case <-ctx.Done():
 		return 0
 	}
-	if err := h.hold(ctx, dir, slot); err != nil {
-		place.Note(err)
-		return 1
+	err := h.hold(ctx, dir, slot)
+	if err == nil {
+		return 0
 	}
-	return 0
+	if _, removed := os.Lstat(filepath.Dir(dir)); ctx.Err() == nil && removed == nil {
+		place.Note(err)
+	}
+	return 1
 }
 
 // hold makes the VM, and copies of it for who asks.
 func (h *held) hold(ctx context.Context, dir string, slot *os.File) (err error) {
+	fd, err := unix.PidfdOpen(os.Getpid(), 0) // without it, nobody could wait for what is traced
+	if err != nil {
+		return os.NewSyscallError("pidfd_open", err)
+	}
+	_ = unix.Close(fd)
 	if err := os.RemoveAll(dir); err != nil { // of an earlier holder, who is gone: we have the slot
 		return err
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	defer func() {
+		if err != nil {
+			_ = os.RemoveAll(dir)
+		}
+	}()
 	keep, err := machine.StandbyTime(h.Spec.Options)
 	if err != nil {
 		return err
@@ -108,8 +124,8 @@ func (h *held) hold(ctx context.Context, dir string, slot *os.File) (err error) 
 	}
 	return server.Serve(ctx, func() {
 		p.wait()
-		_ = slot.Close() // while the copies live, another may stand by
 		_ = os.RemoveAll(dir)
+		_ = slot.Close() // while the copies live, another may stand by, in the same directory
 	})
 }
 
@@ -159,11 +175,12 @@ func (h *held) boot(ctx context.Context, dir string, server *standby.Holder) (_ 
 	defer func() { _ = writing.Close() }()
 	files.life = life
 	for range spec.NICs {
-		_, end, err := handoverSockets()
+		peer, end, err := handoverSockets()
 		if err != nil {
 			return nil, errors.Join(err, ours.Close())
 		}
-		files.links = append(files.links, end)
+		// The peer is kept until QEMU stands still: it would note for good that a link has ended.
+		files.links, files.peers = append(files.links, end), append(files.peers, peer)
 	}
 	p, monitor, err := spawn(spec, h.Binary, h.Host, birth{named: true, standby: files})
 	if err != nil {
@@ -176,8 +193,7 @@ func (h *held) boot(ctx context.Context, dir string, server *standby.Holder) (_ 
 		server.Descriptors, err = descriptors(p, spec, files)
 	}
 	if err == nil {
-		server.Closed = nil
-		server.Original, err = fork.Take(p.pid, files.handoverDescriptor, ours)
+		server.Original, err = fork.Take(p.pid, server.Descriptors.All(), files.handoverDescriptor, ours)
 		ours = nil
 	}
 	if err != nil {
@@ -188,7 +204,9 @@ func (h *held) boot(ctx context.Context, dir string, server *standby.Holder) (_ 
 		return nil, fmt.Errorf("%w (%s)", err, p.wait().Message)
 	}
 	if p.console != nil {
-		server.Console = p.console.tail.bytes
+		if server.Console, err = os.ReadFile(spec.ConsolePath); err != nil || len(server.Console) > tailLength {
+			server.Console = nil // it is for people
+		}
 	}
 	for _, disk := range spec.Disks { // QEMU has them
 		_ = os.Remove(disk.File.Path)
@@ -211,7 +229,7 @@ func rehearsed(ctx context.Context, disk hypervisor.Disk, arch string) (size int
 }
 
 func (s *standbyFiles) close() {
-	for _, file := range append(s.links, s.handover, s.life) {
+	for _, file := range append(slices.Concat(s.links, s.peers), s.handover, s.life) {
 		if file != nil {
 			_ = file.Close()
 		}

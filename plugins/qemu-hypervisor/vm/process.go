@@ -307,7 +307,9 @@ func (p *process) event(e qmp.Event) {
 	case "SHUTDOWN":
 		p.shutdown.Store(shutdownReason(e))
 	case "STOP":
-		go p.halted() // which asks QEMU, and so cannot be done here
+		if !p.forkable { // its copies would answer
+			go p.halted() // which asks QEMU, and so cannot be done here
+		}
 	case "VSERPORT_CHANGE":
 		switch opened, known := portChange(e); {
 		case known && opened:

@@ -251,7 +251,9 @@ func (v *VM) doubt(p *process, exit hypervisor.Exit) {
 	}
 	if p.shape != "" {
 		v.log.Warn("a VM that stands by is ended, as a guest that was forked from it does not come to life", "exit", exit.Message)
-		if err := gone(standbyOf(v.spec.CacheDir).Remove(p.shape)); err != nil {
+		place := standbyOf(v.spec.CacheDir)
+		place.Note(errors.New("a guest that was forked does not come to life"))
+		if err := gone(place.Remove(p.shape)); err != nil {
 			v.log.Warn("cannot end a VM that stands by", "error", err)
 		}
 		return
