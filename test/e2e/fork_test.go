@@ -92,6 +92,16 @@ func TestE2EAForkIsAMachineOfItsOwn(t *testing.T) {
 		}
 		sameSight(t, booted, forked)
 	})
+	t.Run("the machine's random numbers are each one's own", func(t *testing.T) {
+		p := &person{t, p.desk, p.root, p.env, p.command}
+		var drawn []string
+		for range 2 {
+			drawn = append(drawn, p.must("run", "--rm", "--privileged", p.desk.busybox, "sh", "-c", "head -c 64 /dev/hwrng | od -An -v -tx1"))
+		}
+		if len(drawn[0]) < 3*64 || drawn[0] == drawn[1] {
+			t.Errorf("two machines give %q", drawn)
+		}
+	})
 	t.Run("many leave nothing", func(t *testing.T) {
 		p := &person{t, p.desk, p.root, p.env, p.command}
 		p.nothingRuns()

@@ -108,6 +108,9 @@ func (c *Container) build(ctx context.Context, r Request) error {
 	if init.Devices, err = devices(spec); err != nil {
 		return err
 	}
+	if err := refresh(spec); err != nil {
+		return fmt.Errorf("draw random numbers of the machine: %w", err)
+	}
 	init.ReadOnly = init.ReadOnly || r.ReadOnly || r.Upper == nil
 	init.Hostname = r.Hostname
 	if init.Hostname == "" {

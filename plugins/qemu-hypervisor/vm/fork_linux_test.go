@@ -137,6 +137,13 @@ func TestVMsAreForkedFromOneThatStandsBy(t *testing.T) {
 			}
 		}
 	})
+	t.Run("the machine's random numbers are each one's own", func(t *testing.T) {
+		one, other := tell(t, first, "random"), tell(t, second, "random")
+		if len(one) != 512 || one[256:] == other[256:] { // what the kernel had asked for before is the same; see vminitd's containers
+
+			t.Errorf("one has %s, another %s", one, other)
+		}
+	})
 	t.Run("memory given back is the host's again", func(t *testing.T) {
 		if got := tell(t, second, "churn"); got != "churned" {
 			t.Fatal(got)

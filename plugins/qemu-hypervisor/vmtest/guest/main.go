@@ -131,6 +131,8 @@ func control(guest *serialmux.Guest, conn *serialmux.Conn) {
 			_, _ = fmt.Fprintln(conn, remembered.Load(), runtime.NumCPU())
 		case "churn":
 			_, _ = fmt.Fprintln(conn, churn())
+		case "random":
+			_, _ = fmt.Fprintln(conn, random())
 		case "up":
 			_, _ = fmt.Fprintln(conn, up(words[1]))
 		case "links":
@@ -150,6 +152,20 @@ func dial(guest *serialmux.Guest, text string) string {
 	defer func() { _ = conn.Close() }()
 	said, err := io.ReadAll(conn)
 	return fmt.Sprintf("%s %v", said, err)
+}
+
+// random returns what the machine's source of random numbers gives.
+func random() string {
+	file, err := os.Open("/dev/hwrng")
+	if err != nil {
+		return err.Error()
+	}
+	defer func() { _ = file.Close() }()
+	numbers := make([]byte, 256)
+	if _, err := io.ReadFull(file, numbers); err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("%x", numbers)
 }
 
 // disk finds a disk by its serial and returns the digest of its first 4 KiB.
