@@ -130,6 +130,11 @@ func alone(t *testing.T) *person {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { // VMs that stand by have as much memory as others, and would stay for minutes
+		if err := os.RemoveAll(filepath.Join(dir, "cache/qemu-hypervisor/standby")); err != nil {
+			t.Error(err)
+		}
+	})
 	return d.person(t, dir)
 }
 
