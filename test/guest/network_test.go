@@ -42,7 +42,7 @@ func TestVMAdoptConfiguresTheNetworkAndCanBeRepeated(t *testing.T) {
 				t.Fatal(err)
 			}
 			c := script("ip -o addr show eth0; cat /sys/class/net/eth0/address /sys/class/net/eth0/mtu; ip route; ip -6 route; " +
-				"echo counts $(ip -4 -o addr show eth0 | wc -l) $(ip -6 -o addr show eth0 scope global | wc -l) $(ip -6 -o addr show eth0 scope global | grep -c tentative); cat /etc/hosts /etc/resolv.conf; stat -c %y /proc/self")
+				"echo counts $(ip -4 -o addr show eth0 | wc -l) $(ip -6 -o addr show eth0 scope global | wc -l) $(ip -6 -o addr show eth0 scope global | grep -c tentative); cat /etc/hosts /etc/resolv.conf; sh -c 'stat -c %y /proc/$$'")
 			c.ID, c.Env = "c", []string{"PATH=/bin"}
 			result, err := g.Run(c, nil)
 			if err != nil {
