@@ -26,8 +26,8 @@ type Copy struct {
 // howPatience is how long the holder may take to tell how a copy has ended. One that is gone tells nothing.
 const howPatience = time.Second
 
-// askPatience bounds a copy: the holder is there for nothing else, and whoever does not get one can do without.
-const askPatience = 2 * time.Second
+// askPatience bounds a copy, and those of others before: who does not get one can do without.
+const askPatience = 5 * time.Second
 
 // Ready says whether somebody may be there to be asked.
 func (p Place) Ready(key string) bool {

@@ -190,6 +190,9 @@ func ours(conn *net.UnixConn) error {
 // errNoCopies says that no more copies can be had.
 var errNoCopies = errors.New("no copies can be made")
 
+// errGone says that who has asked did not wait.
+var errGone = errors.New("who has asked is gone")
+
 // errRefused says that this one cannot have one.
 var errRefused = errors.New("refused")
 
@@ -203,9 +206,10 @@ func (h *Holder) answer(a asking, copies *sync.WaitGroup) error {
 		pid, handle, err = h.fork(plan, a.files)
 	}
 	closeAll(a.files) // first: who is refused goes on without, and they may be locked
+	_ = a.conn.SetDeadline(time.Now().Add(requestPatience)) // it may have waited for others' copies; if this fails, so does sending
 	if err != nil {
 		_ = send(a.conn, made{Version: version, Error: err.Error()}, nil) // it may be gone
-		if refused != nil {
+		if refused != nil || errors.Is(err, errGone) {
 			return errRefused
 		}
 		h.Failed(err)
@@ -250,13 +254,14 @@ func (h *Holder) plan(a asking) (fork.Plan, error) {
 
 // fork makes a copy, and returns a handle of it.
 func (h *Holder) fork(plan fork.Plan, files []*os.File) (pid int, handle *os.File, err error) {
+	if closed(files[lifeFile]) {
+		return 0, nil, errGone
+	}
 	if pid, err = h.Original.Copy(plan); err != nil {
 		return 0, nil, err
 	}
 	pidfd, err := unix.PidfdOpen(pid, 0)
-	// Its owner may have ended before the copy was told to end with it.
-	poll := []unix.PollFd{{Fd: int32(files[lifeFile].Fd()), Events: unix.POLLIN}}
-	if n, pollErr := unix.Poll(poll, 0); err != nil || pollErr == nil && n > 0 {
+	if err != nil || closed(files[lifeFile]) { // before the copy was told to end with it
 		_ = unix.Kill(pid, unix.SIGKILL)
 	}
 	if err != nil {
@@ -264,4 +269,10 @@ func (h *Holder) fork(plan fork.Plan, files []*os.File) (pid int, handle *os.Fil
 		return 0, nil, os.NewSyscallError("pidfd_open", err)
 	}
 	return pid, os.NewFile(uintptr(pidfd), "pidfd"), nil
+}
+
+// closed says whether the other end of a pipe is.
+func closed(pipe *os.File) bool {
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(pipe.Fd()), Events: unix.POLLIN}}, 0)
+	return err == nil && n > 0
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -68,15 +69,18 @@ func (v *VM) fork(ctx context.Context, key string) (*process, error) {
 	switch {
 	case errors.Is(err, standby.ErrNone), errors.Is(err, errBinds):
 		return nil, nil
-	case err != nil && ctx.Err() == nil: // or every start would pay for it
+	case errors.Is(err, errUseless) && ctx.Err() == nil: // or every start would pay for it
 		place.Note(err)
 		err = errors.Join(err, gone(place.Remove(key)))
 	}
 	return p, err
 }
 
-// forkDeadline bounds all that it takes until a copy runs; measured 10 ms.
-const forkDeadline = 5 * time.Second
+// forkDeadline bounds all that it takes until a copy runs; measured 10 ms, and many may ask at once.
+const forkDeadline = 10 * time.Second
+
+// errUseless says that a copy was made and does not go on.
+var errUseless = errors.New("the copy is of no use")
 
 func (v *VM) forked(ctx context.Context, key string) (_ *process, err error) {
 	for _, path := range ownSockets(v.spec) {
@@ -116,7 +120,7 @@ func (v *VM) forked(ctx context.Context, key string) (_ *process, err error) {
 		return nil, locked
 	}
 	if err := p.goOnWith(ctx, v.spec, c.Sizes); err != nil {
-		return nil, p.failed("did not go on as a copy", err)
+		return nil, fmt.Errorf("%w: %w", errUseless, p.failed("did not go on as a copy", err))
 	}
 	return p, nil
 }
