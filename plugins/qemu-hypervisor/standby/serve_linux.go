@@ -205,7 +205,7 @@ func (h *Holder) answer(a asking, copies *sync.WaitGroup) error {
 	if err == nil {
 		pid, handle, err = h.fork(plan, a.files)
 	}
-	closeAll(a.files) // first: who is refused goes on without, and they may be locked
+	closeAll(a.files)                                       // first: who is refused goes on without, and they may be locked
 	_ = a.conn.SetDeadline(time.Now().Add(requestPatience)) // it may have waited for others' copies; if this fails, so does sending
 	if err != nil {
 		_ = send(a.conn, made{Version: version, Error: err.Error()}, nil) // it may be gone
