@@ -66,7 +66,7 @@ func (m *Manager) Shutdown(ctx context.Context) error {
 }
 
 // Create implements hypervisor.Hypervisor.
-func (m *Manager) Create(_ context.Context, requestID string, spec hypervisor.Spec) (hypervisor.VM, error) {
+func (m *Manager) Create(ctx context.Context, requestID string, spec hypervisor.Spec) (hypervisor.VM, error) {
 	if err := machine.Check(spec); err != nil {
 		return hypervisor.VM{}, err
 	}
@@ -94,7 +94,7 @@ func (m *Manager) Create(_ context.Context, requestID string, spec hypervisor.Sp
 	if err := checkMemory("/proc", spec.MemoryBytes); err != nil {
 		return hypervisor.VM{}, err
 	}
-	v, err := newVM(requestID, spec, binary, machine.Host{OS: m.host.OS, Root: os.Geteuid() == 0, Accelerator: choice.Accelerator, TSCKilohertz: m.tsc}, m.log)
+	v, err := newVM(ctx, requestID, spec, binary, machine.Host{OS: m.host.OS, Root: os.Geteuid() == 0, Accelerator: choice.Accelerator, TSCKilohertz: m.tsc}, m.log)
 	if err != nil {
 		return hypervisor.VM{}, err
 	}

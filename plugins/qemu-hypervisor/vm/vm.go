@@ -23,6 +23,7 @@ type VM struct {
 	host      machine.Host
 	uplink    *vsock.Uplink
 	server    *vsock.Server
+	dir       *os.File // the runtime directory: this VM's alone while it is open
 	log       hclog.Logger
 	hint      string // for whom the VM does not start
 
@@ -38,20 +39,26 @@ type VM struct {
 }
 
 // newVM makes the socket that can be connected to before the VM runs.
-func newVM(requestID string, spec hypervisor.Spec, binary string, host machine.Host, log hclog.Logger) (*VM, error) {
+func newVM(ctx context.Context, requestID string, spec hypervisor.Spec, binary string, host machine.Host, log hclog.Logger) (*VM, error) {
 	v := &VM{
 		requestID: requestID, spec: spec, binary: binary, host: host, uplink: vsock.NewUplink(), log: log,
 		turn: make(chan struct{}, 1), state: hypervisor.Created, changed: make(chan struct{}),
 	}
+	dir, err := ownDirectory(ctx, spec.RuntimeDir)
+	if err != nil {
+		return nil, v.fault("create VM", fault.Unavailable, err)
+	}
 	path := machine.VsockPath(spec)
 	if err := removeSocket(path); err != nil {
+		_ = dir.Close()
 		return nil, v.fault("create VM", fault.Invalid, err)
 	}
 	server, err := vsock.Listen(path, v.uplink)
 	if err != nil {
+		_ = dir.Close()
 		return nil, v.fault("create VM", fault.Unavailable, err)
 	}
-	v.server = server
+	v.server, v.dir = server, dir
 	return v, nil
 }
 
@@ -285,6 +292,7 @@ func (v *VM) delete(ctx context.Context) error {
 	for _, path := range ownSockets(v.spec) {
 		err = errors.Join(err, removeSocket(path))
 	}
+	_ = v.dir.Close() // the next may have it
 	v.set(func() { v.deleted = true })
 	if err != nil {
 		return v.fault("delete VM", fault.Internal, err)
