@@ -31,6 +31,7 @@ const (
 	slotDescriptor = 3
 	// holdDelay lets the start that asked for it be done, which is more urgent.
 	holdDelay = 2 * time.Second
+	bootAttempts = 3
 	// holdDeadline bounds the boot and the rehearsal of a VM that is to stand by.
 	holdDeadline = 2 * time.Minute
 )
@@ -101,12 +102,6 @@ func (h *held) hold(ctx context.Context, dir string, slot *os.File) (err error) 
 		return os.NewSyscallError("pidfd_open", err)
 	}
 	_ = unix.Close(fd)
-	if err := os.RemoveAll(dir); err != nil { // of an earlier holder, who is gone: we have the slot
-		return err
-	}
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return err
-	}
 	defer func() {
 		if err != nil {
 			_ = os.RemoveAll(dir)
@@ -117,8 +112,21 @@ func (h *held) hold(ctx context.Context, dir string, slot *os.File) (err error) 
 		return err
 	}
 	place := standbyOf(h.Spec.CacheDir)
-	server := &standby.Holder{Place: place, Key: h.Key, Keep: keep, Description: machine.Description(h.Spec, h.Host) + ", stands by to be forked", Failed: place.Note}
-	p, err := h.boot(ctx, dir, server)
+	var server *standby.Holder
+	var p *process
+	// A guest with several emulated CPUs crashes now and then while it boots, of one in some dozens. Nobody waits for this one, so it gets another chance.
+	for range bootAttempts {
+		if err := os.RemoveAll(dir); err != nil { // of an earlier holder, who is gone: we have the slot
+			return err
+		}
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			return err
+		}
+		server = &standby.Holder{Place: place, Key: h.Key, Keep: keep, Description: machine.Description(h.Spec, h.Host) + ", stands by to be forked", Failed: place.Note}
+		if p, err = h.boot(ctx, dir, server); err == nil || ctx.Err() != nil {
+			break
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -201,7 +209,11 @@ func (h *held) boot(ctx context.Context, dir string, server *standby.Holder) (_ 
 			_ = ours.Close()
 		}
 		p.kill()
-		return nil, fmt.Errorf("%w (%s)", err, p.wait().Message)
+		err = fmt.Errorf("%w (%s)", err, p.wait().Message)
+		if p.console != nil {
+			err = fmt.Errorf("%w; the guest said: %s", err, strings.Join(p.console.tail.lines(4), " / "))
+		}
+		return nil, err
 	}
 	if p.console != nil {
 		if server.Console, err = os.ReadFile(spec.ConsolePath); err != nil || len(server.Console) > tailLength {
