@@ -30,7 +30,7 @@ const HoldArgument = "hold-vm"
 const (
 	slotDescriptor = 3
 	// holdDelay lets the start that asked for it be done, which is more urgent.
-	holdDelay = 2 * time.Second
+	holdDelay    = 2 * time.Second
 	bootAttempts = 3
 	// holdDeadline bounds the boot and the rehearsal of a VM that is to stand by.
 	holdDeadline = 2 * time.Minute
