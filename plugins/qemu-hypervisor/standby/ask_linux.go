@@ -43,6 +43,10 @@ func (p Place) Ask(ctx context.Context, key, name string, files Files) (*Copy, e
 	if err != nil {
 		return nil, ErrNone // whoever was there is gone, or about to
 	}
+	if err := ours(conn); err != nil { // it gets the disks
+		_ = conn.Close()
+		return nil, fmt.Errorf("fork a VM: %w", err)
+	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	c, err := ask(conn, name, files)

@@ -100,3 +100,28 @@ func closeAll(files []*os.File) {
 		_ = file.Close() // nothing was written to them
 	}
 }
+
+// ours wants the other end to be this program: a QEMU that was taken over by its guest is this user's, too.
+func ours(conn *net.UnixConn) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var peer *unix.Ucred
+	var failed error
+	if err := raw.Control(func(fd uintptr) { peer, failed = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
+		return err
+	}
+	if failed != nil {
+		return failed
+	}
+	theirs, err := os.Stat(fmt.Sprintf("/proc/%d/exe", peer.Pid))
+	if err != nil {
+		return err
+	}
+	own, err := os.Stat("/proc/self/exe")
+	if err == nil && !os.SameFile(own, theirs) {
+		err = errors.New("the other end is another program")
+	}
+	return err
+}

@@ -2,8 +2,6 @@ package standby
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,8 +18,8 @@ import (
 // slots is how many VMs may stand by below one root: each takes as much memory as a VM does.
 const slots = 2
 
-// keySize is that of a key's digest, in bytes.
-const keySize = 16
+// keyLength is that of what template.Key returns.
+const keyLength = 32
 
 // turnName is of the file whose lock is held by who claims a slot.
 const turnName = "turn"
@@ -55,21 +53,8 @@ func (p Place) FailedWithin(d time.Duration) bool {
 // Clear ends all VMs that stand by, soon. Their copies live on.
 func (p Place) Clear() error { return os.RemoveAll(p.dir) }
 
-// Key names a shape. what has to be equal besides where the process runs: a copy has the holder's user, namespaces, control group, CPUs and limits, so only who has the same asks it.
-func Key(what ...string) (string, error) {
-	around, err := surroundings()
-	if err != nil {
-		return "", err
-	}
-	hash := sha256.New()
-	for _, text := range append(around, what...) {
-		fmt.Fprintf(hash, "%d %s\n", len(text), text)
-	}
-	return hex.EncodeToString(hash.Sum(nil)[:keySize]), nil
-}
-
-// surroundings are what a process inherits and a copy would have of another.
-func surroundings() (list []string, err error) {
+// Surroundings are what a process inherits, and a copy would have of its holder: user, namespaces, control group, CPUs, limits, rights. They belong into the key of a shape, so that only who has the same asks.
+func Surroundings() (list []string, err error) {
 	list = append(list, strconv.Itoa(os.Geteuid()), strconv.Itoa(os.Getegid()))
 	for _, name := range []string{"mnt", "net", "pid", "user", "ipc", "uts", "cgroup", "time"} {
 		namespace, err := os.Readlink("/proc/self/ns/" + name)
@@ -122,9 +107,9 @@ func rights(status []byte) (kept []byte) {
 	return kept
 }
 
-// validKey says whether Key may have returned it.
+// validKey says whether it may be a key.
 func validKey(key string) bool {
-	return len(key) == 2*keySize && strings.Trim(key, "0123456789abcdef") == ""
+	return len(key) == keyLength && strings.Trim(key, "0123456789abcdef") == ""
 }
 
 // Slot is the right to have a VM stand by, for as long as the file is open in some process. The key of the shape is written in it.

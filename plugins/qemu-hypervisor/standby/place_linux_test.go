@@ -6,9 +6,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/standby"
 )
@@ -52,15 +55,18 @@ func TestKeysThatAreNone(t *testing.T) {
 	}
 }
 
-func TestAKeyIsOfWhatIsAskedFor(t *testing.T) {
-	one, err := standby.Key("a", "b")
+func TestSurroundingsStayAsTheyAre(t *testing.T) {
+	one, err := standby.Surroundings()
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, _ := standby.Key("a", "b")
-	other, _ := standby.Key("ab", "")
-	if one != again || one == other || len(one) != 32 {
-		t.Errorf("keys are %s, %s and %s", one, again, other)
+	if again, err := standby.Surroundings(); err != nil || !slices.Equal(one, again) {
+		t.Errorf("%q, and then %q, %v", one, again, err)
+	}
+	old := unix.Umask(0o123)
+	defer unix.Umask(old)
+	if other, err := standby.Surroundings(); err != nil || slices.Equal(one, other) {
+		t.Errorf("with another umask the same: %q, %v", other, err)
 	}
 }
 

@@ -162,31 +162,6 @@ func listenFor(ctx context.Context, listener *net.UnixListener, asked chan<- ask
 	}
 }
 
-// ours wants who asks to be this program: a QEMU that was taken over by its guest is this user's, too.
-func ours(conn *net.UnixConn) error {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var peer *unix.Ucred
-	var failed error
-	if err := raw.Control(func(fd uintptr) { peer, failed = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
-		return err
-	}
-	if failed != nil {
-		return failed
-	}
-	theirs, err := os.Stat(fmt.Sprintf("/proc/%d/exe", peer.Pid))
-	if err != nil {
-		return err
-	}
-	own, err := os.Stat("/proc/self/exe")
-	if err == nil && !os.SameFile(own, theirs) {
-		err = errors.New("who asks is another program")
-	}
-	return err
-}
-
 // errNoCopies says that no more copies can be had.
 var errNoCopies = errors.New("no copies can be made")
 
@@ -242,11 +217,11 @@ func (h *Holder) plan(a asking) (fork.Plan, error) {
 	switch {
 	case r.Version != version:
 		return fork.Plan{}, fmt.Errorf("the holder speaks version %d", version)
-	case r.Disks != len(d.Disks), r.Links != len(d.Links), r.Shares != len(d.Shares), r.Console != (d.Console >= 0), len(a.files) != len(d.list()):
+	case r.Disks != len(d.Disks), r.Links != len(d.Links), r.Shares != len(d.Shares), r.Console != (d.Console >= 0), len(a.files) != len(d.All()):
 		return fork.Plan{}, errors.New("the VM that stands by has other devices")
 	}
 	plan := fork.Plan{Files: map[int]*os.File{}, DieWith: d.Life, Name: r.Name}
-	for i, descriptor := range d.list() {
+	for i, descriptor := range d.All() {
 		plan.Files[descriptor] = a.files[i]
 	}
 	return plan, nil

@@ -46,11 +46,8 @@ type Descriptors struct {
 	Disks, Links, Shares       []int
 }
 
-// All returns the descriptors that a copy has of its own.
-func (d Descriptors) All() []int { return d.list() }
-
-// list is in the order of Files.
-func (d Descriptors) list() []int {
+// All returns them, in the order of Files.
+func (d Descriptors) All() []int {
 	list := []int{d.Monitor, d.Mux, d.Stderr, d.Life}
 	if d.Console >= 0 {
 		list = append(list, d.Console)

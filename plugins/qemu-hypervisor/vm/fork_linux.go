@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -20,6 +19,7 @@ import (
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/machine"
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/qmp"
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/standby"
+	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/template"
 	"github.com/vzctl/vzctl/sdk/hypervisor"
 )
 
@@ -36,22 +36,11 @@ func standbyOf(cacheDir string) standby.Place { return standby.At(filepath.Join(
 
 // standbyKey names the shape of VM that this one can be forked from.
 func (v *VM) standbyKey() (string, error) {
-	what := machine.StandbyShape(v.spec, v.host)
-	for _, path := range []string{v.binary, v.spec.Kernel.Path, v.spec.InitrdPath} {
-		if path == "" {
-			continue
-		}
-		info, err := os.Stat(path)
-		if err != nil {
-			return "", err
-		}
-		stat, ok := info.Sys().(*syscall.Stat_t)
-		if !ok {
-			return "", errors.ErrUnsupported
-		}
-		what = append(what, strconv.FormatUint(stat.Dev, 10), strconv.FormatUint(stat.Ino, 10), strconv.FormatInt(stat.Size, 10), info.ModTime().String(), time.Unix(stat.Ctim.Unix()).String())
+	around, err := standby.Surroundings()
+	if err != nil {
+		return "", err
 	}
-	return standby.Key(what...)
+	return template.Key(append(machine.StandbyShape(v.spec, v.host), around...), v.files()...)
 }
 
 // errBinds says that a share is mounted where only a QEMU of its own can see it.
@@ -343,7 +332,7 @@ func lockDisk(file *os.File, readOnly bool) error {
 // failurePause is how long none is made to stand by after one could not: where the system forbids what it takes, every start would try it for nothing.
 const failurePause = time.Hour
 
-// standsBy has a VM made that stands by for those like this one, unless there is one. It is begun when the start that asks for it is done, and lives on when this process ends.
+// standsBy has a VM made that stands by for those like this one, unless there is one. Its holder is started here, waits a moment, so that this start has the CPUs, and lives on when this process ends.
 func (v *VM) standsBy(key string) {
 	if err := v.holdBeside(key); err != nil {
 		v.log.Warn("no VM can stand by to be forked", "error", err)

@@ -89,7 +89,7 @@ func Hold() int {
 	if err == nil {
 		return 0
 	}
-	if _, removed := os.Lstat(filepath.Dir(dir)); ctx.Err() == nil && removed == nil {
+	if _, missing := os.Lstat(filepath.Dir(dir)); ctx.Err() == nil && missing == nil {
 		place.Note(err)
 	}
 	return 1
@@ -246,18 +246,6 @@ func (s *standbyFiles) close() {
 			_ = file.Close()
 		}
 	}
-}
-
-// rest waits until the guest waits for its host, and stops it.
-func (p *process) rest(ctx context.Context) error {
-	select {
-	case <-p.portOpened:
-	case <-p.exited:
-		return errors.New("the guest ended while booting")
-	case <-ctx.Done():
-		return fmt.Errorf("the guest does not wait for its host: %w", ctx.Err())
-	}
-	return p.monitor.Execute(ctx, "stop", nil, nil)
 }
 
 // awaitExit returns when a child has ended, which is not waited for yet. Waiting itself would also take what its tracer waits for.

@@ -39,10 +39,6 @@ func templatesOf(cacheDir string) template.Store {
 
 // templateKey names the template of the VM's shape.
 func (v *VM) templateKey() (string, error) {
-	files := []string{v.binary, v.spec.Kernel.Path}
-	if v.spec.InitrdPath != "" {
-		files = append(files, v.spec.InitrdPath)
-	}
 	shape := machine.Shape(v.spec, v.host)
 	if v.host.Accelerator != machine.TCG {
 		cpu, err := hostCPU("/proc/cpuinfo")
@@ -51,7 +47,16 @@ func (v *VM) templateKey() (string, error) {
 		}
 		shape = append(shape, cpu...)
 	}
-	return template.Key(shape, files...)
+	return template.Key(shape, v.files()...)
+}
+
+// files are those that a machine is made of besides its disks.
+func (v *VM) files() []string {
+	files := []string{v.binary, v.spec.Kernel.Path}
+	if v.spec.InitrdPath != "" {
+		files = append(files, v.spec.InitrdPath)
+	}
+	return files
 }
 
 // template returns a template, and makes it if there is none; if another VM is making it, it waits for that. Without one, and without an error, the
@@ -196,8 +201,8 @@ func placeholder(path string, size int64) error {
 	return errors.Join(file.Truncate(size), file.Close())
 }
 
-// save waits until the guest waits for its host, and writes the state of the devices. Memory is in its file already.
-func (p *process) save(ctx context.Context, state *os.File) error {
+// rest waits until the guest waits for its host, and stops it.
+func (p *process) rest(ctx context.Context) error {
 	select {
 	case <-p.portOpened:
 	case <-p.exited:
@@ -205,7 +210,12 @@ func (p *process) save(ctx context.Context, state *os.File) error {
 	case <-ctx.Done():
 		return fmt.Errorf("the guest does not wait for its host: %w", ctx.Err())
 	}
-	if err := p.monitor.Execute(ctx, "stop", nil, nil); err != nil {
+	return p.monitor.Execute(ctx, "stop", nil, nil)
+}
+
+// save writes the state of the devices of a VM that is at rest. Memory is in its file already.
+func (p *process) save(ctx context.Context, state *os.File) error {
+	if err := p.rest(ctx); err != nil {
 		return err
 	}
 	return p.writeState(ctx, state, devices)

@@ -170,8 +170,7 @@ func (v *VM) bring(ctx context.Context) (p *process, cloned bool, err error) {
 	return p, false, err
 }
 
-// clone returns no process if there is no template.
-// shape is that of a VM which could stand by; "" for none.
+// clone returns no process if there is no template. shape is that of a VM which could stand by; "" for none.
 func (v *VM) clone(ctx context.Context, shape string) (*process, error) {
 	key, err := v.templateKey()
 	if err != nil {
