@@ -148,27 +148,7 @@ func TestVMsAreForkedFromOneThatStandsBy(t *testing.T) {
 		if got := tell(t, second, "churn"); got != "churned" {
 			t.Fatal(got)
 		}
-		used := private(t, second.PID)
-		m.mu.Lock()
-		monitor := m.vms["b"].process.monitor
-		m.mu.Unlock()
-		const wanted = 96 << 20
-		ctx := within(t, bootDeadline)
-		if err := monitor.Execute(ctx, "balloon", map[string]int{"value": wanted}, nil); err != nil {
-			t.Fatal(err)
-		}
-		for { // QEMU tells of changes at most once a second, and not of the last
-			var balloon struct{ Actual int }
-			if err := monitor.Execute(ctx, "query-balloon", nil, &balloon); err != nil {
-				t.Fatal(err)
-			}
-			if balloon.Actual <= wanted {
-				break
-			}
-		}
-		if now := private(t, second.PID); now > used-50<<20 {
-			t.Errorf("QEMU had %d MiB of its own, and has %d after it was given back more than that", used>>20, now>>20)
-		}
+		squeeze(t, m, second)
 		if got := tell(t, first, "size vdb"); got != "2048 <nil>" {
 			t.Errorf("the other says %s", got)
 		}
