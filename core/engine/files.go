@@ -155,7 +155,7 @@ func (e *Engine) maintain(ctx context.Context, c store.Container) (*sandbox.Main
 	}
 	s := sandbox.Spec{ID: b.ID, ContainerID: c.ID, Arch: b.Arch, CPUs: DefaultCPUs, MemoryBytes: vmMemory(DefaultMemoryBytes),
 		Kernel: b.Kernel, InitrdPath: b.InitrdPath, Lower: c.Disks, OCISpec: spec, Hostname: b.Hostname,
-		ConsolePath: filepath.Join(run, "console.log"), RuntimeDir: run, StateDir: filepath.Join(run, "vm"),
+		ConsolePath: filepath.Join(run, "console.log"), RuntimeDir: run, StateDir: e.store.Paths().SandboxState(b.ID),
 		CacheDir: e.store.Paths().Cache(filepath.Base(b.Hypervisor)), HypervisorOptions: b.HypervisorOptions}
 	if c.Layer.Path != "" {
 		s.Layer = &c.Layer

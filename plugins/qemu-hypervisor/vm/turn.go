@@ -13,7 +13,7 @@ import (
 // turnPatience is how long another plugin may take to end its VM after its supervisor has died.
 const turnPatience = 20 * time.Second
 
-// ownDirectory waits until no other plugin has a VM in a runtime directory: one whose supervisor was killed ends its VM, and then removes sockets, which have the names of the next one's. The
+// ownDirectory waits until no other plugin has a VM in a directory: one whose supervisor was killed ends its VM, and then removes sockets and shares, which have the names of the next one's. The
 // directory is given back when the file is closed, and by the end of the process.
 func ownDirectory(ctx context.Context, dir string) (*os.File, error) {
 	ctx, cancel := context.WithTimeout(ctx, turnPatience)

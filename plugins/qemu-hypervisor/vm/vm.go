@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,7 +24,7 @@ type VM struct {
 	host      machine.Host
 	uplink    *vsock.Uplink
 	server    *vsock.Server
-	dir       *os.File // the runtime directory: this VM's alone while it is open
+	own       *os.File // a directory that is this VM's alone while it is open
 	log       hclog.Logger
 	hint      string // for whom the VM does not start
 
@@ -44,21 +45,22 @@ func newVM(ctx context.Context, requestID string, spec hypervisor.Spec, binary s
 		requestID: requestID, spec: spec, binary: binary, host: host, uplink: vsock.NewUplink(), log: log,
 		turn: make(chan struct{}, 1), state: hypervisor.Created, changed: make(chan struct{}),
 	}
-	dir, err := ownDirectory(ctx, spec.RuntimeDir)
+	// Not the runtime directory, if it can be helped: its caller may have made it anew at the same path while the VM before is still about to remove its sockets there.
+	own, err := ownDirectory(ctx, cmp.Or(spec.StateDir, spec.RuntimeDir))
 	if err != nil {
 		return nil, v.fault("create VM", fault.Unavailable, err)
 	}
 	path := machine.VsockPath(spec)
 	if err := removeSocket(path); err != nil {
-		_ = dir.Close()
+		_ = own.Close()
 		return nil, v.fault("create VM", fault.Invalid, err)
 	}
 	server, err := vsock.Listen(path, v.uplink)
 	if err != nil {
-		_ = dir.Close()
+		_ = own.Close()
 		return nil, v.fault("create VM", fault.Unavailable, err)
 	}
-	v.server, v.dir = server, dir
+	v.server, v.own = server, own
 	return v, nil
 }
 
@@ -291,7 +293,7 @@ func (v *VM) delete(ctx context.Context) error {
 	for _, path := range ownSockets(v.spec) {
 		err = errors.Join(err, removeSocket(path))
 	}
-	_ = v.dir.Close() // the next may have it
+	_ = v.own.Close() // the next may have it
 	v.set(func() { v.deleted = true })
 	if err != nil {
 		return v.fault("delete VM", fault.Internal, err)
