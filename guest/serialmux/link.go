@@ -198,6 +198,9 @@ func (l *link) judge() (pass bool, err error) {
 	default:
 		return true, nil // yamux ends the session
 	}
+	if l.err != nil {
+		return false, l.err // a stream that it opened now nobody would end
+	}
 	id, flags := h.stream(), h.flags()
 	state := l.streams[id]
 	if flags&flagSYN != 0 {

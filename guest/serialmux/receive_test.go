@@ -1,6 +1,7 @@
 package serialmux
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"io"
@@ -207,5 +208,28 @@ func TestWriteToReturnsTheErrorOfItsWriterAsItIs(t *testing.T) {
 	_, _ = pipe.Write(append(frame(typeData, 0, 2, 30_000), make([]byte, 30_000)...))
 	if n, err := conn.WriteTo(&failing{100}); n != 100 || err != errFull {
 		t.Errorf("%d bytes, %v", n, err)
+	}
+}
+
+// TestAStreamThatIsOpenedAsTheSessionEndsIsNobodys has the other end open a stream by a frame that is read when all streams have been ended already.
+func TestAStreamThatIsOpenedAsTheSessionEndsIsNobodys(t *testing.T) {
+	for name, arrives := range map[string][]byte{
+		"without data": frame(typeWindow, flagSYN, 2, 0),
+		"with data":    append(frame(typeData, flagSYN, 2, 1), openVersion),
+	} {
+		here, there := net.Pipe()
+		l := newLink(here, bufio.NewReader(here), false)
+		ended := errors.New("it ends")
+		l.fail(ended)
+		go func() { _, _ = there.Write(arrives) }()
+		if n, err := l.Read(make([]byte, headerLength)); !errors.Is(err, ended) {
+			t.Errorf("%s: yamux is given %d bytes, %v", name, n, err)
+		}
+		if len(l.streams) > 0 {
+			t.Errorf("%s: a stream is left, whose reader would wait for ever", name)
+		}
+		if err := errors.Join(l.Close(), there.Close()); err != nil {
+			t.Error(err)
+		}
 	}
 }
