@@ -43,6 +43,9 @@ const maxMessage = 1 << 20
 // maxHeaders bounds the headers of an answer, which errors travel in.
 const maxHeaders = 64 << 10
 
+// window is how much of one call's answer, and of all, may be on its way, in bytes.
+const window = 1 << 20
+
 // Client speaks to one guest. It is safe for use by several goroutines.
 type Client struct {
 	guestv1.AgentClient
@@ -75,6 +78,8 @@ func Dial(ctx context.Context, vsockPath, version string) (*Client, error) {
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(dialer),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)), grpc.WithMaxHeaderListSize(maxHeaders),
+		// Otherwise each answer is followed by a ping, to find out how large the windows should be: a millisecond of an emulated guest's time.
+		grpc.WithInitialWindowSize(window), grpc.WithInitialConnWindowSize(window),
 		grpc.WithNoProxy(), grpc.WithDisableServiceConfig(), grpc.WithIdleTimeout(0),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: time.Minute}))
 	if err != nil {

@@ -35,8 +35,7 @@ func Maintain(ctx context.Context, spec Spec, env Environment) (*Maintenance, er
 		s.createVMStep("hypervisor"),
 		s.startVMStep("create vm"),
 		s.agentStep("start vm"),
-		answered(s.adoptStep(agentStepName)),
-		answered(s.containerStep(adoptStepName)),
+		answered(s.containerStep(agentStepName)),
 	})
 	if err != nil {
 		return nil, err

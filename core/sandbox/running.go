@@ -130,9 +130,9 @@ func hung(message string) Outcome {
 func (s *Sandbox) awaitProcess(ctx context.Context) Outcome {
 	for {
 		before := s.saving.begun()
-		answer, err := s.guest.WaitProcess(ctx, s.waitRequest(agent.InitProcess))
+		exit, err := s.waitInit(ctx)
 		if err == nil {
-			return s.processOutcome(answer.GetExit())
+			return s.processOutcome(exit)
 		}
 		if !s.saving.passed(ctx, before) || ctx.Err() != nil {
 			return hung(fmt.Sprintf("the guest's agent stopped answering: %v", err))

@@ -205,18 +205,42 @@ func TestInputReachesTheProcess(t *testing.T) {
 }
 
 func TestInputThatIsNotOpenIsAtItsEnd(t *testing.T) {
+	for _, old := range []bool{false, true} {
+		w := newWorld(t)
+		w.old = old
+		spec := w.spec()
+		spec.StdinOpen = false
+		s := New(spec, w.environment())
+		if err := s.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if stdin := w.process[guestv1.StreamKind_STREAM_KIND_STDIN]; old {
+			if got, err := io.ReadAll(stdin); len(got) > 0 || err != nil {
+				t.Errorf("got %q, %v", got, err)
+			}
+		} else if stdin != nil || !w.noInput {
+			t.Errorf("a stream %v; the guest knows: %v", stdin, w.noInput)
+		}
+		if err := s.Stdin.Copy(t.Context(), strings.NewReader("typed"), true); err != nil {
+			t.Errorf("one who is attached and types: %v", err)
+		}
+		w.exits(&guestv1.Exit{})
+		w.wait(s)
+	}
+}
+
+func TestAGuestWithoutAbilitiesIsGivenItsIdentityAndItsProcessByCallsOfTheirOwn(t *testing.T) {
 	w := newWorld(t)
-	spec := w.spec()
-	spec.StdinOpen = false
-	s := New(spec, w.environment())
-	if err := s.Start(t.Context()); err != nil {
-		t.Fatal(err)
+	w.old = true
+	s := w.start()
+	w.exits(&guestv1.Exit{Code: 3})
+	if outcome := w.wait(s); outcome.Reason != Exited || outcome.Code != 3 {
+		t.Errorf("it ended with %+v", outcome)
 	}
-	if got, err := io.ReadAll(w.process[guestv1.StreamKind_STREAM_KIND_STDIN]); len(got) > 0 || err != nil {
-		t.Errorf("got %q, %v", got, err)
+	want := []string{"dial", "adopt", "create container", "stream", "stream", "stream", "release", "start process", "wait"}
+	if at := slices.Index(w.calls, "dial"); at < 0 || !slices.Equal(w.calls[at:min(at+len(want), len(w.calls))], want) {
+		t.Errorf("calls %q; want %q", w.calls, want)
 	}
-	w.exits(&guestv1.Exit{})
-	w.wait(s)
 }
 
 func TestHowAContainerEnds(t *testing.T) {

@@ -30,6 +30,7 @@ type Sandbox struct {
 	vm         hypervisor.VM
 	guest      Guest
 	streams    *streams
+	running    *lifelong      // a call that tells when the init process ends; nil: nobody has asked; of processStep, and then of waitInit
 	relay      *sockets.Relay // nil without sockets
 
 	// Streams of the init process, open from the beginning.
@@ -82,8 +83,7 @@ func (s *Sandbox) steps() []steps.Step {
 		s.startVMStep("create vm"),
 	}, s.socketsStep("start vm"), []steps.Step{
 		s.agentStep("start vm"),
-		answered(s.adoptStep(agentStepName, "network")),
-		answered(s.containerStep(append(s.socketsReady(), adoptStepName)...)),
+		answered(s.containerStep(append(s.socketsReady(), agentStepName, "network")...)),
 	}, s.serveSocketsStep(containerStepName))
 	if s.spec.Terminal {
 		// A terminal is made by the process itself, and holds what was written until somebody reads.

@@ -108,9 +108,24 @@ func (s *Sandbox) adoptStep(needs ...string) steps.Step {
 
 // adopt may be done again: a VM that stood still has the time, and the random state, of before.
 func (s *Sandbox) adopt(ctx context.Context, options ...grpc.CallOption) error {
+	request, err := s.identity()
+	if err != nil {
+		return err
+	}
+	begun := time.Now()
+	answer, err := s.guest.Adopt(ctx, request, options...)
+	if err != nil {
+		return fmt.Errorf("give the VM its identity: %w", err)
+	}
+	s.told(adoptStepName, answer.GetPhases(), begun)
+	return nil
+}
+
+// identity is what a VM is to adopt now.
+func (s *Sandbox) identity() (*guestv1.AdoptRequest, error) {
 	entropy := make([]byte, entropyBytes)
 	if _, err := rand.Read(entropy); err != nil {
-		return err
+		return nil, err
 	}
 	request := &guestv1.AdoptRequest{Entropy: entropy, Hostname: s.spec.Hostname, ReportPhases: s.spec.Timed}
 	if s.lease != nil {
@@ -120,13 +135,7 @@ func (s *Sandbox) adopt(ctx context.Context, options ...grpc.CallOption) error {
 	}
 	request.Dns = chosenDNS(request.Dns, s.spec.DNS)
 	request.Time = timestamppb.Now()
-	begun := time.Now()
-	answer, err := s.guest.Adopt(ctx, request, options...)
-	if err != nil {
-		return fmt.Errorf("give the VM its identity: %w", err)
-	}
-	s.told(adoptStepName, answer.GetPhases(), begun)
-	return nil
+	return request, nil
 }
 
 func guestInterface(e network.Endpoint) *guestv1.Interface {

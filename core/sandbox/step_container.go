@@ -2,15 +2,18 @@ package sandbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
+
+	"google.golang.org/grpc"
 
 	"github.com/vzctl/vzctl/core/agent"
 	"github.com/vzctl/vzctl/core/steps"
 	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
 )
 
-// containerStep has the guest mount the root file system and prepare the process.
+// containerStep gives the VM its identity, and has the guest mount the root file system and prepare the process.
 func (s *Sandbox) containerStep(needs ...string) steps.Step {
 	return steps.Step{Name: containerStepName, Needs: needs,
 		Do: func(ctx context.Context) error {
@@ -48,6 +51,15 @@ func (s *Sandbox) containerStep(needs ...string) steps.Step {
 			if s.spec.Layer != nil {
 				request.Upper = &guestv1.Disk{Serial: layerSerial, FileSystem: s.spec.Layer.FileSystem}
 			}
+			request.InputEnded = s.bornEnded()
+			begins := s.guest.Offers(featureBegin)
+			if !begins {
+				if err := s.adopt(ctx); err != nil {
+					return err
+				}
+			} else if request.Adopt, err = s.identity(); err != nil {
+				return err
+			}
 			begun := time.Now()
 			answer, err := s.guest.CreateContainer(ctx, request)
 			if err != nil {
@@ -65,18 +77,80 @@ func (s *Sandbox) releaseStep(needs ...string) steps.Step {
 	return steps.Step{Name: "release", Needs: needs, Do: s.env.Released}
 }
 
+// featureBegin is the guest's ability to begin with fewer calls, each of which costs an emulated guest milliseconds: a container is created with the machine's identity, and
+// its process run and waited for.
+const featureBegin = "begin"
+
 // processStep runs the process.
 func (s *Sandbox) processStep(needs ...string) steps.Step {
 	return steps.Step{Name: processStepName, Needs: needs,
 		Do: func(ctx context.Context) error {
 			begun := time.Now()
-			answer, err := s.guest.StartProcess(ctx, &guestv1.StartProcessRequest{ContainerId: s.spec.ContainerID, ProcessId: agent.InitProcess,
-				ReportPhases: s.spec.Timed})
+			start := s.startInit
+			if s.guest.Offers(featureBegin) {
+				start = s.runInit
+			}
+			started, err := start(ctx)
 			if err != nil {
 				return err
 			}
-			s.told(processStepName, answer.GetPhases(), begun)
+			s.told(processStepName, started.GetPhases(), begun)
 			return nil
 		},
 	}
+}
+
+func (s *Sandbox) startInit(ctx context.Context) (*guestv1.StartProcessResponse, error) {
+	return s.guest.StartProcess(ctx, &guestv1.StartProcessRequest{ContainerId: s.spec.ContainerID, ProcessId: agent.InitProcess, ReportPhases: s.spec.Timed})
+}
+
+// runInit leaves a call behind that ends with the process, for awaitInit.
+func (s *Sandbox) runInit(ctx context.Context) (*guestv1.StartProcessResponse, error) {
+	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, cancel)
+	call, err := s.guest.RunProcess(life, &guestv1.RunProcessRequest{ContainerId: s.spec.ContainerID, ProcessId: agent.InitProcess, ReportPhases: s.spec.Timed})
+	var answer *guestv1.RunProcessResponse
+	if err == nil {
+		answer, err = call.Recv()
+	}
+	if !stop() && ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	if err == nil && answer.GetStarted() == nil {
+		err = errors.New("the guest does not say that the process has started")
+	}
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	s.running = &lifelong{call, cancel}
+	return answer.GetStarted(), nil
+}
+
+// lifelong is a call that ends with the process.
+type lifelong struct {
+	call   grpc.ServerStreamingClient[guestv1.RunProcessResponse]
+	cancel context.CancelFunc
+}
+
+// wait returns how the process has ended. It ends the call.
+func (r *lifelong) wait(ctx context.Context) (*guestv1.Exit, error) {
+	defer r.cancel()
+	stop := context.AfterFunc(ctx, r.cancel)
+	defer stop()
+	answer, err := r.call.Recv()
+	if err == nil && answer.GetExit() == nil {
+		err = errors.New("the guest does not say how the process has ended")
+	}
+	return answer.GetExit(), err
+}
+
+// waitInit returns how the init process has ended, by the call that has started it or, once that is lost, by another.
+func (s *Sandbox) waitInit(ctx context.Context) (*guestv1.Exit, error) {
+	if r := s.running; r != nil {
+		s.running = nil
+		return r.wait(ctx)
+	}
+	answer, err := s.guest.WaitProcess(ctx, s.waitRequest(agent.InitProcess))
+	return answer.GetExit(), err
 }

@@ -3,8 +3,10 @@ package sandbox
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/vzctl/vzctl/core/agent"
 	"github.com/vzctl/vzctl/core/stdio"
@@ -101,11 +103,15 @@ func (s *Sandbox) streamsStep(needs ...string) steps.Step {
 
 // join opens the streams of the init process, and passes on what comes out of them until their end.
 func (s *Sandbox) join(ctx context.Context, again bool) error {
-	c, err := openStreams(ctx, s.guest, s.spec.ContainerID, agent.InitProcess, s.spec.Terminal, true, again)
+	withInput := again || !s.bornEnded()
+	c, err := openStreams(ctx, s.guest, s.spec.ContainerID, agent.InitProcess, s.spec.Terminal, withInput, again)
 	if err != nil {
 		return err
 	}
 	target, ok := c.stdin.(stdio.WriteCloser)
+	if !withInput {
+		target, ok = noInput{}, true
+	}
 	if !ok {
 		return errors.Join(errors.New("a stream of the guest cannot be half-closed"), c.close())
 	}
@@ -126,6 +132,18 @@ func (s *Sandbox) join(ctx context.Context, again bool) error {
 	}
 	return nil
 }
+
+// bornEnded reports whether the guest is told at once that the init process has no input, which saves it a stream.
+func (s *Sandbox) bornEnded() bool {
+	return !s.spec.StdinOpen && !s.spec.Terminal && s.guest.Offers(featureBegin)
+}
+
+// noInput is where nothing goes.
+type noInput struct{}
+
+func (noInput) Write([]byte) (int, error)        { return 0, io.ErrClosedPipe }
+func (noInput) CloseWrite() error                { return nil }
+func (noInput) SetWriteDeadline(time.Time) error { return nil }
 
 func (s *Sandbox) closeStreams() error {
 	s.mu.Lock()

@@ -17,22 +17,22 @@ func TestTheTimelineHasTheStepsAndWhatTheGuestSaysOfThem(t *testing.T) {
 		t.Fatal(err)
 	}
 	where := map[string]string{}
-	var adopt Phase
+	var container Phase
 	for _, p := range s.Timeline() {
 		where[p.Name+" within "+p.Within] = p.Where
-		if p.Name == "adopt" && p.Within == "" {
-			adopt = p
+		if p.Name == "container" && p.Within == "" {
+			container = p
 		}
 	}
-	for name, want := range map[string]string{"hypervisor within ": "host", "adopt within ": "host", "process within ": "host", "kernel within agent": "guest",
-		"vminitd within agent": "guest", "entropy within adopt": "guest", "adopt within adopt": "guest", "later within adopt": ""} {
+	for name, want := range map[string]string{"hypervisor within ": "host", "container within ": "host", "process within ": "host", "kernel within agent": "guest",
+		"vminitd within agent": "guest", "entropy within container": "guest", "adopt within container": "guest", "later within container": ""} {
 		if where[name] != want {
 			t.Errorf("%q is where %q; want %q", name, where[name], want)
 		}
 	}
 	for _, p := range s.Timeline() {
-		if p.Within == "adopt" && (p.Begin.Before(adopt.Begin) || p.Begin.Add(p.Duration).After(adopt.Begin.Add(adopt.Duration))) {
-			t.Errorf("%+v is not within %+v", p, adopt)
+		if p.Within == "container" && (p.Begin.Before(container.Begin) || p.Begin.Add(p.Duration).After(container.Begin.Add(container.Duration))) {
+			t.Errorf("%+v is not within %+v", p, container)
 		}
 	}
 	w.exits(&guestv1.Exit{})

@@ -51,7 +51,8 @@ type world struct {
 	old      bool          // the guest has no optional abilities
 	forget   chan struct{} // closed when the guest may forget processes; nil: any time
 	sockets  []*guestv1.Socket
-	phases   []*guestv1.Phase // what the guest says of Adopt
+	phases   []*guestv1.Phase // what the guest says of CreateContainer
+	noInput  bool             // the guest was told that the init process has none
 	closing  chan struct{}    // has one once the plugin is to end, if it is to wait for
 	closed   chan struct{}    // this; nil: it ends at once
 	detach   chan struct{}    // closed when the lease may be given back; nil: any time
@@ -283,9 +284,6 @@ func (g *guest) UpdateContainer(_ context.Context, r *guestv1.UpdateContainerReq
 }
 
 func (g *guest) Adopt(_ context.Context, r *guestv1.AdoptRequest, _ ...grpc.CallOption) (*guestv1.AdoptResponse, error) {
-	if !r.ReportPhases {
-		g.phases = nil
-	}
 	if r.Time != nil && len(r.Entropy) == 0 {
 		g.set <- r.Time.AsTime()
 		return &guestv1.AdoptResponse{}, g.do("set clock")
@@ -294,15 +292,48 @@ func (g *guest) Adopt(_ context.Context, r *guestv1.AdoptRequest, _ ...grpc.Call
 	if len(r.Entropy) < 32 || r.Time == nil || !connected {
 		return nil, errors.New("the identity is not complete")
 	}
-	return &guestv1.AdoptResponse{Phases: g.phases}, g.do("adopt")
+	return &guestv1.AdoptResponse{}, g.do("adopt")
 }
 
-func (g *guest) CreateContainer(_ context.Context, r *guestv1.CreateContainerRequest, _ ...grpc.CallOption) (*guestv1.CreateContainerResponse, error) {
+func (g *guest) CreateContainer(ctx context.Context, r *guestv1.CreateContainerRequest, _ ...grpc.CallOption) (*guestv1.CreateContainerResponse, error) {
 	if r.Lower[0].Serial != "rootfs0" || r.Upper.Serial != "layer" {
 		return nil, errors.New("the disks are not named")
 	}
 	g.sockets = r.Sockets
-	return &guestv1.CreateContainerResponse{}, g.do("create container")
+	response := &guestv1.CreateContainerResponse{}
+	if r.Adopt != nil {
+		if _, err := g.Adopt(ctx, r.Adopt); err != nil {
+			return nil, err
+		}
+	}
+	if r.ReportPhases {
+		response.Phases = g.phases
+	}
+	g.noInput = r.InputEnded
+	return response, g.do("create container")
+}
+
+func (g *guest) RunProcess(ctx context.Context, r *guestv1.RunProcessRequest, _ ...grpc.CallOption) (grpc.ServerStreamingClient[guestv1.RunProcessResponse], error) {
+	return &life{ctx: ctx, guest: g, process: r.ProcessId}, nil
+}
+
+// life is a process that is run and waited for by one call.
+type life struct {
+	grpc.ClientStream
+	*guest
+	ctx     context.Context
+	process string
+	started bool
+}
+
+func (l *life) Recv() (*guestv1.RunProcessResponse, error) {
+	if !l.started {
+		l.started = true
+		started, err := l.StartProcess(l.ctx, &guestv1.StartProcessRequest{ProcessId: l.process})
+		return &guestv1.RunProcessResponse{Of: &guestv1.RunProcessResponse_Started{Started: started}}, err
+	}
+	ended, err := l.WaitProcess(l.ctx, &guestv1.WaitProcessRequest{ProcessId: l.process})
+	return &guestv1.RunProcessResponse{Of: &guestv1.RunProcessResponse_Exit{Exit: ended.GetExit()}}, err
 }
 
 func (g *guest) StartProcess(_ context.Context, r *guestv1.StartProcessRequest, _ ...grpc.CallOption) (*guestv1.StartProcessResponse, error) {

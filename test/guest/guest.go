@@ -80,6 +80,7 @@ type Container struct {
 	ReadOnly bool
 	NoLayer  bool
 	Edit     func(*specs.Spec)
+	Ask      func(*guestv1.CreateContainerRequest)
 }
 
 // Create creates a container of disk rootfs0 and, unless NoLayer, layer, from the spec that the host makes.
@@ -101,6 +102,9 @@ func (g *Guest) Create(c Container) error {
 		OciSpec: text, User: c.User, Hostname: "box", ReadOnly: c.ReadOnly}
 	if !c.NoLayer {
 		request.Upper = &guestv1.Disk{Serial: "layer", FileSystem: "ext4"}
+	}
+	if c.Ask != nil {
+		c.Ask(request)
 	}
 	_, err = g.CreateContainer(g.t.Context(), request)
 	return err

@@ -71,7 +71,7 @@ func (l *liar) Hello(context.Context, *guestv1.HelloRequest) (*guestv1.HelloResp
 	if l.hello != nil {
 		return l.hello, nil
 	}
-	return &guestv1.HelloResponse{Version: "liar", ProtocolMin: 1, ProtocolMax: 1, Features: []string{"freeze", "sockets"}}, nil
+	return &guestv1.HelloResponse{Version: "liar", ProtocolMin: 1, ProtocolMax: 1, Features: []string{"freeze", "sockets", "begin"}}, nil
 }
 
 func (l *liar) Adopt(context.Context, *guestv1.AdoptRequest) (*guestv1.AdoptResponse, error) {
@@ -81,7 +81,12 @@ func (l *liar) Adopt(context.Context, *guestv1.AdoptRequest) (*guestv1.AdoptResp
 	return &guestv1.AdoptResponse{}, nil
 }
 
-func (l *liar) CreateContainer(context.Context, *guestv1.CreateContainerRequest) (*guestv1.CreateContainerResponse, error) {
+func (l *liar) CreateContainer(ctx context.Context, r *guestv1.CreateContainerRequest) (*guestv1.CreateContainerResponse, error) {
+	if r.Adopt != nil {
+		if _, err := l.Adopt(ctx, r.Adopt); err != nil {
+			return nil, err
+		}
+	}
 	if l.create != nil {
 		return l.create()
 	}
@@ -101,6 +106,21 @@ func (l *liar) StartProcess(context.Context, *guestv1.StartProcessRequest) (*gue
 		return &guestv1.StartProcessResponse{}, l.start()
 	}
 	return &guestv1.StartProcessResponse{Pid: 1}, nil
+}
+
+func (l *liar) RunProcess(r *guestv1.RunProcessRequest, stream grpc.ServerStreamingServer[guestv1.RunProcessResponse]) error {
+	started, err := l.StartProcess(stream.Context(), &guestv1.StartProcessRequest{ContainerId: r.ContainerId, ProcessId: r.ProcessId})
+	if err != nil {
+		return err
+	}
+	if err := stream.Send(&guestv1.RunProcessResponse{Of: &guestv1.RunProcessResponse_Started{Started: started}}); err != nil {
+		return err
+	}
+	ended, err := l.WaitProcess(stream.Context(), &guestv1.WaitProcessRequest{ContainerId: r.ContainerId, ProcessId: r.ProcessId})
+	if err != nil {
+		return err
+	}
+	return stream.Send(&guestv1.RunProcessResponse{Of: &guestv1.RunProcessResponse_Exit{Exit: ended.Exit}})
 }
 
 func (l *liar) WaitProcess(ctx context.Context, r *guestv1.WaitProcessRequest) (*guestv1.WaitProcessResponse, error) {

@@ -15,32 +15,39 @@ import (
 // cloned from for anything that follows.
 func (a *Agent) Adopt(ctx context.Context, r *guestv1.AdoptRequest) (*guestv1.AdoptResponse, error) {
 	ctx, watch := phase.Watched(ctx, r.ReportPhases)
+	if err := a.adopt(ctx, r); err != nil {
+		return nil, err
+	}
+	return &guestv1.AdoptResponse{Phases: convertPhases(watch)}, nil
+}
+
+func (a *Agent) adopt(ctx context.Context, r *guestv1.AdoptRequest) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(r.Entropy) > 0 {
 		if err := identity.AddEntropy(r.Entropy); err != nil {
-			return nil, adoptError("entropy", err)
+			return adoptError("entropy", err)
 		}
 		phase.Done(ctx, "entropy")
 	}
 	if r.Time != nil {
 		if err := r.Time.CheckValid(); err != nil {
-			return nil, adoptError("time", err)
+			return adoptError("time", err)
 		}
 		if err := identity.SetTime(r.Time.AsTime()); err != nil {
-			return nil, adoptError("time", err)
+			return adoptError("time", err)
 		}
 		phase.Done(ctx, "clock")
 	}
 	if r.Hostname != "" {
 		if err := identity.SetHostname(r.Hostname); err != nil {
-			return nil, adoptError("host name", err)
+			return adoptError("host name", err)
 		}
 		phase.Done(ctx, "host name")
 	}
 	interfaces := convertInterfaces(r.Interfaces)
 	if err := a.network.Apply(interfaces); err != nil {
-		return nil, adoptError("interfaces", err)
+		return adoptError("interfaces", err)
 	}
 	phase.Done(ctx, "interfaces")
 	if len(interfaces) > 0 {
@@ -49,12 +56,12 @@ func (a *Agent) Adopt(ctx context.Context, r *guestv1.AdoptRequest) (*guestv1.Ad
 	if r.Dns != nil {
 		dns := netconf.DNS{Servers: r.Dns.Servers, Search: r.Dns.Search, Options: r.Dns.Options, Domain: r.Dns.Domain}
 		if _, err := netconf.ResolvConf(dns); err != nil {
-			return nil, adoptError("dns", err)
+			return adoptError("dns", err)
 		}
 		a.dns = dns
 		phase.Done(ctx, "dns")
 	}
-	return &guestv1.AdoptResponse{Phases: convertPhases(watch)}, nil
+	return nil
 }
 
 func convertPhases(watch *phase.Watch) (phases []*guestv1.Phase) {

@@ -34,7 +34,7 @@ const (
 )
 
 // Optional abilities: Freeze and Thaw, UpdateContainer, sockets of containers, ContainerStats, ListProcesses, limits of disks, the journal of the writable layer,
-// CreateProcess that starts.
+// CreateProcess that starts, CreateContainer that adopts and RunProcess.
 const (
 	featureFreeze    = "freeze"
 	featureUpdate    = "update"
@@ -44,6 +44,7 @@ const (
 	featureIOLimits  = "io-limits"
 	featureJournal   = "upper-journal"
 	featureRun       = "run"
+	featureBegin     = "begin"
 )
 
 // Agent serves one host.
@@ -71,6 +72,8 @@ func New(version string, started time.Duration, runtime *container.Runtime) *Age
 func (a *Agent) Server() *grpc.Server {
 	s := grpc.NewServer(
 		grpc.MaxRecvMsgSize(maxMessage),
+		// What is said is short. Otherwise each call is answered by a ping as well, to find out how large the windows should be.
+		grpc.InitialWindowSize(window), grpc.InitialConnWindowSize(window),
 		grpc.UnaryInterceptor(func(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 			response, err := handle(ctx, request)
 			return response, toGRPC(err)
@@ -95,12 +98,15 @@ func toGRPC(err error) error {
 // maxMessage bounds a call, in bytes: an OCI runtime spec with the longest arguments and environment that execve takes, and room.
 const maxMessage = 8 << 20
 
+// window is how much of one call, and of all, may be on its way, in bytes.
+const window = 1 << 20
+
 // Done is closed once the host's Shutdown has done its work, and its answer is to be sent.
 func (a *Agent) Done() <-chan struct{} { return a.shutdown }
 
 // Hello exchanges versions. It comes before Adopt, so it must not use random numbers.
 func (a *Agent) Hello(context.Context, *guestv1.HelloRequest) (*guestv1.HelloResponse, error) {
 	return &guestv1.HelloResponse{Version: a.version, ProtocolMin: protocolMin, ProtocolMax: protocolMax,
-		Features:          []string{featureFreeze, featureUpdate, featureSockets, featureStats, featureProcesses, featureIOLimits, featureJournal, featureRun},
+		Features:          []string{featureFreeze, featureUpdate, featureSockets, featureStats, featureProcesses, featureIOLimits, featureJournal, featureRun, featureBegin},
 		UptimeNanoseconds: uint64(identity.Uptime()), InitUptimeNanoseconds: uint64(a.started), Time: timestamppb.Now()}, nil
 }

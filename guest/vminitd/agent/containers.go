@@ -25,8 +25,13 @@ import (
 // CreateContainer prepares a container.
 func (a *Agent) CreateContainer(ctx context.Context, r *guestv1.CreateContainerRequest) (*guestv1.CreateContainerResponse, error) {
 	ctx, watch := phase.Watched(ctx, r.ReportPhases)
+	if r.Adopt != nil {
+		if err := a.adopt(ctx, r.Adopt); err != nil {
+			return nil, err
+		}
+	}
 	request := container.Request{ID: r.ContainerId, ReadOnly: r.ReadOnly, Spec: r.OciSpec, User: r.User, Hostname: r.Hostname,
-		Groups: r.Groups, Init: r.Init, Hosts: r.Hosts, ResolvConf: r.ResolvConf}
+		Groups: r.Groups, Init: r.Init, Hosts: r.Hosts, ResolvConf: r.ResolvConf, InputEnded: r.InputEnded}
 	if r.Seccomp != nil {
 		request.Seccomp = &helper.Filter{Program: r.Seccomp.Program, Flags: r.Seccomp.Flags}
 	}
@@ -112,6 +117,23 @@ func (a *Agent) StartProcess(ctx context.Context, r *guestv1.StartProcessRequest
 		return nil, err
 	}
 	return &guestv1.StartProcessResponse{Pid: int64(pid), Phases: convertPhases(watch)}, nil
+}
+
+// RunProcess executes a process, and waits for its end.
+func (a *Agent) RunProcess(r *guestv1.RunProcessRequest, stream grpc.ServerStreamingServer[guestv1.RunProcessResponse]) error {
+	ctx := stream.Context()
+	started, err := a.StartProcess(ctx, &guestv1.StartProcessRequest{ContainerId: r.ContainerId, ProcessId: r.ProcessId, ReportPhases: r.ReportPhases})
+	if err != nil {
+		return err
+	}
+	if err := stream.Send(&guestv1.RunProcessResponse{Of: &guestv1.RunProcessResponse_Started{Started: started}}); err != nil {
+		return err
+	}
+	ended, err := a.WaitProcess(ctx, &guestv1.WaitProcessRequest{ContainerId: r.ContainerId, ProcessId: r.ProcessId})
+	if err != nil {
+		return err
+	}
+	return stream.Send(&guestv1.RunProcessResponse{Of: &guestv1.RunProcessResponse_Exit{Exit: ended.Exit}})
 }
 
 // WaitProcess waits for the end of a process.

@@ -53,6 +53,8 @@ type Request struct {
 	Groups []string
 	// Init has the first process be ours, see package helper.
 	Init bool
+	// InputEnded has the first process find its input at its end, unless it has a terminal.
+	InputEnded bool
 	// Hosts and ResolvConf are the container's files.
 	Hosts, ResolvConf []byte
 	// Sockets are joined to the host's.
@@ -165,6 +167,9 @@ func (c *Container) build(ctx context.Context, r Request) error {
 	phase.Done(ctx, "files")
 	c.init, err = newProcess(c, InitProcess, helper.Config{Init: init, Process: spec.Process, User: r.User, Groups: c.groups, Filters: c.filters,
 		Supervised: r.Init})
+	if err == nil && r.InputEnded {
+		c.init.EndInput()
+	}
 	return err
 }
 

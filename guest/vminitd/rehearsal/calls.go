@@ -2,6 +2,7 @@ package rehearsal
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -15,8 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// client makes gRPC calls over one connection, any number at a time. It says what the host's client says, down to its pings: a library's client would make the
-// program larger by a third.
+// client makes gRPC calls over one connection, any number at a time. It says what the host's client says: a library's client would make the program larger by a third.
 type client struct {
 	conn   io.ReadWriteCloser
 	framer *http2.Framer
@@ -26,20 +26,21 @@ type client struct {
 	headers bytes.Buffer
 	encoder *hpack.Encoder
 	next    uint32
-	pinged  bool // a ping of ours is not answered
 	waiting map[uint32]*answer
 	lost    error // why there are no more answers
 }
 
 // answer is what comes to one call.
 type answer struct {
+	id   uint32
 	body []byte
 	err  error
+	came chan struct{} // has one when there is more of the body
 	done chan struct{}
 }
 
-// bdpPing is what gRPC measures with.
-var bdpPing = [8]byte{2, 4, 16, 16, 9, 14, 7, 7}
+// window is the host's.
+const window = 1 << 20
 
 // maxHeaders bounds the headers of an answer, in bytes.
 const maxHeaders = 64 << 10
@@ -56,7 +57,11 @@ func newClient(conn io.ReadWriteCloser) (*client, error) {
 	if _, err := conn.Write([]byte(http2.ClientPreface)); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	if err := c.framer.WriteSettings(http2.Setting{ID: http2.SettingMaxHeaderListSize, Val: maxHeaders}); err != nil {
+	err := c.framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: window}, http2.Setting{ID: http2.SettingMaxHeaderListSize, Val: maxHeaders})
+	if err == nil {
+		err = c.framer.WriteWindowUpdate(0, window-(1<<16-1)) // RFC 9113, 6.9.2
+	}
+	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
 	go func() {
@@ -88,32 +93,57 @@ func (c *client) finish(id uint32, a *answer, err error) {
 
 // call makes a unary call and fills response.
 func (c *client) call(ctx context.Context, method string, request, response proto.Message) error {
-	body, err := proto.Marshal(request)
-	if err != nil {
-		return err
+	a, err := c.ask(method, request)
+	if err == nil {
+		err = c.part(ctx, a, response)
 	}
-	a, err := c.ask(method, body)
+	if err == nil {
+		err = c.end(ctx, a)
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", method, err)
-	}
-	select {
-	case <-a.done:
-	case <-ctx.Done():
-		return fmt.Errorf("%s: %w", method, context.Cause(ctx))
-	}
-	if a.err == nil && len(a.body) < 5 {
-		a.err = io.ErrUnexpectedEOF
-	}
-	if a.err == nil {
-		a.err = proto.Unmarshal(a.body[5:], response)
-	}
-	if a.err != nil {
-		return fmt.Errorf("%s: %w", method, a.err)
 	}
 	return nil
 }
 
-func (c *client) ask(method string, body []byte) (*answer, error) {
+// part fills response with the next message of an answer.
+func (c *client) part(ctx context.Context, a *answer, response proto.Message) error {
+	for {
+		c.mu.Lock()
+		body, ended := a.body, c.waiting[a.id] != a
+		if size := uint64(len(body)); size >= 5 && uint64(binary.BigEndian.Uint32(body[1:5])) <= size-5 {
+			body, a.body = body[5:], body[5+binary.BigEndian.Uint32(body[1:5]):]
+			c.mu.Unlock()
+			return proto.Unmarshal(body[:len(body)-len(a.body)], response)
+		}
+		c.mu.Unlock()
+		if ended {
+			return cmp.Or(a.err, io.ErrUnexpectedEOF)
+		}
+		select {
+		case <-a.came:
+		case <-a.done:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// end waits for the end of an answer.
+func (c *client) end(ctx context.Context, a *answer) error {
+	select {
+	case <-a.done:
+		return a.err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (c *client) ask(method string, request proto.Message) (*answer, error) {
+	body, err := proto.Marshal(request)
+	if err != nil {
+		return nil, err
+	}
 	message := append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(body))), body...) // not compressed
 	if len(message) > maxFrame {
 		return nil, fmt.Errorf("the request has %d bytes", len(body))
@@ -130,10 +160,10 @@ func (c *client) ask(method string, body []byte) (*answer, error) {
 			return nil, err
 		}
 	}
-	id, a := c.next, &answer{done: make(chan struct{})}
+	id, a := c.next, &answer{id: c.next, came: make(chan struct{}, 1), done: make(chan struct{})}
 	c.next += 2
 	c.waiting[id] = a
-	err := c.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: c.headers.Bytes(), EndHeaders: true})
+	err = c.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: c.headers.Bytes(), EndHeaders: true})
 	if err == nil {
 		err = c.framer.WriteData(id, true, message)
 	}
@@ -167,12 +197,14 @@ func (c *client) take(frame http2.Frame) error {
 		if !f.IsAck() {
 			return c.framer.WritePing(true, f.Data)
 		}
-		c.pinged = false
 	case *http2.DataFrame:
 		if a != nil {
 			a.body = append(a.body, f.Data()...)
+			select {
+			case a.came <- struct{}{}:
+			default:
+			}
 		}
-		return c.measure(f.Length)
 	case *http2.MetaHeadersFrame:
 		if a != nil && f.StreamEnded() {
 			c.finish(id, a, statusOf(f))
@@ -183,18 +215,6 @@ func (c *client) take(frame http2.Frame) error {
 		}
 	}
 	return nil
-}
-
-// measure does what gRPC does of data, to know the way's delay.
-func (c *client) measure(size uint32) error {
-	if c.pinged || size == 0 {
-		return nil
-	}
-	c.pinged = true
-	if err := c.framer.WriteWindowUpdate(0, size); err != nil {
-		return err
-	}
-	return c.framer.WritePing(false, bdpPing)
 }
 
 func statusOf(f *http2.MetaHeadersFrame) error {

@@ -2,6 +2,8 @@ package rehearsal
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net"
 	"strings"
 	"sync"
@@ -15,7 +17,7 @@ import (
 	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
 )
 
-// fake answers Hello, waits in WaitProcess for ever, and knows nothing else.
+// fake answers Hello, and Watch twice, waits in WaitProcess for ever, and knows nothing else.
 type fake struct {
 	guestv1.UnimplementedAgentServer
 }
@@ -30,6 +32,15 @@ func (fake) Hello(_ context.Context, r *guestv1.HelloRequest) (*guestv1.HelloRes
 func (fake) WaitProcess(ctx context.Context, _ *guestv1.WaitProcessRequest) (*guestv1.WaitProcessResponse, error) {
 	<-ctx.Done()
 	return nil, ctx.Err()
+}
+
+func (fake) Watch(_ *guestv1.WatchRequest, stream grpc.ServerStreamingServer[guestv1.WatchResponse]) error {
+	for _, id := range []string{"one", "two"} {
+		if err := stream.Send(&guestv1.WatchResponse{ContainerId: id}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func serve(t *testing.T) *client {
@@ -72,6 +83,26 @@ func TestCallsAreAnsweredByAServerOfGRPC(t *testing.T) {
 		})
 	}
 	calling.Wait()
+}
+
+func TestACallCanHaveSeveralAnswers(t *testing.T) {
+	c := serve(t)
+	a, err := c.ask(guestv1.Agent_Watch_FullMethodName, &guestv1.WatchRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"one", "two"} {
+		var response guestv1.WatchResponse
+		if err := c.part(t.Context(), a, &response); err != nil || response.ContainerId != want {
+			t.Errorf("%q, %v; want %q", response.ContainerId, err, want)
+		}
+	}
+	if err := c.part(t.Context(), a, &guestv1.WatchResponse{}); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("after the last: %v", err)
+	}
+	if err := c.end(t.Context(), a); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestCallsThatFailSayWhy(t *testing.T) {

@@ -33,30 +33,37 @@ func (h *host) begin(ctx context.Context, m *machine, edit func(*guestv1.CreateC
 	if err != nil {
 		return err
 	}
-	if err := h.call(ctx, guestv1.Agent_Adopt_FullMethodName, adoptRequest(m), &guestv1.AdoptResponse{}); err != nil {
-		return err
-	}
 	create, err := createRequest(m, program)
 	if err != nil {
 		return err
 	}
+	create.Adopt = adoptRequest(m)
 	edit(create)
 	return h.call(ctx, guestv1.Agent_CreateContainer_FullMethodName, create, &guestv1.CreateContainerResponse{})
 }
 
-// start opens the streams of the container's first process and runs it.
-func (h *host) start(ctx context.Context) (*streams, error) {
-	s, err := h.openStreams(ctx, container.InitProcess, true)
-	if err != nil {
-		return nil, err
+// start opens the streams of the container's first process and runs it. wait waits for its end.
+func (h *host) start(ctx context.Context, input bool) (s *streams, wait func() (*guestv1.Exit, error), err error) {
+	if s, err = h.openStreams(ctx, container.InitProcess, input); err != nil {
+		return nil, nil, err
 	}
-	err = h.call(ctx, guestv1.Agent_StartProcess_FullMethodName, &guestv1.StartProcessRequest{ContainerId: containerID, ProcessId: container.InitProcess},
-		&guestv1.StartProcessResponse{})
+	a, err := h.ask(guestv1.Agent_RunProcess_FullMethodName, &guestv1.RunProcessRequest{ContainerId: containerID, ProcessId: container.InitProcess})
+	var response guestv1.RunProcessResponse
+	if err == nil {
+		err = h.part(ctx, a, &response)
+	}
 	if err != nil {
 		s.close()
-		return nil, err
+		return nil, nil, fmt.Errorf("run the first process: %w", err)
 	}
-	return s, nil
+	return s, func() (*guestv1.Exit, error) {
+		var response guestv1.RunProcessResponse
+		err := h.part(ctx, a, &response)
+		if err == nil {
+			err = h.end(ctx, a)
+		}
+		return response.GetExit(), err
+	}, nil
 }
 
 // wait returns a function that waits for what has begun here: the end of a process.
@@ -92,18 +99,14 @@ func (s *streams) expect(wait func() (*guestv1.Exit, error)) error {
 
 // run is `vzctl run IMAGE true`.
 func (h *host) run(ctx context.Context, m *machine) error {
-	if err := h.begin(ctx, m, func(*guestv1.CreateContainerRequest) {}, programTrue); err != nil {
+	if err := h.begin(ctx, m, func(r *guestv1.CreateContainerRequest) { r.InputEnded = true }, programTrue); err != nil {
 		return err
 	}
-	s, err := h.start(ctx)
+	s, wait, err := h.start(ctx, false)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	wait := h.wait(ctx, container.InitProcess)
-	if err := s.stdin.CloseWrite(); err != nil {
-		return err
-	}
 	if err := s.expect(wait); err != nil {
 		return err
 	}
@@ -117,12 +120,11 @@ func (h *host) exec(ctx context.Context, m *machine) error {
 	if err := h.begin(ctx, m, func(r *guestv1.CreateContainerRequest) { r.Init = true }, programWait); err != nil {
 		return err
 	}
-	s, err := h.start(ctx)
+	s, wait, err := h.start(ctx, true)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	wait := h.wait(ctx, container.InitProcess)
 	if err := h.further(ctx, "", false); err != nil {
 		return err
 	}

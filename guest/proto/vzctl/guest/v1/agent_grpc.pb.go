@@ -27,6 +27,7 @@ const (
 	Agent_CreateProcess_FullMethodName   = "/vzctl.guest.v1.Agent/CreateProcess"
 	Agent_StartProcess_FullMethodName    = "/vzctl.guest.v1.Agent/StartProcess"
 	Agent_WaitProcess_FullMethodName     = "/vzctl.guest.v1.Agent/WaitProcess"
+	Agent_RunProcess_FullMethodName      = "/vzctl.guest.v1.Agent/RunProcess"
 	Agent_SignalProcess_FullMethodName   = "/vzctl.guest.v1.Agent/SignalProcess"
 	Agent_ResizeTerminal_FullMethodName  = "/vzctl.guest.v1.Agent/ResizeTerminal"
 	Agent_DeleteProcess_FullMethodName   = "/vzctl.guest.v1.Agent/DeleteProcess"
@@ -49,6 +50,10 @@ const (
 //
 //	Hello, Adopt, CreateContainer, [streams of stdio], StartProcess("init"), WaitProcess, DeleteContainer; and at the end of the VM Shutdown
 //
+// or, of a guest with the ability "begin", with fewer calls, each of which costs an emulated VM milliseconds:
+//
+//	Hello, CreateContainer with adopt, [streams of stdio], RunProcess("init"), Shutdown
+//
 // Bytes go over streams of their own (port 1025, StreamRequest below), never through a call.
 type AgentClient interface {
 	// Hello exchanges versions. It is the first call of every connection and changes nothing.
@@ -66,6 +71,9 @@ type AgentClient interface {
 	StartProcess(ctx context.Context, in *StartProcessRequest, opts ...grpc.CallOption) (*StartProcessResponse, error)
 	// WaitProcess blocks until the process has ended, and may be called by many, also after it ended.
 	WaitProcess(ctx context.Context, in *WaitProcessRequest, opts ...grpc.CallOption) (*WaitProcessResponse, error)
+	// RunProcess is StartProcess and WaitProcess in one: it answers once the process has executed, as StartProcess does, and once more when it has ended. It goes on if the
+	// caller goes. An optional ability, "begin".
+	RunProcess(ctx context.Context, in *RunProcessRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RunProcessResponse], error)
 	// SignalProcess sends a signal; to all processes of the container if asked. A process that has ended: FAILED_PRECONDITION.
 	SignalProcess(ctx context.Context, in *SignalProcessRequest, opts ...grpc.CallOption) (*SignalProcessResponse, error)
 	ResizeTerminal(ctx context.Context, in *ResizeTerminalRequest, opts ...grpc.CallOption) (*ResizeTerminalResponse, error)
@@ -160,6 +168,25 @@ func (c *agentClient) WaitProcess(ctx context.Context, in *WaitProcessRequest, o
 	return out, nil
 }
 
+func (c *agentClient) RunProcess(ctx context.Context, in *RunProcessRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RunProcessResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[0], Agent_RunProcess_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[RunProcessRequest, RunProcessResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_RunProcessClient = grpc.ServerStreamingClient[RunProcessResponse]
+
 func (c *agentClient) SignalProcess(ctx context.Context, in *SignalProcessRequest, opts ...grpc.CallOption) (*SignalProcessResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(SignalProcessResponse)
@@ -232,7 +259,7 @@ func (c *agentClient) ContainerStats(ctx context.Context, in *ContainerStatsRequ
 
 func (c *agentClient) ListProcesses(ctx context.Context, in *ListProcessesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListProcessesResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[0], Agent_ListProcesses_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[1], Agent_ListProcesses_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -271,7 +298,7 @@ func (c *agentClient) Thaw(ctx context.Context, in *ThawRequest, opts ...grpc.Ca
 
 func (c *agentClient) Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[1], Agent_Watch_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[2], Agent_Watch_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -306,6 +333,10 @@ func (c *agentClient) Shutdown(ctx context.Context, in *ShutdownRequest, opts ..
 //
 //	Hello, Adopt, CreateContainer, [streams of stdio], StartProcess("init"), WaitProcess, DeleteContainer; and at the end of the VM Shutdown
 //
+// or, of a guest with the ability "begin", with fewer calls, each of which costs an emulated VM milliseconds:
+//
+//	Hello, CreateContainer with adopt, [streams of stdio], RunProcess("init"), Shutdown
+//
 // Bytes go over streams of their own (port 1025, StreamRequest below), never through a call.
 type AgentServer interface {
 	// Hello exchanges versions. It is the first call of every connection and changes nothing.
@@ -323,6 +354,9 @@ type AgentServer interface {
 	StartProcess(context.Context, *StartProcessRequest) (*StartProcessResponse, error)
 	// WaitProcess blocks until the process has ended, and may be called by many, also after it ended.
 	WaitProcess(context.Context, *WaitProcessRequest) (*WaitProcessResponse, error)
+	// RunProcess is StartProcess and WaitProcess in one: it answers once the process has executed, as StartProcess does, and once more when it has ended. It goes on if the
+	// caller goes. An optional ability, "begin".
+	RunProcess(*RunProcessRequest, grpc.ServerStreamingServer[RunProcessResponse]) error
 	// SignalProcess sends a signal; to all processes of the container if asked. A process that has ended: FAILED_PRECONDITION.
 	SignalProcess(context.Context, *SignalProcessRequest) (*SignalProcessResponse, error)
 	ResizeTerminal(context.Context, *ResizeTerminalRequest) (*ResizeTerminalResponse, error)
@@ -374,6 +408,9 @@ func (UnimplementedAgentServer) StartProcess(context.Context, *StartProcessReque
 }
 func (UnimplementedAgentServer) WaitProcess(context.Context, *WaitProcessRequest) (*WaitProcessResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method WaitProcess not implemented")
+}
+func (UnimplementedAgentServer) RunProcess(*RunProcessRequest, grpc.ServerStreamingServer[RunProcessResponse]) error {
+	return status.Error(codes.Unimplemented, "method RunProcess not implemented")
 }
 func (UnimplementedAgentServer) SignalProcess(context.Context, *SignalProcessRequest) (*SignalProcessResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method SignalProcess not implemented")
@@ -539,6 +576,17 @@ func _Agent_WaitProcess_Handler(srv interface{}, ctx context.Context, dec func(i
 	}
 	return interceptor(ctx, in, info, handler)
 }
+
+func _Agent_RunProcess_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(RunProcessRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AgentServer).RunProcess(m, &grpc.GenericServerStream[RunProcessRequest, RunProcessResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_RunProcessServer = grpc.ServerStreamingServer[RunProcessResponse]
 
 func _Agent_SignalProcess_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(SignalProcessRequest)
@@ -815,6 +863,11 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 		},
 	},
 	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "RunProcess",
+			Handler:       _Agent_RunProcess_Handler,
+			ServerStreams: true,
+		},
 		{
 			StreamName:    "ListProcesses",
 			Handler:       _Agent_ListProcesses_Handler,
