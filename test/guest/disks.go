@@ -106,7 +106,7 @@ func pick(mode, otherwise uint16) uint16 {
 func Layer(t testing.TB) Disk {
 	t.Helper()
 	file := create(t)
-	if err := ext4.Format(context.Background(), sparse.NewFile(file), 256<<20, ext4.Options{UUID: [16]byte{2}}); err != nil {
+	if err := ext4.Format(context.Background(), sparse.NewFile(file), 256<<20, ext4.Options{UUID: [16]byte{2}}, ext4.EmptyDir{Name: "upper", Mode: 0o755}, ext4.EmptyDir{Name: "work", Mode: 0o700}); err != nil {
 		t.Fatal(err)
 	}
 	if err := file.Close(); err != nil {

@@ -219,7 +219,7 @@ func (c *Container) mount(ctx context.Context, r Request) (*rootfs.Root, error) 
 		c.devices = append(c.devices, device)
 	}
 	phase.Done(ctx, "find disks")
-	return rootfs.Mount(c.dir, lower, upper)
+	return rootfs.Mount(c.dir, lower, upper, places)
 }
 
 // disksOf finds the devices that limits are of.

@@ -19,12 +19,16 @@ import (
 	"github.com/vzctl/vzctl/guest/vminitd/helper"
 	"github.com/vzctl/vzctl/guest/vminitd/phase"
 	"github.com/vzctl/vzctl/guest/vminitd/reap"
+	"github.com/vzctl/vzctl/guest/vminitd/rootfs"
 	"github.com/vzctl/vzctl/guest/vminitd/sockets"
 	"github.com/vzctl/vzctl/sdk/fault"
 )
 
 // directory is where containers' files and mounts are, each below its id.
 const directory = "/run/vzctl/containers"
+
+// places is where all containers' mount points are, see rootfs.MakePlaces.
+const places = "/run/vzctl/places"
 
 // Runtime holds the containers. Its methods may be called by many at once.
 type Runtime struct {
@@ -52,7 +56,7 @@ func NewRuntime(reaper *reap.Reaper, disks disk.Disks, prepare func() error, dia
 		containers: map[string]*Container{}, watchers: map[chan Event]struct{}{}, always: encodeFilter(seccomp.Always(runtime.GOARCH))}
 	r.work.Go(func() {
 		defer close(r.ready)
-		if r.readyErr = errors.Join(prepare(), os.MkdirAll(directory, 0o700)); r.readyErr != nil {
+		if r.readyErr = errors.Join(prepare(), os.MkdirAll(directory, 0o700), rootfs.MakePlaces(places)); r.readyErr != nil {
 			return
 		}
 		made, err := newSpare(r)

@@ -47,9 +47,9 @@ const overlayOptions = "redirect_dir=on,index=on,xino=on,metacopy=on"
 // maxLower bounds the disks: overlayfs takes its options from one page.
 const maxLower = 24
 
-// Mount mounts the root below dir, an existing empty directory. lower is lowest first. Without an upper disk writes go to memory; the caller makes such a
-// root read-only once it has its mount points. What a failed Mount made is gone.
-func Mount(dir string, lower []Disk, upper *Disk) (_ *Root, err error) {
+// Mount mounts the root below dir, an existing empty directory. lower is lowest first; still below that is places, a directory that MakePlaces has filled, unless it is "".
+// Without an upper disk writes go to memory; the caller makes such a root read-only once it has its mount points. What a failed Mount made is gone.
+func Mount(dir string, lower []Disk, upper *Disk, places string) (_ *Root, err error) {
 	if len(lower) == 0 || len(lower) > maxLower {
 		return nil, fmt.Errorf("%d read-only disks; there must be 1 to %d", len(lower), maxLower)
 	}
@@ -81,6 +81,9 @@ func Mount(dir string, lower []Disk, upper *Disk) (_ *Root, err error) {
 	}
 	if err := prepareUpper(top, layers[0]); err != nil {
 		return nil, fmt.Errorf("prepare the writable layer: %w", err)
+	}
+	if places != "" {
+		layers = append(slices.Clip(layers), places)
 	}
 	options := fmt.Sprintf("lowerdir=%s,upperdir=%s/upper,workdir=%s/work,%s", strings.Join(layers, ":"), top, top, overlayOptions)
 	return root, root.mount("overlay", root.Path, "overlay", 0, options)
@@ -115,16 +118,26 @@ func (r *Root) mount(source, at, kind string, flags uintptr, options string) err
 	return nil
 }
 
-// prepareUpper makes the directories of a new layer. The root directory's owner and mode are the layer's; a new one has those of the image.
+// prepareUpper makes the directories of a layer, unless it came with them. The root directory's owner and mode are the layer's; a new one has those of the image, and is as old as
+// the container.
 func prepareUpper(top, image string) error {
-	if err := os.Mkdir(filepath.Join(top, "work"), 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+	work, upper := filepath.Join(top, "work"), filepath.Join(top, "upper")
+	if err := os.Mkdir(work, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
-	upper := filepath.Join(top, "upper")
-	if err := os.Mkdir(upper, 0o755); errors.Is(err, os.ErrExist) {
-		return nil
-	} else if err != nil {
-		return err
+	made := os.Mkdir(upper, 0o755)
+	if made != nil && !errors.Is(made, os.ErrExist) {
+		return made
+	}
+	if made != nil {
+		// An overlay leaves this for good.
+		if err := unix.Access(filepath.Join(work, "work"), unix.F_OK); err == nil {
+			return nil
+		}
+		now := []unix.Timespec{{Nsec: unix.UTIME_NOW}, {Nsec: unix.UTIME_NOW}}
+		if err := unix.UtimesNanoAt(unix.AT_FDCWD, upper, now, 0); err != nil {
+			return err
+		}
 	}
 	var stat unix.Stat_t
 	if err := unix.Stat(image, &stat); err != nil {

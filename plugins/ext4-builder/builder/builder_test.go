@@ -117,7 +117,7 @@ func TestAnImageThatIsNotWhatItShouldBeIsMadeAgain(t *testing.T) {
 	path := filepath.Join(request.CacheDir, key(manifest, image.Version)+suffix)
 	for name, spoil := range map[string]func() error{
 		"empty":       func() error { return os.WriteFile(path, nil, 0o600) },
-		"of other":    func() error { _, err := format(context.Background(), path, 16<<20, ""); return err },
+		"of other":    func() error { _, err := format(context.Background(), path, 16<<20, "", nil); return err },
 		"link":        func() error { return os.Symlink("/etc/passwd", path) },
 		"not a file ": func() error { return unix.Mkfifo(path, 0o600) },
 	} {

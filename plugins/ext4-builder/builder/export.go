@@ -22,6 +22,7 @@ import (
 // Where the guest keeps the parts of an overlay on a writable layer.
 const (
 	upperDir = "upper"
+	workDir  = "work"
 	indexDir = "work/index"
 )
 
@@ -99,7 +100,7 @@ func openDisks(disks []rootfs.Disk) (opened []overlay.Disk, closeAll func() erro
 		}
 		disk := overlay.Disk{FS: r}
 		if isLayer(r) {
-			used, err := hasDir(r, upperDir)
+			used, err := used(r)
 			if err != nil {
 				return nil, closeAll, fmt.Errorf("disk %q: %w", d.Path, err)
 			}
@@ -116,18 +117,22 @@ func openDisks(disks []rootfs.Disk) (opened []overlay.Disk, closeAll func() erro
 	return opened, closeAll, nil
 }
 
-func hasDir(r *ext4.Reader, name string) (bool, error) {
+// used reports whether a layer has been a part of an overlay, which leaves something in its directories. One that has not been has nothing to say, not even of the root's owner.
+func used(r *ext4.Reader) (bool, error) {
 	root, err := r.Root()
 	if err != nil {
 		return false, err
 	}
-	dirents, err := r.ReadDir(root)
-	if err != nil {
-		return false, err
-	}
-	for _, d := range dirents {
-		if d.Name == name {
-			return true, nil
+	for _, name := range []string{upperDir, workDir} {
+		dir, err := r.Lookup(root, name)
+		if err != nil {
+			return false, err
+		}
+		if dir == nil {
+			continue
+		}
+		if entries, err := r.ReadDir(dir); err != nil || len(entries) > 0 {
+			return true, err
 		}
 	}
 	return false, nil

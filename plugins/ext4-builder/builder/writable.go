@@ -18,7 +18,10 @@ import (
 // labels of writable disks, by purpose. Export knows a layer by it.
 var labels = map[string]string{rootfs.Layer: "vzctl-layer", rootfs.Volume: "vzctl-volume"}
 
-// CreateWritable makes an empty file system. The directories of an overlay are the guest's to make. On an error nothing is left.
+// inLayer are the directories that an overlay keeps its parts in. A guest would make them itself, which costs an emulated one milliseconds with each new container.
+var inLayer = []ext4.EmptyDir{{Name: upperDir, Mode: 0o755}, {Name: workDir, Mode: 0o700}}
+
+// CreateWritable makes an empty file system; a layer has the directories of an overlay, which are empty. On an error nothing is left.
 func (Builder) CreateWritable(ctx context.Context, request rootfs.WritableRequest) (rootfs.Disk, error) {
 	const op = "make disk"
 	invalid := func(reason fault.Reason, format string, args ...any) (rootfs.Disk, error) {
@@ -37,7 +40,11 @@ func (Builder) CreateWritable(ctx context.Context, request rootfs.WritableReques
 	for name := range request.Options {
 		return invalid(fault.Unsupported, "unknown option %q", name)
 	}
-	info, err := format(ctx, request.Path, request.SizeBytes, label)
+	var dirs []ext4.EmptyDir
+	if request.Purpose == rootfs.Layer {
+		dirs = inLayer
+	}
+	info, err := format(ctx, request.Path, request.SizeBytes, label, dirs)
 	if err != nil {
 		return rootfs.Disk{}, failed(op, request.Path, request.Path, err)
 	}
@@ -46,7 +53,7 @@ func (Builder) CreateWritable(ctx context.Context, request rootfs.WritableReques
 	}, nil
 }
 
-func format(ctx context.Context, path string, size int64, label string) (info os.FileInfo, err error) {
+func format(ctx context.Context, path string, size int64, label string, dirs []ext4.EmptyDir) (info os.FileInfo, err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
@@ -58,7 +65,7 @@ func format(ctx context.Context, path string, size int64, label string) (info os
 		}
 	}()
 	opts := ext4.Options{UUID: randomUUID(), HashSeed: randomUUID(), Label: label}
-	if err := ext4.Format(ctx, sparse.NewFile(f), size, opts); err != nil {
+	if err := ext4.Format(ctx, sparse.NewFile(f), size, opts, dirs...); err != nil {
 		return nil, err
 	}
 	return f.Stat()

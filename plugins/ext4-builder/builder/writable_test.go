@@ -107,7 +107,7 @@ func exportable(t *testing.T, write bool) []rootfs.Disk {
 	layer := writable(t, rootfs.Layer, 64<<20)
 	if write {
 		cmd := exec.Command(imagetest.E2fsprogs(t, "debugfs"), "-w", "-f", "-", layer.Path)
-		cmd.Stdin = strings.NewReader("mkdir upper\nmkdir work\nwrite /dev/null upper/new\n")
+		cmd.Stdin = strings.NewReader("write /dev/null upper/new\nmkdir work/work\n")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("debugfs: %v\n%s", err, out)
 		}

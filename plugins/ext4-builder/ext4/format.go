@@ -3,6 +3,7 @@ package ext4
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 )
@@ -18,46 +19,75 @@ const (
 	journalSuperblockV2 = 4
 )
 
+// EmptyDir is a directory of a new file system's root, which is root's.
+type EmptyDir struct {
+	Name string
+	Mode uint16 // permissions
+}
+
 // Format makes an empty writable file system of size bytes, rounded down to
 // 4 KiB, in file. It has a journal, and every part that can be derived is left
 // unwritten, so that it takes milliseconds and a few dozen KiB of disk at any
-// size. Its root directory is empty: there is no lost+found.
-func Format(ctx context.Context, file Output, size int64, opts Options) error {
+// size. Its root directory has the given ones in it, and no lost+found.
+func Format(ctx context.Context, file Output, size int64, opts Options, dirs ...EmptyDir) error {
 	if size < MinFormat || size > MaxFormat {
 		return fmt.Errorf("file system of %d bytes, want %d MiB to %d TiB: %w", size, MinFormat>>20, int64(MaxFormat)>>40, ErrInvalid)
 	}
 	l := formatLayout(uint64(size) / blockSize)
 	journal := journalBlocks(l.blocks)
 	rootBlock := l.metaStart + l.metaBlocks()
-	journalStart := rootBlock + 1
+	journalStart := rootBlock + 1 + uint64(len(dirs))
 
 	sb := newSuperblock(opts)
 	sb.FeatureCompat |= compatHasJournal
 	sb.Errors = errorsReadOnly
 	seed := sb.csumSeed()
 
-	rootExtents := appendExtent(nil, extent{count: 1, physical: rootBlock})
 	journalExtents := appendExtent(nil, extent{count: uint32(journal), physical: journalStart})
-	root := inode{mode: ModeDir | 0o755, links: 2, size: blockSize, sectors: blockSize / 512, flags: inodeFlagExtents}
 	jnl := inode{
 		mode: ModeRegular | 0o600, links: 1, size: journal * blockSize,
 		sectors: journal * (blockSize / 512), flags: inodeFlagExtents,
 	}
-	for _, in := range []struct {
-		*inode
-		ino  uint32
-		exts []extent
-	}{{&root, rootIno, rootExtents}, {&jnl, journalIno, journalExtents}} {
-		area, _, err := buildExtentTree(in.exts, inodeSeed(seed, in.ino, 0), nil) // few extents: all in the inode
+	write := func(in *inode, ino uint32, exts []extent) error {
+		area, _, err := buildExtentTree(exts, inodeSeed(seed, ino, 0), nil) // few extents: all in the inode
 		if err != nil {
 			return err
 		}
 		in.block = area
 		raw := make([]byte, inodeSize)
-		in.encode(raw, seed, in.ino)
-		if _, err := file.WriteAt(raw, int64(l.inodeTable(0))*blockSize+int64(in.ino-1)*inodeSize); err != nil {
-			return fmt.Errorf("write inode %d: %w", in.ino, err)
+		in.encode(raw, seed, ino)
+		if _, err := file.WriteAt(raw, int64(l.inodeTable(0))*blockSize+int64(ino-1)*inodeSize); err != nil {
+			return fmt.Errorf("write inode %d: %w", ino, err)
 		}
+		return nil
+	}
+	directory := func(ino uint32, mode uint16, block uint64, entries []dirent) error {
+		in := inode{mode: ModeDir | mode&0o7777, links: uint16(2 + len(entries)), size: blockSize, sectors: blockSize / 512, flags: inodeFlagExtents}
+		if err := write(&in, ino, appendExtent(nil, extent{count: 1, physical: block})); err != nil {
+			return err
+		}
+		body, err := buildDir(ino, rootIno, entries, inodeSeed(seed, ino, 0), sb.HashSeed)
+		if err != nil {
+			return err
+		}
+		if len(body) != blockSize {
+			return fmt.Errorf("%d directories: %w", len(entries), ErrInvalid)
+		}
+		if _, err := file.WriteAt(body, int64(block)*blockSize); err != nil {
+			return fmt.Errorf("write directory %d: %w", ino, err)
+		}
+		return nil
+	}
+	var entries []dirent
+	for i, d := range dirs {
+		ino := firstFreeIno + uint32(i)
+		entries = append(entries, dirent{ino, 2, d.Name})
+		if err := directory(ino, d.Mode, rootBlock+1+uint64(i), nil); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(directory(rootIno, 0o755, rootBlock, entries), write(&jnl, journalIno, journalExtents)); err != nil {
+		return err
 	}
 	sb.JournalInum, sb.JnlBackupType = journalIno, journalBackupBlocks
 	for i := range 15 {
@@ -65,19 +95,12 @@ func Format(ctx context.Context, file Output, size int64, opts Options) error {
 	}
 	sb.JnlBlocks[15], sb.JnlBlocks[16] = uint32(jnl.size>>32), uint32(jnl.size)
 
-	dir, err := buildDir(rootIno, rootIno, nil, inodeSeed(seed, rootIno, 0), sb.HashSeed)
-	if err != nil {
-		return err
-	}
-	if _, err := file.WriteAt(dir, int64(rootBlock)*blockSize); err != nil {
-		return fmt.Errorf("write root directory: %w", err)
-	}
 	if _, err := file.WriteAt(journalSuperblock(uint32(journal), sb.UUID), int64(journalStart)*blockSize); err != nil {
 		return fmt.Errorf("write journal: %w", err)
 	}
 
 	used := blockSet{{0, journalStart + journal}}
-	if err := l.writeGroups(file, sb, usage{used: used, lastIno: firstFreeIno - 1, dirs: []uint32{1}}); err != nil {
+	if err := l.writeGroups(file, sb, usage{used: used, lastIno: firstFreeIno - 1 + uint32(len(dirs)), dirs: []uint32{1 + uint32(len(dirs))}}); err != nil {
 		return err
 	}
 	sb.OverheadBlocks = uint32(min(l.metaStart+l.metaBlocks()+journal, math.MaxUint32)) // or the kernel writes it, waiting for the disk, with the first mount

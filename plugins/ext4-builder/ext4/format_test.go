@@ -13,6 +13,26 @@ import (
 	"github.com/vzctl/vzctl/plugins/ext4-builder/image/imagetest"
 )
 
+func TestEmptyFileSystemWithDirectories(t *testing.T) {
+	f := imageFile(t)
+	if err := Format(context.Background(), f, 64<<20, testOptions, EmptyDir{"upper", 0o755}, EmptyDir{"work", 0o700}); err != nil {
+		t.Fatal(err)
+	}
+	imagetest.Fsck(t, f.Name())
+	out := debugfs(t, f.Name(), "ls -p /")
+	for _, line := range []string{"/2/040755/0/0/./", "/2/040755/0/0/../", "/11/040755/0/0/upper/", "/12/040700/0/0/work/"} {
+		if !strings.Contains(out, line) {
+			t.Errorf("its root is %s; want %s", out, line)
+		}
+	}
+	if strings.Count(out, "//\n") != 4 {
+		t.Errorf("its root is %s", out)
+	}
+	if out := debugfs(t, f.Name(), "ls -p /upper"); !strings.Contains(out, "/11/040755/0/0/./") || !strings.Contains(out, "/2/040755/0/0/../") {
+		t.Errorf("upper is %s", out)
+	}
+}
+
 func TestEmptyFileSystemOfAnySize(t *testing.T) {
 	for _, size := range []int64{MinFormat, 100 << 20, 128<<20 + 4096, 1 << 30, 10 << 30, 64<<30 + 4096, 1 << 40} {
 		t.Run(fmt.Sprintf("%d MiB", size>>20), func(t *testing.T) {

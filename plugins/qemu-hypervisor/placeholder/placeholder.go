@@ -42,7 +42,7 @@ func Write(ctx context.Context, file *os.File, arch string, readOnly bool) error
 	if readOnly {
 		err = writeImage(ctx, sparse.NewFile(file), options)
 	} else {
-		err = ext4.Format(ctx, sparse.NewFile(file), size, options)
+		err = ext4.Format(ctx, sparse.NewFile(file), size, options, ext4.EmptyDir{Name: "upper", Mode: 0o755}, ext4.EmptyDir{Name: "work", Mode: 0o700})
 	}
 	if err != nil {
 		return err
