@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vzctl/vzctl/guest/vminitd/failure"
+	"github.com/vzctl/vzctl/guest/vminitd/sysmon"
 )
 
 // Descriptors that Start leaves.
@@ -37,6 +38,7 @@ func run() {
 	runtime.LockOSThread()
 	unix.CloseOnExec(socketFD)
 	socket := os.NewFile(socketFD, "launch")
+	_ = sysmon.Slow() // without it all takes longer, no more
 	err := become(socket)
 	if _, writeErr := socket.Write(encodeError(err)); writeErr != nil {
 		fmt.Fprintln(os.Stderr, Name+":", errors.Join(err, writeErr))
