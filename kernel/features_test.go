@@ -107,7 +107,7 @@ func TestFragmentsRequestNothingUnwanted(t *testing.T) {
 				t.Errorf("%s is a module in the fragments of %s; this kernel has none", option, arch)
 			}
 		}
-		for _, option := range []string{"CONFIG_MODULES", "CONFIG_USERFAULTFD", "CONFIG_LEGACY_PTYS"} {
+		for _, option := range []string{"CONFIG_MODULES", "CONFIG_USERFAULTFD", "CONFIG_LEGACY_PTYS", "CONFIG_JUMP_LABEL"} {
 			if got := requested[option]; got != "n" {
 				t.Errorf("%s is %q in the fragments of %s, want it named and off", option, got, arch)
 			}
