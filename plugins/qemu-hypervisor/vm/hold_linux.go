@@ -30,8 +30,7 @@ const HoldArgument = "hold-vm"
 const (
 	slotDescriptor = 3
 	// holdDelay lets the start that asked for it be done, which is more urgent.
-	holdDelay    = 2 * time.Second
-	bootAttempts = 3
+	holdDelay = 2 * time.Second
 	// holdDeadline bounds the boot and the rehearsal of a VM that is to stand by.
 	holdDeadline = 2 * time.Minute
 )
@@ -112,21 +111,14 @@ func (h *held) hold(ctx context.Context, dir string, slot *os.File) (err error) 
 		return err
 	}
 	place := standbyOf(h.Spec.CacheDir)
-	var server *standby.Holder
-	var p *process
-	// A guest with several emulated CPUs crashes now and then while it boots, of one in some dozens. Nobody waits for this one, so it gets another chance.
-	for range bootAttempts {
-		if err := os.RemoveAll(dir); err != nil { // of an earlier holder, who is gone: we have the slot
-			return err
-		}
-		if err := os.Mkdir(dir, 0o700); err != nil {
-			return err
-		}
-		server = &standby.Holder{Place: place, Key: h.Key, Keep: keep, Description: machine.Description(h.Spec, h.Host) + ", stands by to be forked", Failed: place.Note}
-		if p, err = h.boot(ctx, dir, server); err == nil || ctx.Err() != nil {
-			break
-		}
+	if err := os.RemoveAll(dir); err != nil { // of an earlier holder, who is gone: we have the slot
+		return err
 	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	server := &standby.Holder{Place: place, Key: h.Key, Keep: keep, Description: machine.Description(h.Spec, h.Host) + ", stands by to be forked", Failed: place.Note}
+	p, err := h.boot(ctx, dir, server)
 	if err != nil {
 		return err
 	}
