@@ -51,7 +51,8 @@ func Setup() error {
 	return errors.Join(
 		readAhead(),
 		unix.Setrlimit(unix.RLIMIT_NOFILE, limit),
-		os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0))
+		// Others of the machine may make processes with its memory before they execute (package vfork), which nobody in a container may look into.
+		unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0))
 }
 
 // leaveInitialRoot puts a second mount of the initial RAM file system over the first. pivot_root(2), which gives a container its root, refuses

@@ -78,11 +78,15 @@ type Container struct {
 
 	updating sync.Mutex // held while its limits are changed
 
+	direct   sync.RWMutex // held for reading while a process is made without a helper
+	intruded bool         // and none is to be any more; of its lock
+
 	// Guarded by the runtime's lock.
 	spare     *launch.Helper // in the group, for the first start of the first process
 	created   bool
 	memory    func()        // ends watchMemory; nil if that has not begun
 	namespace *os.File      // see holdMounts
+	directory *os.File      // see rootDirectory
 	deleting  chan struct{} // not nil while a deletion is under way; closed at its end
 	processes map[string]*Process
 	fileUses  fileUses

@@ -3,6 +3,10 @@ package container
 import (
 	"os"
 	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vzctl/vzctl/guest/vminitd/launch"
 )
 
 // holdMounts keeps the mount namespace of the first process. Otherwise its end would be known only when the kernel has taken down all that is mounted there, one file system after
@@ -24,11 +28,37 @@ func (c *Container) holdMounts(pid int) {
 // releaseMounts has them taken down, before it returns unless a process has them.
 func (c *Container) releaseMounts() error {
 	c.runtime.mu.Lock()
-	held := c.namespace
-	c.namespace = nil
+	held, root := c.namespace, c.directory
+	c.namespace, c.directory = nil, nil
 	c.runtime.mu.Unlock()
+	if root != nil {
+		if err := root.Close(); err != nil {
+			return err
+		}
+	}
 	if held == nil {
 		return nil
 	}
 	return held.Close()
+}
+
+// rootDirectory returns the root directory of a container that runs, which the caller closes; nil if there is none. It is looked for once, as that takes a thread.
+func (c *Container) rootDirectory() *os.File {
+	c.runtime.mu.Lock()
+	defer c.runtime.mu.Unlock()
+	if c.namespace == nil {
+		return nil
+	}
+	if c.directory == nil {
+		found, err := launch.Root(c.namespace)
+		if err != nil {
+			return nil
+		}
+		c.directory = found
+	}
+	own, err := unix.FcntlInt(c.directory.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil
+	}
+	return os.NewFile(uintptr(own), "root")
 }

@@ -85,7 +85,14 @@ func (p *Process) Start(ctx context.Context) (pid int, err error) {
 	}
 	defer func() { _ = request.Cgroup.Close() }()
 	kills := p.container.group.OOMKills()
-	started, err := launch.Start(ctx, p.container.runtime.reaper, request)
+	p.container.guard(p.config.Process)
+	var started *launch.Started
+	if request.Join != nil {
+		started = p.startDirect(ctx, request)
+	}
+	if started == nil {
+		started, err = launch.Start(ctx, p.container.runtime.reaper, request)
+	}
 	if request.Join != nil && errors.Is(err, unix.EBUSY) {
 		started, err = p.startBeside(ctx, request)
 	}
@@ -121,13 +128,13 @@ func (p *Process) startBeside(ctx context.Context, request launch.Request) (_ *l
 	return launch.Start(ctx, p.container.runtime.reaper, request)
 }
 
-// prepare gives the new process its part in being killed for want of memory; it has inherited vminitd's, which is none.
+// prepare gives the new process its part in being killed for want of memory. It has inherited that of any process, as vminitd has no other: the kernel never chooses a machine's first process.
 func (p *Process) prepare(pid int) error {
-	score := 0
-	if s := p.config.Process.OOMScoreAdj; s != nil {
-		score = *s
+	score := p.config.Process.OOMScoreAdj
+	if score == nil || *score == 0 {
+		return nil
 	}
-	return os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte(strconv.Itoa(score)), 0)
+	return os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte(strconv.Itoa(*score)), 0)
 }
 
 // reap waits for the end and tells those who wait.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"syscall"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -74,7 +75,7 @@ func become(socket *os.File) error {
 		return err
 	}
 	p := config.Process
-	user, err := lookUp(config.User, config.Groups, p.User)
+	user, err := lookUp(own, config.User, config.Groups, p.User)
 	if err != nil {
 		return err
 	}
@@ -164,6 +165,9 @@ func receiveConfig(socket *os.File) (*Config, []int, error) {
 	return config, fds, nil
 }
 
+// joined are the namespaces of a container that a further process enters.
+const joined = unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWNET
+
 // join enters the namespaces of the container's first process. Of its pid namespace the helper is a member already.
 func join() error {
 	unix.CloseOnExec(joinFD)
@@ -171,8 +175,7 @@ func join() error {
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		return err
 	}
-	const all = unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWNET
-	if err := unix.Setns(joinFD, all); err != nil {
+	if err := unix.Setns(joinFD, joined); err != nil {
 		return &failure.Error{Reason: failure.FailedPrecondition, Op: "join the container", Cause: err}
 	}
 	return nil
@@ -231,7 +234,7 @@ func execute(socket io.Writer, args, env []string) error {
 
 // environment adds what every program expects.
 func environment(p *specs.Process, home string) []string {
-	env := p.Env
+	env := slices.Clip(p.Env) // which may be others', too
 	if lookupEnv(env, "PATH") == "" {
 		env = append(env, "PATH="+defaultPath)
 	}

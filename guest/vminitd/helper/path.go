@@ -8,14 +8,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Everything below is used once the container's root is the process's. Links of the image then cannot lead out of it, save those of procfs, which
+// Everything below is used once the container's root is the process's, or with a descriptor of it. Links of the image then cannot lead out of it, save those of procfs, which
 // are refused.
 const inRoot = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS
 
+// root is a container's, by a descriptor.
+type root int
+
+// own is that of a process that is in the container's root.
+const own root = unix.AT_FDCWD
+
 // openIn opens a path of the container.
-func openIn(name string, flags int, mode uint32) (int, error) {
+func openIn(name string, flags int, mode uint32) (int, error) { return own.open(name, flags, mode) }
+
+func (r root) open(name string, flags int, mode uint32) (int, error) {
 	for {
-		fd, err := unix.Openat2(unix.AT_FDCWD, path.Join("/", name),
+		fd, err := unix.Openat2(int(r), path.Join("/", name),
 			&unix.OpenHow{Flags: uint64(flags) | unix.O_CLOEXEC, Mode: uint64(mode), Resolve: inRoot})
 		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
 			return fd, err
@@ -24,13 +32,15 @@ func openIn(name string, flags int, mode uint32) (int, error) {
 }
 
 // directory opens a directory of the container, making what is missing.
-func directory(name string) (int, error) {
+func directory(name string) (int, error) { return own.directory(name) }
+
+func (r root) directory(name string) (int, error) {
 	name = path.Join("/", name)
-	fd, err := openIn(name, unix.O_PATH|unix.O_DIRECTORY, 0)
+	fd, err := r.open(name, unix.O_PATH|unix.O_DIRECTORY, 0)
 	if !errors.Is(err, unix.ENOENT) || name == "/" {
 		return fd, err
 	}
-	parent, err := directory(path.Dir(name))
+	parent, err := r.directory(path.Dir(name))
 	if err != nil {
 		return -1, err
 	}
@@ -38,7 +48,7 @@ func directory(name string) (int, error) {
 	if err := errors.Join(err, unix.Close(parent)); err != nil {
 		return -1, err // also a link to nowhere
 	}
-	return openIn(name, unix.O_PATH|unix.O_DIRECTORY, 0)
+	return r.open(name, unix.O_PATH|unix.O_DIRECTORY, 0)
 }
 
 // maxLinks is how many links to nowhere are followed, as in the kernel.

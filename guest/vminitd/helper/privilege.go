@@ -17,11 +17,7 @@ import (
 // limit gives the thread the user's identity and takes away what the process shall not have. The order is that of need: each step still
 // has the privilege it needs.
 func limit(p *specs.Process, a account, filters []Filter) error {
-	mask := uint32(0o022)
-	if a.umask != nil {
-		mask = *a.umask
-	}
-	unix.Umask(int(mask & 0o777))
+	unix.Umask(a.mask())
 	caps, err := parseCapabilities(p.Capabilities)
 	if err != nil {
 		return err

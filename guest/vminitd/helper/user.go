@@ -29,14 +29,22 @@ type account struct {
 	umask    *uint32
 }
 
-// lookUp finds a user in the container's own passwd and group. Runs in the container's root.
-func lookUp(name string, groups []string, u specs.User) (account, error) {
-	passwd, err := openDatabase("/etc/passwd")
+// mask is of the modes of files that the process makes.
+func (a account) mask() int {
+	if a.umask == nil {
+		return 0o022
+	}
+	return int(*a.umask & 0o777)
+}
+
+// lookUp finds a user in the container's own passwd and group.
+func lookUp(in root, name string, groups []string, u specs.User) (account, error) {
+	passwd, err := openDatabase(in, "/etc/passwd")
 	if err != nil {
 		return account{}, err
 	}
 	defer func() { _ = passwd.Close() }()
-	group, err := openDatabase("/etc/group")
+	group, err := openDatabase(in, "/etc/group")
 	if err != nil {
 		return account{}, err
 	}
@@ -44,15 +52,15 @@ func lookUp(name string, groups []string, u specs.User) (account, error) {
 	a, err := findAccount(name, u, io.LimitReader(passwd, maxDatabase), io.LimitReader(group, maxDatabase))
 	for _, name := range groups {
 		if err == nil {
-			err = a.addGroup(name)
+			err = a.addGroup(in, name)
 		}
 	}
 	return a, err
 }
 
 // addGroup looks a further group up.
-func (a *account) addGroup(name string) error {
-	group, err := openDatabase("/etc/group")
+func (a *account) addGroup(in root, name string) error {
+	group, err := openDatabase(in, "/etc/group")
 	if err != nil {
 		return err
 	}
@@ -66,8 +74,8 @@ func (a *account) addGroup(name string) error {
 }
 
 // openDatabase opens a regular file; none is an empty one.
-func openDatabase(path string) (io.ReadCloser, error) {
-	fd, err := openIn(path, unix.O_RDONLY|unix.O_NONBLOCK, 0)
+func openDatabase(in root, path string) (io.ReadCloser, error) {
+	fd, err := in.open(path, unix.O_RDONLY|unix.O_NONBLOCK, 0)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
 		return os.Open(os.DevNull)
 	}

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -140,24 +139,11 @@ func fork(reaper *reap.Reaper, cgroup *os.File, joined *reap.Child, socket int) 
 	}
 	defer func() { _ = unix.Close(pidfd) }()
 	attr.Files = append(attr.Files, uintptr(pidfd))
-	own, err := unix.PidfdOpen(os.Getpid(), 0)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = unix.Close(own) }()
 	var child *reap.Child
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread()
-		if err = unix.Setns(pidfd, unix.CLONE_NEWPID); err == nil { // of this thread's children
-			child, err = reaper.Start(start)
-		}
-		if unix.Setns(own, unix.CLONE_NEWPID) == nil {
-			runtime.UnlockOSThread()
-		} // otherwise the thread ends here
-	}()
-	<-done
+	err = inPidNamespace(pidfd, func() (err error) {
+		child, err = reaper.Start(start)
+		return err
+	})
 	return child, err
 }
 

@@ -25,12 +25,15 @@ var ErrEnded = errors.New("process has ended")
 
 // Reaper reaps. Run must run for it to do so.
 type Reaper struct {
-	mu       sync.Mutex // held while forking and while waiting, so that no child is reaped before it is known
+	mu       sync.Mutex // held while waiting, so that no number of a process is another's meanwhile
 	children map[int]*Child
+	// A child may end before it is known. So while some are being made the ends of all who are not known are kept.
+	starting int
+	early    map[int]Exit
 }
 
 // New returns a Reaper.
-func New() *Reaper { return &Reaper{children: map[int]*Child{}} }
+func New() *Reaper { return &Reaper{children: map[int]*Child{}, early: map[int]Exit{}} }
 
 // Child is a process started through Start.
 type Child struct {
@@ -40,16 +43,28 @@ type Child struct {
 	exit   Exit
 }
 
-// Start runs fork, which returns the new process's id.
+// Start runs fork, which returns the new process's id. It may take its time.
 func (r *Reaper) Start(fork func() (int, error)) (*Child, error) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.starting++
+	r.mu.Unlock()
 	pid, err := fork()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	exit, ended := r.early[pid]
+	delete(r.early, pid)
+	if r.starting--; r.starting == 0 {
+		clear(r.early)
+	}
 	if err != nil {
 		return nil, err
 	}
 	c := &Child{Pid: pid, reaper: r, done: make(chan struct{})}
-	r.children[pid] = c
+	if ended {
+		c.end(exit)
+	} else {
+		r.children[pid] = c
+	}
 	return c, nil
 }
 
@@ -81,14 +96,22 @@ func (r *Reaper) reap() {
 		if err != nil || pid <= 0 {
 			return
 		}
-		child := r.children[pid]
-		if child == nil || !status.Exited() && !status.Signaled() {
-			continue // an orphan
+		if !status.Exited() && !status.Signaled() {
+			continue
 		}
-		delete(r.children, pid)
-		child.exit = exitOf(status)
-		close(child.done)
+		switch child := r.children[pid]; {
+		case child != nil:
+			delete(r.children, pid)
+			child.end(exitOf(status))
+		case r.starting > 0:
+			r.early[pid] = exitOf(status)
+		} // otherwise an orphan
 	}
+}
+
+func (c *Child) end(e Exit) {
+	c.exit = e
+	close(c.done)
 }
 
 func exitOf(status unix.WaitStatus) Exit {

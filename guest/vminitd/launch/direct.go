@@ -1,0 +1,97 @@
+package launch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vzctl/vzctl/guest/vminitd/helper"
+	"github.com/vzctl/vzctl/guest/vminitd/phase"
+	"github.com/vzctl/vzctl/guest/vminitd/reap"
+)
+
+// Direct starts a further process without a helper, whose start takes several times as long as all that is to be done. The process shares the memory of this one until it has executed. root is the container's.
+// After an error nothing has happened, and Start does it, or says why it cannot be done; unless ctx has ended.
+func Direct(ctx context.Context, reaper *reap.Reaper, r Request, root *os.File) (*Started, error) {
+	init, err := r.Join.PidFD()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = unix.Close(init) }()
+	var stdio []int
+	for _, f := range r.Stdio {
+		stdio = append(stdio, int(f.Fd()))
+	}
+	further, err := helper.Direct(r.Config, helper.Container{Root: int(root.Fd()), Init: init}, stdio)
+	if err != nil {
+		return nil, err
+	}
+	phase.Done(ctx, "find out")
+	var child *reap.Child
+	err = inPidNamespace(init, func() (err error) {
+		child, err = reaper.Start(func() (int, error) { return further.Run(ctx, r.Cgroup) })
+		return err
+	})
+	phase.Done(ctx, "execute")
+	if closeErr := further.Close(); closeErr != nil && err == nil {
+		err = errors.Join(closeErr, child.Signal(unix.SIGKILL))
+	}
+	if err != nil {
+		if further.Terminal != nil {
+			_ = further.Terminal.Close()
+		}
+		return nil, err
+	}
+	return &Started{Child: child, Terminal: further.Terminal}, nil
+}
+
+// inPidNamespace runs f, whose children are members of the pid namespace of a process.
+func inPidNamespace(pidfd int, f func() error) error {
+	own, err := unix.PidfdOpen(os.Getpid(), 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(own) }()
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		err := unix.Setns(pidfd, unix.CLONE_NEWPID) // of this thread's children
+		if err == nil {
+			err = f()
+		}
+		if unix.Setns(own, unix.CLONE_NEWPID) == nil {
+			runtime.UnlockOSThread()
+		} // otherwise the thread ends here
+		done <- err
+	}()
+	return <-done
+}
+
+// Root opens the root directory of a mount namespace. The caller closes it; until then nothing that is mounted there can be unmounted for good.
+func Root(namespace *os.File) (root *os.File, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // for good: the thread ends here
+		// The kernel gives a mount namespace only to who shares root and working directory with no other thread.
+		if err = unix.Unshare(unix.CLONE_FS); err != nil {
+			return
+		}
+		if err = unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNS); err != nil {
+			return
+		}
+		fd := 0
+		if fd, err = unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err == nil {
+			root = os.NewFile(uintptr(fd), "root")
+		}
+	}()
+	<-done
+	if err != nil {
+		return nil, fmt.Errorf("open the root of a container: %w", err)
+	}
+	return root, nil
+}

@@ -1,0 +1,189 @@
+// Package vfork makes a process that goes through a list of system calls and then executes a program, without a line of Go: it begins in its parent's memory,
+// which would otherwise have to be copied, and with it all that a program costs that is executed in between. The parent's thread waits until then, as with vfork(2), and only that thread.
+//
+// The list is made by Go, before; vfork_*.s goes through it.
+package vfork
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+	"sync/atomic"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// call is a system call. The layout is known to vfork_*.s.
+type call struct {
+	number uintptr
+	args   [5]uintptr
+	result uintptr // -errno if it failed, after which nothing else is done
+}
+
+// Script is what a process does, in order. The zero value does nothing yet.
+type Script struct {
+	calls []call
+	names []string // of the calls
+	keep  []any    // what their arguments point to
+}
+
+// UnblockSignals has the process take signals from here on, which end it if they are not ignored: no handler of its parent's is left to it.
+func (s *Script) UnblockSignals() {
+	s.Call("unblock signals", unix.SYS_RT_SIGPROCMASK, sigSetmask, Pointer(s, new(uint64)), 0, sigsetSize)
+}
+
+// Call adds a system call, which must succeed; name is for errors. Arguments that are addresses come from Pointer.
+func (s *Script) Call(name string, number uintptr, args ...uintptr) {
+	c := call{number: number}
+	copy(c.args[:], args)
+	s.calls, s.names = append(s.calls, c), append(s.names, name)
+}
+
+// Pointer returns the address of what p points to, which stays where it is for as long as the script is in use.
+func Pointer[T any](s *Script, p *T) uintptr {
+	s.keep = append(s.keep, p) // and so it is no variable of a stack, which moves
+	return uintptr(unsafe.Pointer(p))
+}
+
+// Execute ends the script.
+func (s *Script) Execute(path string, args, env []string) error {
+	name, err := syscall.BytePtrFromString(path)
+	if err != nil {
+		return err
+	}
+	argv, err := syscall.SlicePtrFromStrings(args)
+	if err != nil {
+		return err
+	}
+	envv, err := syscall.SlicePtrFromStrings(env)
+	if err != nil {
+		return err
+	}
+	s.Call("execute", unix.SYS_EXECVE, Pointer(s, name), Pointer(s, &argv[0]), Pointer(s, &envv[0]))
+	return nil
+}
+
+const (
+	sigSetmask = 2 // SIG_SETMASK
+	sigsetSize = 8
+)
+
+// cloneArgs is the kernel's struct clone_args, its first version that knows cgroups.
+type cloneArgs struct {
+	flags, pidfd, childTID, parentTID, exitSignal, stack, stackSize, tls, setTID, setTIDSize, cgroup uint64
+}
+
+// frame is what vfork_*.s gets.
+type frame struct {
+	clone *cloneArgs
+	size  uintptr
+	calls *call
+	count uintptr
+}
+
+// vfork makes the process, and returns in the parent alone.
+//
+//go:noescape
+func vfork(f *frame) (result uintptr)
+
+//go:linkname entersyscall runtime.entersyscall
+func entersyscall()
+
+//go:linkname exitsyscall runtime.exitsyscall
+func exitsyscall()
+
+// blocking tells Go's runtime that this thread may be away for long: programs are read from disks, and from who does not answer. Without that, all others would have to wait for it
+// when garbage is collected next.
+//
+//go:nosplit
+//go:norace
+func blocking(f *frame) uintptr {
+	entersyscall()
+	result := vfork(f)
+	exitsyscall()
+	return result
+}
+
+// Run makes the process in a cgroup, by its directory, or in the parent's, and returns once it has executed its program, or with an Error; then there is no process, or one that is about to
+// end. It is killed if ctx ends meanwhile. That it was killed by others, before it has executed, is no error: its end tells it, which may come before Run returns.
+func (s *Script) Run(ctx context.Context, cgroup *os.File) (pid int, err error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var pidfd atomic.Int32
+	pidfd.Store(none)
+	args := &cloneArgs{flags: unix.CLONE_VM | unix.CLONE_VFORK | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND, exitSignal: uint64(unix.SIGCHLD),
+		pidfd: uint64(Pointer(s, &pidfd))}
+	if cgroup != nil {
+		args.flags |= unix.CLONE_INTO_CGROUP
+		args.cgroup = uint64(cgroup.Fd())
+	}
+	f := &frame{clone: args, size: unsafe.Sizeof(*args), calls: &s.calls[0], count: uintptr(len(s.calls))}
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	over := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(over)
+		for pidfd.Load() == none { // a moment
+			runtime.Gosched()
+		}
+		if fd := pidfd.Load(); fd >= 0 {
+			_ = unix.PidfdSendSignal(int(fd), unix.SIGKILL, nil, 0)
+		}
+	})
+	// A handler of ours must not run in the new process.
+	all, before := new(uint64), new(uint64)
+	*all = ^uint64(0)
+	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, sigSetmask, uintptr(unsafe.Pointer(all)), uintptr(unsafe.Pointer(before)), sigsetSize, 0, 0)
+	result := blocking(f)
+	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, sigSetmask, uintptr(unsafe.Pointer(before)), 0, sigsetSize, 0, 0)
+	made := !failed(result)
+	if !made {
+		pidfd.Store(never)
+	}
+	runtime.KeepAlive(f)
+	runtime.KeepAlive(args)
+	defer runtime.KeepAlive(s)
+	killed := !stop()
+	if killed {
+		<-over
+	}
+	if !made {
+		return 0, &Error{Call: "clone", Cause: syscall.Errno(-result)}
+	}
+	if err := unix.Close(int(pidfd.Load())); err != nil {
+		return 0, err
+	}
+	if killed {
+		return 0, ctx.Err()
+	}
+	for i, c := range s.calls {
+		if failed(c.result) {
+			return 0, &Error{Call: s.names[i], Cause: syscall.Errno(-c.result)}
+		}
+	}
+	return int(result), nil
+}
+
+// Values of a descriptor that is not there yet, and that never will be.
+const (
+	none  = -1
+	never = -2
+)
+
+// failed reports whether the result of a system call is an error's.
+func failed(result uintptr) bool { return result > ^uintptr(4095) }
+
+// Error says which call has failed.
+type Error struct {
+	Call  string
+	Cause error
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("%s: %v", e.Call, e.Cause) }
+
+// Unwrap returns the kernel's error.
+func (e *Error) Unwrap() error { return e.Cause }
