@@ -34,9 +34,10 @@ type execProcess struct {
 	runs     bool          // its start has succeeded; guarded by Sandbox.mu
 	started  chan struct{} // closed when its start has succeeded or failed
 	waited   chan struct{} // closed, with Sandbox.mu, when somebody waits for its end, who looks after it from then on
-	opened   chan struct{} // closed when streams is set
+	opened   chan struct{} // closed when streams is set, or brief
 	streams  *streams
-	deleted  chan struct{} // closed when it is forgotten
+	brief    *guestv1.CreateProcessResponse // all there is to know of a process that has ended by the time it is known to have started; the guest has forgotten it
+	deleted  chan struct{}                  // closed when it is forgotten
 	attached sync.WaitGroup
 	clients  []net.Conn  // guarded by Sandbox.mu
 	unwanted *time.Timer // abandons a process that nobody starts, or waits for once it is started
@@ -97,10 +98,12 @@ func (s *Sandbox) open(ctx context.Context, id string, p *execProcess, withInput
 func (p *execProcess) close() error {
 	select {
 	case <-p.opened:
-		return p.streams.close()
+		if p.streams != nil {
+			return p.streams.close()
+		}
 	default:
-		return nil
 	}
+	return nil
 }
 
 func (s *Sandbox) process(id string) *execProcess {
@@ -109,8 +112,15 @@ func (s *Sandbox) process(id string) *execProcess {
 	return s.procs[id]
 }
 
-// featureRun is the guest's ability to create and start a process with one call.
-const featureRun = "run"
+// featureRun is the guest's ability to create and start a process with one call, featureBrief that to tell all of one that ends soon in the answer.
+const (
+	featureRun   = "run"
+	featureBrief = "brief"
+)
+
+// briefFor is how long, in milliseconds, what a process without input writes may be late when it begins, for the sake of those that have ended by then: to an emulated guest the streams and the
+// further calls of a process cost more than to run it.
+const briefFor = 100
 
 // StartProcess runs a created process.
 func (s *Sandbox) StartProcess(ctx context.Context, id string) error {
@@ -145,16 +155,23 @@ func (s *Sandbox) startProcess(ctx context.Context, id string, p *execProcess) e
 	defer close(p.started)
 	// Each call costs an emulated guest as much as a few milliseconds of the process.
 	atOnce := s.guest.Offers(featureRun)
-	if _, err := s.guest.CreateProcess(ctx, &guestv1.CreateProcessRequest{ContainerId: s.spec.ContainerID, ProcessId: id, OciProcess: p.OCIProcess, User: p.User,
-		Start: atOnce, InputEnded: atOnce && p.NoInput}); err != nil {
+	request := &guestv1.CreateProcessRequest{ContainerId: s.spec.ContainerID, ProcessId: id, OciProcess: p.OCIProcess, User: p.User, Start: atOnce, InputEnded: atOnce && p.NoInput}
+	if request.InputEnded && !p.Terminal && !p.Detached && s.guest.Offers(featureBrief) {
+		request.BriefMilliseconds = briefFor
+	}
+	answer, err := s.guest.CreateProcess(ctx, request)
+	if err != nil {
 		return err
+	}
+	if answer.GetExit() != nil && request.BriefMilliseconds > 0 {
+		return s.tookBrief(id, p, answer)
 	}
 	if !atOnce {
 		if _, err := s.guest.StartProcess(ctx, &guestv1.StartProcessRequest{ContainerId: s.spec.ContainerID, ProcessId: id}); err != nil {
 			return err
 		}
 	}
-	err := s.open(ctx, id, p, !(atOnce && p.NoInput))
+	err = s.open(ctx, id, p, !(atOnce && p.NoInput))
 	if err != nil { // nobody will learn what it does
 		killing, cancel := context.WithTimeout(context.WithoutCancel(ctx), guestAnswer)
 		defer cancel()
@@ -166,6 +183,20 @@ func (s *Sandbox) startProcess(ctx context.Context, id string, p *execProcess) e
 	s.mu.Lock()
 	p.runs = true
 	s.mu.Unlock()
+	return nil
+}
+
+// tookBrief keeps what the guest has told of a process that has ended.
+func (s *Sandbox) tookBrief(id string, p *execProcess, answer *guestv1.CreateProcessResponse) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-p.deleted:
+		return noProcess(id)
+	default:
+	}
+	p.runs, p.brief = true, answer
+	close(p.opened)
 	return nil
 }
 
@@ -256,6 +287,9 @@ func (s *Sandbox) WaitProcess(ctx context.Context, id string) (Outcome, error) {
 	}
 	if p := s.process(id); p != nil {
 		s.waits(p)
+		if p.brief != nil {
+			return s.processOutcome(p.brief.GetExit()), nil
+		}
 	}
 	answer, err := s.guest.WaitProcess(ctx, s.waitRequest(id))
 	if err == nil {
@@ -327,6 +361,9 @@ func (s *Sandbox) forgetInGuest(id string, p *execProcess) {
 		s.forgetting.end()
 	}()
 	<-p.started // after which there is nothing to come
+	if p.brief != nil {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), guestAnswer)
 	defer cancel()
 	if _, err := s.guest.DeleteProcess(ctx, &guestv1.DeleteProcessRequest{ContainerId: s.spec.ContainerID, ProcessId: id}); err != nil {
@@ -410,6 +447,9 @@ func (p *execProcess) join(stream int, conn net.Conn) error {
 	case <-p.deleted:
 		return nil
 	}
+	if p.brief != nil {
+		return p.joinBrief(stream, conn)
+	}
 	out := p.streams.stdout
 	switch stream {
 	case 0:
@@ -432,6 +472,16 @@ func (p *execProcess) join(stream int, conn net.Conn) error {
 	if err != nil {
 		_, _ = io.Copy(io.Discard, out) // a client that is gone does not hold the process back
 	}
+	return err
+}
+
+// joinBrief passes on what a process wrote that has ended.
+func (p *execProcess) joinBrief(stream int, conn net.Conn) error {
+	said := map[int][]byte{1: p.brief.GetStdout(), 2: p.brief.GetStderr()}[stream]
+	if len(said) == 0 {
+		return nil
+	}
+	_, err := conn.Write(said)
 	return err
 }
 

@@ -178,6 +178,56 @@ func TestAProcessWithoutInputIsOneCallOfTheGuest(t *testing.T) {
 	w.wait(s)
 }
 
+func TestAProcessThatEndsAtOnceIsOneCallInAll(t *testing.T) {
+	w := newWorld(t)
+	w.brief = &guestv1.CreateProcessResponse{Exit: &guestv1.Exit{Code: 7}, Stdout: []byte("said"), Stderr: []byte("cried")}
+	s := w.start()
+	id := created(t, s, ProcessRequest{NoInput: true})
+	stdout, _ := attachProcess(t, s, id, 1)
+	stderr, _ := attachProcess(t, s, id, 2)
+	stdin, _ := attachProcess(t, s, id, 0)
+	before := len(w.calls)
+	process := w.started(t, s, id)
+	for conn, want := range map[net.Conn]string{stdout: "said", stderr: "cried", stdin: ""} {
+		if got, err := io.ReadAll(conn); string(got) != want || err != nil {
+			t.Errorf("got %q, %v; want %q", got, err, want)
+		}
+	}
+	if outcome, err := s.WaitProcess(t.Context(), id); outcome.Code != 7 || err != nil {
+		t.Errorf("outcome %+v, %v", outcome, err)
+	}
+	if err := s.DeleteProcess(id); err != nil {
+		t.Error(err)
+	}
+	if _, output, err := s.Capture(t.Context(), []byte("{}"), "", 7); string(output) != "saidcri" || err != nil {
+		t.Errorf("the beginning of what another says: %q, %v", output, err)
+	}
+	w.exits(&guestv1.Exit{})
+	w.wait(s)
+	if calls := w.calls[before:]; slices.ContainsFunc(calls, func(call string) bool { return call == "stream" }) || len(process.streams) > 0 {
+		t.Errorf("streams were opened: %q", calls)
+	}
+	select {
+	case <-process.deleted:
+		t.Error("the guest was asked to forget what it had forgotten")
+	default:
+	}
+}
+
+func TestWhatIsNotBriefIsNotWaitedFor(t *testing.T) {
+	w := newWorld(t)
+	s := w.start()
+	for name, r := range map[string]ProcessRequest{"with input": {}, "with a terminal": {NoInput: true, Terminal: true}, "that nobody waits for": {Detached: true}} {
+		process := w.started(t, s, created(t, s, r))
+		if process.asked.BriefMilliseconds != 0 {
+			t.Errorf("a process %s: %v", name, process.asked)
+		}
+		process.exits()
+	}
+	w.exits(&guestv1.Exit{})
+	w.wait(s)
+}
+
 func TestAnOlderGuestGetsACallForEachStep(t *testing.T) {
 	w := newWorld(t)
 	w.old = true

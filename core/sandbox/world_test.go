@@ -48,8 +48,9 @@ type world struct {
 
 	patience time.Duration // with which the guest was asked to shut down
 	exec     map[string]*execution
-	old      bool          // the guest has no optional abilities
-	forget   chan struct{} // closed when the guest may forget processes; nil: any time
+	old      bool                           // the guest has no optional abilities
+	brief    *guestv1.CreateProcessResponse // what the guest answers for a process that may be brief
+	forget   chan struct{}                  // closed when the guest may forget processes; nil: any time
 	sockets  []*guestv1.Socket
 	phases   []*guestv1.Phase // what the guest says of CreateContainer
 	noInput  bool             // the guest was told that the init process has none
@@ -464,9 +465,13 @@ func (w *world) execution(id string) *execution {
 func (g *guest) CreateProcess(_ context.Context, r *guestv1.CreateProcessRequest, _ ...grpc.CallOption) (*guestv1.CreateProcessResponse, error) {
 	g.mu.Lock()
 	g.exec[r.ProcessId] = &execution{asked: r, streams: map[guestv1.StreamKind]net.Conn{}, ended: make(chan struct{}), deleted: make(chan struct{})}
+	brief := g.brief
 	g.mu.Unlock()
 	if r.Start {
-		return &guestv1.CreateProcessResponse{}, g.do("start exec")
+		if brief == nil || r.BriefMilliseconds == 0 {
+			brief = &guestv1.CreateProcessResponse{}
+		}
+		return brief, g.do("start exec")
 	}
 	return &guestv1.CreateProcessResponse{}, nil
 }

@@ -34,7 +34,7 @@ const (
 )
 
 // Optional abilities: Freeze and Thaw, UpdateContainer, sockets of containers, ContainerStats, ListProcesses, limits of disks, the journal of the writable layer,
-// CreateProcess that starts, CreateContainer that adopts and RunProcess.
+// CreateProcess that starts, CreateContainer that adopts and RunProcess, CreateProcess that tells all of a brief process.
 const (
 	featureFreeze    = "freeze"
 	featureUpdate    = "update"
@@ -45,6 +45,7 @@ const (
 	featureJournal   = "upper-journal"
 	featureRun       = "run"
 	featureBegin     = "begin"
+	featureBrief     = "brief"
 )
 
 // Agent serves one host.
@@ -107,6 +108,6 @@ func (a *Agent) Done() <-chan struct{} { return a.shutdown }
 // Hello exchanges versions. It comes before Adopt, so it must not use random numbers.
 func (a *Agent) Hello(context.Context, *guestv1.HelloRequest) (*guestv1.HelloResponse, error) {
 	return &guestv1.HelloResponse{Version: a.version, ProtocolMin: protocolMin, ProtocolMax: protocolMax,
-		Features:          []string{featureFreeze, featureUpdate, featureSockets, featureStats, featureProcesses, featureIOLimits, featureJournal, featureRun, featureBegin},
+		Features:          []string{featureFreeze, featureUpdate, featureSockets, featureStats, featureProcesses, featureIOLimits, featureJournal, featureRun, featureBegin, featureBrief},
 		UptimeNanoseconds: uint64(identity.Uptime()), InitUptimeNanoseconds: uint64(a.started), Time: timestamppb.Now()}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
@@ -101,8 +102,39 @@ func (a *Agent) CreateProcess(ctx context.Context, r *guestv1.CreateProcessReque
 			}
 			return nil, err
 		}
+		if r.BriefMilliseconds > 0 && r.InputEnded {
+			return a.awaitBrief(ctx, p, r)
+		}
 	}
 	return &guestv1.CreateProcessResponse{}, nil
+}
+
+// awaitBrief tells all of a process in one answer, and forgets it, if it ends at once.
+func (a *Agent) awaitBrief(ctx context.Context, p *container.Process, r *guestv1.CreateProcessRequest) (*guestv1.CreateProcessResponse, error) {
+	brief := p.AwaitBrief(ctx, time.Duration(r.BriefMilliseconds)*time.Millisecond)
+	switch {
+	case brief == nil && ctx.Err() != nil: // the host does not know of it
+		return nil, errors.Join(ctx.Err(), a.discard(ctx, p, r))
+	case brief == nil:
+		return &guestv1.CreateProcessResponse{}, nil
+	}
+	return &guestv1.CreateProcessResponse{Exit: convertExit(brief.Exit), Stdout: brief.Stdout, Stderr: brief.Stderr}, a.runtime.DeleteProcess(r.ContainerId, r.ProcessId)
+}
+
+// discardPatience bounds how long a process that was killed may take to end.
+const discardPatience = 10 * time.Second
+
+// discard kills a process and forgets it.
+func (a *Agent) discard(ctx context.Context, p *container.Process, r *guestv1.CreateProcessRequest) error {
+	if err := p.Signal(unix.SIGKILL); err != nil && !errors.Is(err, fault.FailedPrecondition) { // it has ended
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), discardPatience)
+	defer cancel()
+	if _, err := p.Wait(ctx); err != nil {
+		return err
+	}
+	return a.runtime.DeleteProcess(r.ContainerId, r.ProcessId)
 }
 
 // StartProcess executes a process.

@@ -91,6 +91,10 @@ func (s *streams) expect(wait func() (*guestv1.Exit, error)) error {
 	if err := errors.Join(err, waitErr); err != nil {
 		return err
 	}
+	return asExpected(stdout, exit)
+}
+
+func asExpected(stdout string, exit *guestv1.Exit) error {
 	if exit.GetCode() != 0 || strings.ReplaceAll(stdout, "\r", "") != programSays { // a terminal returns the carriage
 		return fmt.Errorf("%s ended with code %d and wrote %.100q", programTrue, exit.GetCode(), stdout)
 	}
@@ -115,7 +119,7 @@ func (h *host) run(ctx context.Context, m *machine) error {
 	return h.call(ctx, guestv1.Agent_Shutdown_FullMethodName, &guestv1.ShutdownRequest{}, &guestv1.ShutdownResponse{})
 }
 
-// exec is a container that goes on, with `--init`, two more processes in it, one of them another user's, and its end by a signal.
+// exec is a container that goes on, with `--init`, three more processes in it, one of them another user's, and its end by a signal.
 func (h *host) exec(ctx context.Context, m *machine) error {
 	if err := h.begin(ctx, m, func(r *guestv1.CreateContainerRequest) { r.Init = true }, programWait); err != nil {
 		return err
@@ -125,11 +129,10 @@ func (h *host) exec(ctx context.Context, m *machine) error {
 		return err
 	}
 	defer s.close()
-	if err := h.further(ctx, "", false); err != nil {
-		return err
-	}
-	if err := h.further(ctx, user, true); err != nil {
-		return err
+	for _, f := range []further{{input: true}, {}, {user: user, terminal: true}} {
+		if err := h.further(ctx, f); err != nil {
+			return err
+		}
 	}
 	err = h.call(ctx, guestv1.Agent_SignalProcess_FullMethodName, &guestv1.SignalProcessRequest{ContainerId: containerID, ProcessId: container.InitProcess,
 		Signal: int32(unix.SIGTERM)}, &guestv1.SignalProcessResponse{})
@@ -145,28 +148,47 @@ func (h *host) exec(ctx context.Context, m *machine) error {
 	return h.call(ctx, guestv1.Agent_DeleteContainer_FullMethodName, &guestv1.DeleteContainerRequest{ContainerId: containerID}, &guestv1.DeleteContainerResponse{})
 }
 
-// further is `vzctl exec CONTAINER true`, or with -t and -u.
-func (h *host) further(ctx context.Context, user string, terminal bool) error {
-	process, err := json.Marshal(specs.Process{Terminal: terminal, Args: []string{programTrue}, Cwd: "/",
+// further is `vzctl exec CONTAINER true`, or with -i, or with -t and -u.
+type further struct {
+	user            string
+	input, terminal bool
+}
+
+// brief is how long the host waits for the end of a process without input before it asks for its output, in milliseconds.
+const brief = 100
+
+func (h *host) further(ctx context.Context, f further) error {
+	process, err := json.Marshal(specs.Process{Terminal: f.terminal, Args: []string{programTrue}, Cwd: "/",
 		Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}})
 	if err != nil {
 		return err
 	}
-	err = h.call(ctx, guestv1.Agent_CreateProcess_FullMethodName, &guestv1.CreateProcessRequest{ContainerId: containerID, ProcessId: execID, OciProcess: process, User: user,
-		Start: true, InputEnded: !terminal}, &guestv1.CreateProcessResponse{})
-	if err != nil {
+	request := &guestv1.CreateProcessRequest{ContainerId: containerID, ProcessId: execID, OciProcess: process, User: f.user, Start: true}
+	if request.InputEnded = !f.input && !f.terminal; request.InputEnded {
+		request.BriefMilliseconds = brief
+	}
+	var created guestv1.CreateProcessResponse
+	if err := h.call(ctx, guestv1.Agent_CreateProcess_FullMethodName, request, &created); err != nil {
 		return err
 	}
+	if created.Exit != nil {
+		return asExpected(string(created.Stdout), created.Exit)
+	}
 	var s *streams
-	if terminal {
+	if f.terminal {
 		s, err = h.openTerminal(ctx, execID)
 	} else {
-		s, err = h.openStreams(ctx, execID, false)
+		s, err = h.openStreams(ctx, execID, f.input)
 	}
 	if err != nil {
 		return err
 	}
 	defer s.close()
+	if f.input {
+		if err := s.stdin.CloseWrite(); err != nil {
+			return err
+		}
+	}
 	if err := s.expect(h.wait(ctx, execID)); err != nil {
 		return err
 	}

@@ -1507,9 +1507,12 @@ type CreateProcessRequest struct {
 	// It is started at once, and after an error there is no such process. What it writes until its streams are opened waits for them. An optional ability, "run".
 	Start bool `protobuf:"varint,280,opt,name=start,proto3" json:"start,omitempty"`
 	// It has no input, and the stream of that is not to be opened. A part of the ability "run".
-	InputEnded    bool `protobuf:"varint,281,opt,name=input_ended,json=inputEnded,proto3" json:"input_ended,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	InputEnded bool `protobuf:"varint,281,opt,name=input_ended,json=inputEnded,proto3" json:"input_ended,omitempty"`
+	// How long, in milliseconds and at most 1000, the answer may wait for the end of a process that start starts, so that it tells all of a brief one. Only of a process without terminal whose
+	// input has ended. An optional ability, "brief".
+	BriefMilliseconds uint32 `protobuf:"varint,282,opt,name=brief_milliseconds,json=briefMilliseconds,proto3" json:"brief_milliseconds,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *CreateProcessRequest) Reset() {
@@ -1584,8 +1587,19 @@ func (x *CreateProcessRequest) GetInputEnded() bool {
 	return false
 }
 
+func (x *CreateProcessRequest) GetBriefMilliseconds() uint32 {
+	if x != nil {
+		return x.BriefMilliseconds
+	}
+	return 0
+}
+
 type CreateProcessResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Set if the process was brief: this is its end, and what follows all that it wrote. There is no such process any more.
+	Exit          *Exit  `protobuf:"bytes,280,opt,name=exit,proto3" json:"exit,omitempty"`
+	Stdout        []byte `protobuf:"bytes,281,opt,name=stdout,proto3" json:"stdout,omitempty"`
+	Stderr        []byte `protobuf:"bytes,282,opt,name=stderr,proto3" json:"stderr,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1618,6 +1632,27 @@ func (x *CreateProcessResponse) ProtoReflect() protoreflect.Message {
 // Deprecated: Use CreateProcessResponse.ProtoReflect.Descriptor instead.
 func (*CreateProcessResponse) Descriptor() ([]byte, []int) {
 	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *CreateProcessResponse) GetExit() *Exit {
+	if x != nil {
+		return x.Exit
+	}
+	return nil
+}
+
+func (x *CreateProcessResponse) GetStdout() []byte {
+	if x != nil {
+		return x.Stdout
+	}
+	return nil
+}
+
+func (x *CreateProcessResponse) GetStderr() []byte {
+	if x != nil {
+		return x.Stderr
+	}
+	return nil
 }
 
 type StartProcessRequest struct {
@@ -4394,7 +4429,7 @@ const file_vzctl_guest_v1_agent_proto_rawDesc = "" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\"H\n" +
 	"\x17CreateContainerResponse\x12-\n" +
-	"\x06phases\x18\x01 \x03(\v2\x15.vzctl.guest.v1.PhaseR\x06phases\"\xc6\x01\n" +
+	"\x06phases\x18\x01 \x03(\v2\x15.vzctl.guest.v1.PhaseR\x06phases\"\xf6\x01\n" +
 	"\x14CreateProcessRequest\x12!\n" +
 	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\x12\x1d\n" +
 	"\n" +
@@ -4404,8 +4439,12 @@ const file_vzctl_guest_v1_agent_proto_rawDesc = "" +
 	"\x04user\x18\x04 \x01(\tR\x04user\x12\x15\n" +
 	"\x05start\x18\x98\x02 \x01(\bR\x05start\x12 \n" +
 	"\vinput_ended\x18\x99\x02 \x01(\bR\n" +
-	"inputEnded\"\x17\n" +
-	"\x15CreateProcessResponse\"|\n" +
+	"inputEnded\x12.\n" +
+	"\x12brief_milliseconds\x18\x9a\x02 \x01(\rR\x11briefMilliseconds\"t\n" +
+	"\x15CreateProcessResponse\x12)\n" +
+	"\x04exit\x18\x98\x02 \x01(\v2\x14.vzctl.guest.v1.ExitR\x04exit\x12\x17\n" +
+	"\x06stdout\x18\x99\x02 \x01(\fR\x06stdout\x12\x17\n" +
+	"\x06stderr\x18\x9a\x02 \x01(\fR\x06stderr\"|\n" +
 	"\x13StartProcessRequest\x12!\n" +
 	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\x12\x1d\n" +
 	"\n" +
@@ -4717,69 +4756,70 @@ var file_vzctl_guest_v1_agent_proto_depIdxs = []int32{
 	16, // 15: vzctl.guest.v1.Source.volume:type_name -> vzctl.guest.v1.Volume
 	10, // 16: vzctl.guest.v1.Volume.disk:type_name -> vzctl.guest.v1.Disk
 	6,  // 17: vzctl.guest.v1.CreateContainerResponse.phases:type_name -> vzctl.guest.v1.Phase
-	6,  // 18: vzctl.guest.v1.StartProcessResponse.phases:type_name -> vzctl.guest.v1.Phase
-	23, // 19: vzctl.guest.v1.RunProcessResponse.started:type_name -> vzctl.guest.v1.StartProcessResponse
-	28, // 20: vzctl.guest.v1.RunProcessResponse.exit:type_name -> vzctl.guest.v1.Exit
-	28, // 21: vzctl.guest.v1.WaitProcessResponse.exit:type_name -> vzctl.guest.v1.Exit
-	68, // 22: vzctl.guest.v1.Exit.time:type_name -> google.protobuf.Timestamp
-	12, // 23: vzctl.guest.v1.UpdateContainerRequest.io_limits:type_name -> vzctl.guest.v1.IoLimit
-	41, // 24: vzctl.guest.v1.ListContainersResponse.containers:type_name -> vzctl.guest.v1.Container
-	42, // 25: vzctl.guest.v1.Container.processes:type_name -> vzctl.guest.v1.Process
-	28, // 26: vzctl.guest.v1.Process.exit:type_name -> vzctl.guest.v1.Exit
-	47, // 27: vzctl.guest.v1.ListProcessesResponse.processes:type_name -> vzctl.guest.v1.ContainerProcess
-	28, // 28: vzctl.guest.v1.WatchResponse.exit:type_name -> vzctl.guest.v1.Exit
-	54, // 29: vzctl.guest.v1.WatchResponse.out_of_memory:type_name -> vzctl.guest.v1.OutOfMemory
-	0,  // 30: vzctl.guest.v1.StreamRequest.kind:type_name -> vzctl.guest.v1.StreamKind
-	62, // 31: vzctl.guest.v1.FilesRequest.stat:type_name -> vzctl.guest.v1.StatFileRequest
-	64, // 32: vzctl.guest.v1.FilesRequest.read:type_name -> vzctl.guest.v1.ReadFilesRequest
-	65, // 33: vzctl.guest.v1.FilesRequest.write:type_name -> vzctl.guest.v1.WriteFilesRequest
-	66, // 34: vzctl.guest.v1.FilesRequest.changes:type_name -> vzctl.guest.v1.ReadChangesRequest
-	67, // 35: vzctl.guest.v1.FilesRequest.hold:type_name -> vzctl.guest.v1.HoldFilesRequest
-	63, // 36: vzctl.guest.v1.FilesResult.stat:type_name -> vzctl.guest.v1.FileStat
-	1,  // 37: vzctl.guest.v1.HoldFilesRequest.action:type_name -> vzctl.guest.v1.HoldAction
-	2,  // 38: vzctl.guest.v1.Agent.Hello:input_type -> vzctl.guest.v1.HelloRequest
-	4,  // 39: vzctl.guest.v1.Agent.Adopt:input_type -> vzctl.guest.v1.AdoptRequest
-	11, // 40: vzctl.guest.v1.Agent.CreateContainer:input_type -> vzctl.guest.v1.CreateContainerRequest
-	20, // 41: vzctl.guest.v1.Agent.CreateProcess:input_type -> vzctl.guest.v1.CreateProcessRequest
-	22, // 42: vzctl.guest.v1.Agent.StartProcess:input_type -> vzctl.guest.v1.StartProcessRequest
-	26, // 43: vzctl.guest.v1.Agent.WaitProcess:input_type -> vzctl.guest.v1.WaitProcessRequest
-	24, // 44: vzctl.guest.v1.Agent.RunProcess:input_type -> vzctl.guest.v1.RunProcessRequest
-	29, // 45: vzctl.guest.v1.Agent.SignalProcess:input_type -> vzctl.guest.v1.SignalProcessRequest
-	31, // 46: vzctl.guest.v1.Agent.ResizeTerminal:input_type -> vzctl.guest.v1.ResizeTerminalRequest
-	33, // 47: vzctl.guest.v1.Agent.DeleteProcess:input_type -> vzctl.guest.v1.DeleteProcessRequest
-	35, // 48: vzctl.guest.v1.Agent.UpdateContainer:input_type -> vzctl.guest.v1.UpdateContainerRequest
-	37, // 49: vzctl.guest.v1.Agent.DeleteContainer:input_type -> vzctl.guest.v1.DeleteContainerRequest
-	39, // 50: vzctl.guest.v1.Agent.ListContainers:input_type -> vzctl.guest.v1.ListContainersRequest
-	43, // 51: vzctl.guest.v1.Agent.ContainerStats:input_type -> vzctl.guest.v1.ContainerStatsRequest
-	45, // 52: vzctl.guest.v1.Agent.ListProcesses:input_type -> vzctl.guest.v1.ListProcessesRequest
-	48, // 53: vzctl.guest.v1.Agent.Freeze:input_type -> vzctl.guest.v1.FreezeRequest
-	50, // 54: vzctl.guest.v1.Agent.Thaw:input_type -> vzctl.guest.v1.ThawRequest
-	52, // 55: vzctl.guest.v1.Agent.Watch:input_type -> vzctl.guest.v1.WatchRequest
-	55, // 56: vzctl.guest.v1.Agent.Shutdown:input_type -> vzctl.guest.v1.ShutdownRequest
-	3,  // 57: vzctl.guest.v1.Agent.Hello:output_type -> vzctl.guest.v1.HelloResponse
-	5,  // 58: vzctl.guest.v1.Agent.Adopt:output_type -> vzctl.guest.v1.AdoptResponse
-	19, // 59: vzctl.guest.v1.Agent.CreateContainer:output_type -> vzctl.guest.v1.CreateContainerResponse
-	21, // 60: vzctl.guest.v1.Agent.CreateProcess:output_type -> vzctl.guest.v1.CreateProcessResponse
-	23, // 61: vzctl.guest.v1.Agent.StartProcess:output_type -> vzctl.guest.v1.StartProcessResponse
-	27, // 62: vzctl.guest.v1.Agent.WaitProcess:output_type -> vzctl.guest.v1.WaitProcessResponse
-	25, // 63: vzctl.guest.v1.Agent.RunProcess:output_type -> vzctl.guest.v1.RunProcessResponse
-	30, // 64: vzctl.guest.v1.Agent.SignalProcess:output_type -> vzctl.guest.v1.SignalProcessResponse
-	32, // 65: vzctl.guest.v1.Agent.ResizeTerminal:output_type -> vzctl.guest.v1.ResizeTerminalResponse
-	34, // 66: vzctl.guest.v1.Agent.DeleteProcess:output_type -> vzctl.guest.v1.DeleteProcessResponse
-	36, // 67: vzctl.guest.v1.Agent.UpdateContainer:output_type -> vzctl.guest.v1.UpdateContainerResponse
-	38, // 68: vzctl.guest.v1.Agent.DeleteContainer:output_type -> vzctl.guest.v1.DeleteContainerResponse
-	40, // 69: vzctl.guest.v1.Agent.ListContainers:output_type -> vzctl.guest.v1.ListContainersResponse
-	44, // 70: vzctl.guest.v1.Agent.ContainerStats:output_type -> vzctl.guest.v1.ContainerStatsResponse
-	46, // 71: vzctl.guest.v1.Agent.ListProcesses:output_type -> vzctl.guest.v1.ListProcessesResponse
-	49, // 72: vzctl.guest.v1.Agent.Freeze:output_type -> vzctl.guest.v1.FreezeResponse
-	51, // 73: vzctl.guest.v1.Agent.Thaw:output_type -> vzctl.guest.v1.ThawResponse
-	53, // 74: vzctl.guest.v1.Agent.Watch:output_type -> vzctl.guest.v1.WatchResponse
-	56, // 75: vzctl.guest.v1.Agent.Shutdown:output_type -> vzctl.guest.v1.ShutdownResponse
-	57, // [57:76] is the sub-list for method output_type
-	38, // [38:57] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	28, // 18: vzctl.guest.v1.CreateProcessResponse.exit:type_name -> vzctl.guest.v1.Exit
+	6,  // 19: vzctl.guest.v1.StartProcessResponse.phases:type_name -> vzctl.guest.v1.Phase
+	23, // 20: vzctl.guest.v1.RunProcessResponse.started:type_name -> vzctl.guest.v1.StartProcessResponse
+	28, // 21: vzctl.guest.v1.RunProcessResponse.exit:type_name -> vzctl.guest.v1.Exit
+	28, // 22: vzctl.guest.v1.WaitProcessResponse.exit:type_name -> vzctl.guest.v1.Exit
+	68, // 23: vzctl.guest.v1.Exit.time:type_name -> google.protobuf.Timestamp
+	12, // 24: vzctl.guest.v1.UpdateContainerRequest.io_limits:type_name -> vzctl.guest.v1.IoLimit
+	41, // 25: vzctl.guest.v1.ListContainersResponse.containers:type_name -> vzctl.guest.v1.Container
+	42, // 26: vzctl.guest.v1.Container.processes:type_name -> vzctl.guest.v1.Process
+	28, // 27: vzctl.guest.v1.Process.exit:type_name -> vzctl.guest.v1.Exit
+	47, // 28: vzctl.guest.v1.ListProcessesResponse.processes:type_name -> vzctl.guest.v1.ContainerProcess
+	28, // 29: vzctl.guest.v1.WatchResponse.exit:type_name -> vzctl.guest.v1.Exit
+	54, // 30: vzctl.guest.v1.WatchResponse.out_of_memory:type_name -> vzctl.guest.v1.OutOfMemory
+	0,  // 31: vzctl.guest.v1.StreamRequest.kind:type_name -> vzctl.guest.v1.StreamKind
+	62, // 32: vzctl.guest.v1.FilesRequest.stat:type_name -> vzctl.guest.v1.StatFileRequest
+	64, // 33: vzctl.guest.v1.FilesRequest.read:type_name -> vzctl.guest.v1.ReadFilesRequest
+	65, // 34: vzctl.guest.v1.FilesRequest.write:type_name -> vzctl.guest.v1.WriteFilesRequest
+	66, // 35: vzctl.guest.v1.FilesRequest.changes:type_name -> vzctl.guest.v1.ReadChangesRequest
+	67, // 36: vzctl.guest.v1.FilesRequest.hold:type_name -> vzctl.guest.v1.HoldFilesRequest
+	63, // 37: vzctl.guest.v1.FilesResult.stat:type_name -> vzctl.guest.v1.FileStat
+	1,  // 38: vzctl.guest.v1.HoldFilesRequest.action:type_name -> vzctl.guest.v1.HoldAction
+	2,  // 39: vzctl.guest.v1.Agent.Hello:input_type -> vzctl.guest.v1.HelloRequest
+	4,  // 40: vzctl.guest.v1.Agent.Adopt:input_type -> vzctl.guest.v1.AdoptRequest
+	11, // 41: vzctl.guest.v1.Agent.CreateContainer:input_type -> vzctl.guest.v1.CreateContainerRequest
+	20, // 42: vzctl.guest.v1.Agent.CreateProcess:input_type -> vzctl.guest.v1.CreateProcessRequest
+	22, // 43: vzctl.guest.v1.Agent.StartProcess:input_type -> vzctl.guest.v1.StartProcessRequest
+	26, // 44: vzctl.guest.v1.Agent.WaitProcess:input_type -> vzctl.guest.v1.WaitProcessRequest
+	24, // 45: vzctl.guest.v1.Agent.RunProcess:input_type -> vzctl.guest.v1.RunProcessRequest
+	29, // 46: vzctl.guest.v1.Agent.SignalProcess:input_type -> vzctl.guest.v1.SignalProcessRequest
+	31, // 47: vzctl.guest.v1.Agent.ResizeTerminal:input_type -> vzctl.guest.v1.ResizeTerminalRequest
+	33, // 48: vzctl.guest.v1.Agent.DeleteProcess:input_type -> vzctl.guest.v1.DeleteProcessRequest
+	35, // 49: vzctl.guest.v1.Agent.UpdateContainer:input_type -> vzctl.guest.v1.UpdateContainerRequest
+	37, // 50: vzctl.guest.v1.Agent.DeleteContainer:input_type -> vzctl.guest.v1.DeleteContainerRequest
+	39, // 51: vzctl.guest.v1.Agent.ListContainers:input_type -> vzctl.guest.v1.ListContainersRequest
+	43, // 52: vzctl.guest.v1.Agent.ContainerStats:input_type -> vzctl.guest.v1.ContainerStatsRequest
+	45, // 53: vzctl.guest.v1.Agent.ListProcesses:input_type -> vzctl.guest.v1.ListProcessesRequest
+	48, // 54: vzctl.guest.v1.Agent.Freeze:input_type -> vzctl.guest.v1.FreezeRequest
+	50, // 55: vzctl.guest.v1.Agent.Thaw:input_type -> vzctl.guest.v1.ThawRequest
+	52, // 56: vzctl.guest.v1.Agent.Watch:input_type -> vzctl.guest.v1.WatchRequest
+	55, // 57: vzctl.guest.v1.Agent.Shutdown:input_type -> vzctl.guest.v1.ShutdownRequest
+	3,  // 58: vzctl.guest.v1.Agent.Hello:output_type -> vzctl.guest.v1.HelloResponse
+	5,  // 59: vzctl.guest.v1.Agent.Adopt:output_type -> vzctl.guest.v1.AdoptResponse
+	19, // 60: vzctl.guest.v1.Agent.CreateContainer:output_type -> vzctl.guest.v1.CreateContainerResponse
+	21, // 61: vzctl.guest.v1.Agent.CreateProcess:output_type -> vzctl.guest.v1.CreateProcessResponse
+	23, // 62: vzctl.guest.v1.Agent.StartProcess:output_type -> vzctl.guest.v1.StartProcessResponse
+	27, // 63: vzctl.guest.v1.Agent.WaitProcess:output_type -> vzctl.guest.v1.WaitProcessResponse
+	25, // 64: vzctl.guest.v1.Agent.RunProcess:output_type -> vzctl.guest.v1.RunProcessResponse
+	30, // 65: vzctl.guest.v1.Agent.SignalProcess:output_type -> vzctl.guest.v1.SignalProcessResponse
+	32, // 66: vzctl.guest.v1.Agent.ResizeTerminal:output_type -> vzctl.guest.v1.ResizeTerminalResponse
+	34, // 67: vzctl.guest.v1.Agent.DeleteProcess:output_type -> vzctl.guest.v1.DeleteProcessResponse
+	36, // 68: vzctl.guest.v1.Agent.UpdateContainer:output_type -> vzctl.guest.v1.UpdateContainerResponse
+	38, // 69: vzctl.guest.v1.Agent.DeleteContainer:output_type -> vzctl.guest.v1.DeleteContainerResponse
+	40, // 70: vzctl.guest.v1.Agent.ListContainers:output_type -> vzctl.guest.v1.ListContainersResponse
+	44, // 71: vzctl.guest.v1.Agent.ContainerStats:output_type -> vzctl.guest.v1.ContainerStatsResponse
+	46, // 72: vzctl.guest.v1.Agent.ListProcesses:output_type -> vzctl.guest.v1.ListProcessesResponse
+	49, // 73: vzctl.guest.v1.Agent.Freeze:output_type -> vzctl.guest.v1.FreezeResponse
+	51, // 74: vzctl.guest.v1.Agent.Thaw:output_type -> vzctl.guest.v1.ThawResponse
+	53, // 75: vzctl.guest.v1.Agent.Watch:output_type -> vzctl.guest.v1.WatchResponse
+	56, // 76: vzctl.guest.v1.Agent.Shutdown:output_type -> vzctl.guest.v1.ShutdownResponse
+	58, // [58:77] is the sub-list for method output_type
+	39, // [39:58] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_vzctl_guest_v1_agent_proto_init() }
