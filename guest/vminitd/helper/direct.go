@@ -44,38 +44,44 @@ func (f *Further) Close() error {
 // Direct makes of a further process's configuration what it has to do to become that process, so that no helper is needed: whatever has to be found out is found out here, in the calling
 // process. It takes the steps of a helper in their order (main.go, privilege.go), but for what cannot fail there. What it does not know how to do, or fails, a helper does, or says in
 // its words what is wrong; so errors of this function are for nobody.
-func Direct(c Config, of Container, stdio []int) (f *Further, err error) {
+func Direct(c Config, of Container, stdio []int) (*Further, error) {
+	f := &Further{Script: &vfork.Script{}}
+	if err := f.become(c, of, stdio); err != nil {
+		if f.Terminal != nil {
+			err = errors.Join(err, f.Terminal.Close())
+		}
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+func (f *Further) become(c Config, of Container, stdio []int) error {
 	p := c.Process
 	if c.Init != nil || c.Supervised || p.OOMScoreAdj != nil && *p.OOMScoreAdj != 0 {
-		return nil, ErrIndirect
+		return ErrIndirect
 	}
-	f = &Further{Script: &vfork.Script{}}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, f.Close())
-		}
-	}()
 	in := root(of.Root)
 	user, err := lookUp(in, c.User, c.Groups, p.User)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if p.Terminal {
-		if stdio, err = f.openTerminal(in, p.ConsoleSize, user.uid); err != nil {
-			return nil, err
-		}
-	} else if err := chownStdio(stdio, user.uid); err != nil {
-		return nil, err
+		stdio, err = f.openTerminal(in, p.ConsoleSize, user.uid)
+	} else {
+		err = chownStdio(stdio, user.uid)
+	}
+	if err != nil {
+		return err
 	}
 	cwd, err := in.directory(p.Cwd)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	f.opened = append(f.opened, cwd)
 	env := environment(p, user.home)
 	program, err := in.find(p.Args[0], env)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	f.UnblockSignals()
 	f.Call("begin a session", unix.SYS_SETSID)
@@ -89,9 +95,9 @@ func Direct(c Config, of Container, stdio []int) (f *Further, err error) {
 	}
 	f.Call("close what is the machine's", unix.SYS_CLOSE_RANGE, 3, uintptr(^uint32(0)), unix.CLOSE_RANGE_CLOEXEC)
 	if err := f.limit(p, user, c.Filters); err != nil {
-		return nil, err
+		return err
 	}
-	return f, f.Execute(program, p.Args, env)
+	return f.Execute(program, p.Args, env)
 }
 
 func (f *Further) openTerminal(in root, size *specs.Box, uid int) (stdio []int, err error) {
