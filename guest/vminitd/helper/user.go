@@ -44,11 +44,8 @@ func lookUp(in root, name string, groups []string, u specs.User) (account, error
 		return account{}, err
 	}
 	defer func() { _ = passwd.Close() }()
-	group, err := openDatabase(in, "/etc/group")
-	if err != nil {
-		return account{}, err
-	}
-	defer func() { _ = group.Close() }()
+	group := &database{in: in, path: "/etc/group"}
+	defer group.close()
 	a, err := findAccount(name, u, io.LimitReader(passwd, maxDatabase), io.LimitReader(group, maxDatabase))
 	for _, name := range groups {
 		if err == nil {
@@ -56,6 +53,28 @@ func lookUp(in root, name string, groups []string, u specs.User) (account, error
 		}
 	}
 	return a, err
+}
+
+// database is opened when it is read: mostly it is not.
+type database struct {
+	in   root
+	path string
+	file io.ReadCloser
+}
+
+func (d *database) Read(p []byte) (n int, err error) {
+	if d.file == nil {
+		if d.file, err = openDatabase(d.in, d.path); err != nil {
+			return 0, err
+		}
+	}
+	return d.file.Read(p)
+}
+
+func (d *database) close() {
+	if d.file != nil {
+		_ = d.file.Close()
+	}
 }
 
 // addGroup looks a further group up.

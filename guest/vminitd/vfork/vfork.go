@@ -37,10 +37,16 @@ func (s *Script) UnblockSignals() {
 
 // Call adds a system call, which must succeed; name is for errors. Arguments that are addresses come from Pointer.
 func (s *Script) Call(name string, number uintptr, args ...uintptr) {
+	if s.calls == nil { // room for what most have
+		s.calls, s.names = make([]call, 0, usual), make([]string, 0, usual)
+	}
 	c := call{number: number}
 	copy(c.args[:], args)
 	s.calls, s.names = append(s.calls, c), append(s.names, name)
 }
+
+// usual is how many calls most scripts have, at most.
+const usual = 64
 
 // Pointer returns the address of what p points to, which stays where it is for as long as the script is in use.
 func Pointer[T any](s *Script, p *T) uintptr {
