@@ -235,7 +235,9 @@ func masks(c *specs.LinuxCapabilities) (bounding, effective, inheritable, permit
 		var mask uint64
 		for _, name := range *names {
 			name, ok := strings.CutPrefix(name, "CAP_")
-			number := slices.IndexFunc(known, func(c capability.Cap) bool { return len(c.String()) == len(name) && strings.EqualFold(c.String(), name) })
+			number := slices.IndexFunc(known, func(c capability.Cap) bool {
+				return len(c.String()) == len(name) && strings.EqualFold(c.String(), name)
+			})
 			if !ok || number < 0 {
 				return 0, 0, 0, 0, 0, ErrIndirect
 			}

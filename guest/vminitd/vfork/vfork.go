@@ -95,23 +95,25 @@ type frame struct {
 //go:noescape
 func vfork(f *frame) (result uintptr)
 
-//go:linkname entersyscall runtime.entersyscall
-func entersyscall()
+//go:linkname entersyscallblock runtime.entersyscallblock
+func entersyscallblock()
 
 //go:linkname exitsyscall runtime.exitsyscall
 func exitsyscall()
 
-// blocking tells Go's runtime that this thread may be away for long: programs are read from disks, and from who does not answer. Without that, all others would have to wait for it
-// when garbage is collected next.
+// blocking tells Go's runtime that this thread will be away for long: programs are read from disks, and from who does not answer. Without that, all others would have to wait for it.
 //
 //go:nosplit
 //go:norace
 func blocking(f *frame) uintptr {
-	entersyscall()
+	entersyscallblock()
 	result := vfork(f)
 	exitsyscall()
 	return result
 }
+
+// TimerSlack is what processes have from the kernel on, in nanoseconds. A new one has it, whatever the thread has that makes it (package sysmon).
+const TimerSlack = 50_000
 
 // Run makes the process in a cgroup, by its directory, or in the parent's, and returns once it has executed its program, or with an Error; then there is no process, or one that is about to
 // end. It is killed if ctx ends meanwhile. That it was killed by others, before it has executed, is no error: its end tells it, which may come before Run returns.
@@ -140,12 +142,15 @@ func (s *Script) Run(ctx context.Context, cgroup *os.File) (pid int, err error) 
 			_ = unix.PidfdSendSignal(int(fd), unix.SIGKILL, nil, 0)
 		}
 	})
+	slack, _, _ := syscall.RawSyscall6(unix.SYS_PRCTL, unix.PR_GET_TIMERSLACK, 0, 0, 0, 0, 0)
+	syscall.RawSyscall6(unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, TimerSlack, 0, 0, 0, 0)
 	// A handler of ours must not run in the new process.
 	all, before := new(uint64), new(uint64)
 	*all = ^uint64(0)
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, sigSetmask, uintptr(unsafe.Pointer(all)), uintptr(unsafe.Pointer(before)), sigsetSize, 0, 0)
 	result := blocking(f)
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, sigSetmask, uintptr(unsafe.Pointer(before)), 0, sigsetSize, 0, 0)
+	syscall.RawSyscall6(unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, slack, 0, 0, 0, 0)
 	made := !failed(result)
 	if !made {
 		pidfd.Store(never)
