@@ -59,6 +59,10 @@ func TestE2EFurtherProcesses(t *testing.T) {
 		{"in another directory", []string{"-w", "/etc", name, "pwd"}, "/etc\n", "", 0},
 		{"an exit code", []string{name, "sh", "-c", "echo out; exit 42"}, "out\n", "", 42},
 		{"a signal", []string{name, "sh", "-c", "kill -9 $$"}, "", "", 137},
+		{"one that goes on for a while", []string{name, "sh", "-c", "echo first; sleep 0.5; echo second; exit 3"}, "first\nsecond\n", "", 3},
+		{"what comes on both streams", []string{name, "sh", "-c", "echo out; echo cried >&2; exit 1"}, "out\n", "cried", 1},
+		{"no descriptor of the machine's but its streams", []string{name, "ls", "/proc/self/fd"}, "0\n1\n2\n3\n", "", 0}, // the last is its own
+		{"nobody else in sight", []string{name, "sh", "-c", "cat /proc/[0-9]*/comm"}, "sleep\ncat\n", "", 0},
 		{"a user that is not there", []string{"-u", "nobody-knows", name, "id"}, "", "nobody-knows", 125},
 		{"a command that is not there", []string{name, "no-such-command"}, "", "no-such-command", 127},
 		{"a command that cannot be executed", []string{name, "/etc/passwd"}, "", "/etc/passwd", 126},
