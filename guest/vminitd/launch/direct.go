@@ -73,10 +73,7 @@ func inPidNamespace(pidfd int, f func() error) error {
 
 // Root opens the root directory of a mount namespace. The caller closes it; until then nothing that is mounted there can be unmounted for good.
 func Root(namespace *os.File) (root *os.File, err error) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // for good: the thread ends here
+	aside(func() {
 		// The kernel gives a mount namespace only to who shares root and working directory with no other thread.
 		if err = unix.Unshare(unix.CLONE_FS); err != nil {
 			return
@@ -88,10 +85,25 @@ func Root(namespace *os.File) (root *os.File, err error) {
 		if fd, err = unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err == nil {
 			root = os.NewFile(uintptr(fd), "root")
 		}
-	}()
-	<-done
+	})
 	if err != nil {
 		return nil, fmt.Errorf("open the root of a container: %w", err)
 	}
 	return root, nil
+}
+
+// aside runs f on a thread that ends with it, whatever it has done to itself. That is not the first thread: Go keeps it for good, and /proc/self shows its namespaces.
+func aside(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			defer runtime.UnlockOSThread()
+			aside(f) // elsewhere, as this thread is taken
+			return
+		}
+		f()
+	}()
+	<-done
 }

@@ -79,7 +79,7 @@ const (
 
 // cloneArgs is the kernel's struct clone_args, its first version that knows cgroups.
 type cloneArgs struct {
-	flags, pidfd, childTID, parentTID, exitSignal, stack, stackSize, tls, setTID, setTIDSize, cgroup uint64
+	flags, pidfd, _, _, exitSignal, _, _, _, _, _, cgroup uint64
 }
 
 // frame is what vfork_*.s gets.
