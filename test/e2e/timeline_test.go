@@ -50,7 +50,7 @@ func TestE2EAStartIsDrawnColdAndCloned(t *testing.T) {
 		}
 		return line.VM, spans
 	}
-	both := "command create, command launch, host supervisor, host start vm, host adopt, guest entropy, guest interfaces, guest mount, guest execute, host process, guest run, command end"
+	both := "command create, command launch, host supervisor, host start vm, host container, guest entropy, guest interfaces, guest mount, guest execute, host process, guest run, command end"
 	has := func(what string, spans map[string]span, names string, wanted bool) {
 		t.Helper()
 		for name := range strings.SplitSeq(names, ", ") {
@@ -72,8 +72,8 @@ func TestE2EAStartIsDrawnColdAndCloned(t *testing.T) {
 	has("cloned", spans, both, true)
 	has("cloned", spans, "guest kernel, guest vminitd", false)
 	for _, part := range []string{"entropy", "interfaces"} {
-		whole, s := spans["host adopt"], spans["guest "+part]
-		if s.Within != "adopt" || s.Begin < whole.Begin || s.Begin+s.Duration > whole.Begin+whole.Duration {
+		whole, s := spans["host container"], spans["guest "+part]
+		if s.Within != "container" || s.Begin < whole.Begin || s.Begin+s.Duration > whole.Begin+whole.Duration {
 			t.Errorf("%+v is no part of %+v", s, whole)
 		}
 	}
