@@ -118,7 +118,10 @@ func (a *Agent) awaitBrief(ctx context.Context, p *container.Process, r *guestv1
 	case brief == nil:
 		return &guestv1.CreateProcessResponse{}, nil
 	}
-	return &guestv1.CreateProcessResponse{Exit: convertExit(brief.Exit), Stdout: brief.Stdout, Stderr: brief.Stderr}, a.runtime.DeleteProcess(r.ContainerId, r.ProcessId)
+	if err := a.runtime.DeleteProcess(r.ContainerId, r.ProcessId); err != nil && !errors.Is(err, fault.FailedPrecondition) { // which forgets all of its container
+		return nil, err
+	}
+	return &guestv1.CreateProcessResponse{Exit: convertExit(brief.Exit), Stdout: brief.Stdout, Stderr: brief.Stderr}, nil
 }
 
 // discardPatience bounds how long a process that was killed may take to end.

@@ -78,8 +78,7 @@ type Container struct {
 
 	updating sync.Mutex // held while its limits are changed
 
-	direct   sync.RWMutex // held for reading while a process is made without a helper
-	intruded bool         // and none is to be any more; of its lock
+	direct direct
 
 	// Guarded by the runtime's lock.
 	spare     *launch.Helper // in the group, for the first start of the first process

@@ -3,6 +3,7 @@ package container
 import (
 	"context"
 	"slices"
+	"sync"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
@@ -27,25 +28,61 @@ func intrudes(p *specs.Process) bool {
 	return false
 }
 
+// direct counts the processes that are being made without a helper.
+type direct struct {
+	mu       sync.Mutex
+	going    int
+	none     chan struct{} // closed when there are none any more; of those that are going
+	intruded bool          // no more are to be made
+}
+
+func (d *direct) begin() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.intruded {
+		return false
+	}
+	if d.going++; d.going == 1 {
+		d.none = make(chan struct{})
+	}
+	return true
+}
+
+func (d *direct) end() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.going--; d.going == 0 {
+		close(d.none)
+	}
+}
+
 // guard waits, before a process starts that intrudes, for those that are being made without a helper, and has no more of them made.
-func (c *Container) guard(p *specs.Process) {
-	if intrudes(p) {
-		c.direct.Lock()
-		defer c.direct.Unlock()
-		c.intruded = true
+func (d *direct) guard(ctx context.Context, p *specs.Process) error {
+	if !intrudes(p) {
+		return nil
+	}
+	d.mu.Lock()
+	d.intruded = true
+	going, none := d.going, d.none
+	d.mu.Unlock()
+	if going == 0 {
+		return nil
+	}
+	select {
+	case <-none:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
 // startDirect starts a further process without a helper; nil if that is not possible, for whatever reason.
 func (p *Process) startDirect(ctx context.Context, request launch.Request) *launch.Started {
 	c := p.container
-	if !c.direct.TryRLock() {
+	if !c.direct.begin() {
 		return nil
 	}
-	defer c.direct.RUnlock()
-	if c.intruded {
-		return nil
-	}
+	defer c.direct.end()
 	root := c.rootDirectory()
 	if root == nil {
 		return nil

@@ -44,21 +44,42 @@ func (c *Container) releaseMounts() error {
 
 // rootDirectory returns the root directory of a container that runs, which the caller closes; nil if there is none. It is looked for once, as that takes a thread.
 func (c *Container) rootDirectory() *os.File {
-	c.runtime.mu.Lock()
-	defer c.runtime.mu.Unlock()
-	if c.namespace == nil {
-		return nil
+	namespace, root := c.held()
+	if namespace == nil {
+		return root
 	}
-	if c.directory == nil {
-		found, err := launch.Root(c.namespace)
-		if err != nil {
-			return nil
-		}
-		c.directory = found
-	}
-	own, err := unix.FcntlInt(c.directory.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	defer func() { _ = namespace.Close() }()
+	found, err := launch.Root(namespace) // which may wait for who mounts something elsewhere
 	if err != nil {
 		return nil
 	}
-	return os.NewFile(uintptr(own), "root")
+	c.runtime.mu.Lock()
+	defer c.runtime.mu.Unlock()
+	if c.namespace == nil || c.directory != nil { // meanwhile
+		return found
+	}
+	c.directory = found
+	return duplicate(found)
+}
+
+// held returns the root directory, if it has been found, or else the namespace that it is to be found in; neither if there is none. The caller closes it.
+func (c *Container) held() (namespace, root *os.File) {
+	c.runtime.mu.Lock()
+	defer c.runtime.mu.Unlock()
+	switch {
+	case c.namespace == nil:
+		return nil, nil
+	case c.directory != nil:
+		return nil, duplicate(c.directory)
+	}
+	return duplicate(c.namespace), nil
+}
+
+// duplicate returns nil if there is no room for another descriptor.
+func duplicate(file *os.File) *os.File {
+	fd, err := unix.FcntlInt(file.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil
+	}
+	return os.NewFile(uintptr(fd), file.Name())
 }

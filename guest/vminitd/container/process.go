@@ -85,7 +85,9 @@ func (p *Process) Start(ctx context.Context) (pid int, err error) {
 	}
 	defer func() { _ = request.Cgroup.Close() }()
 	kills := p.container.group.OOMKills()
-	p.container.guard(p.config.Process)
+	if err := p.container.direct.guard(ctx, p.config.Process); err != nil {
+		return 0, err
+	}
 	var started *launch.Started
 	if request.Join != nil {
 		started = p.startDirect(ctx, request)

@@ -207,6 +207,7 @@ func (f *Further) assume(c *specs.LinuxCapabilities, a account) error {
 	f.Call("set groups", unix.SYS_SETGROUPS, uintptr(len(groups)), vfork.Pointer(f.Script, &groups[:1][0]))
 	f.Call("become the group", unix.SYS_SETRESGID, gid, gid, gid)
 	f.Call("become the user", unix.SYS_SETRESUID, uid, uid, uid)
+	f.Call("be looked into by nobody", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0) // a system setting may have said otherwise just now
 	f.Call("keep capabilities no longer", unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 0, 0, 0, 0)
 	head := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	data := &[2]unix.CapUserData{

@@ -94,7 +94,11 @@ func (a *account) addGroup(in root, name string) error {
 
 // openDatabase opens a regular file; none is an empty one.
 func openDatabase(in root, path string) (io.ReadCloser, error) {
-	fd, err := in.open(path, unix.O_RDONLY|unix.O_NONBLOCK, 0)
+	open := in.regular
+	if in == own {
+		open = func(path string) (int, error) { return in.open(path, unix.O_RDONLY|unix.O_NONBLOCK, 0) }
+	}
+	fd, err := open(path)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
 		return os.Open(os.DevNull)
 	}
@@ -212,7 +216,7 @@ func eachEntry(database io.Reader, fields int, f func([]string) bool) error {
 		if line == "" || line[0] == '#' {
 			continue
 		}
-		entry := append(strings.Split(line, ":"), make([]string, fields)...)[:fields]
+		entry := append(strings.SplitN(line, ":", fields+1), make([]string, fields)...)[:fields] // a line may have millions
 		if entry[0] != "" && !f(entry) {
 			return nil
 		}

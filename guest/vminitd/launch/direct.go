@@ -22,9 +22,14 @@ func Direct(ctx context.Context, reaper *reap.Reaper, r Request, root *os.File) 
 		return nil, err
 	}
 	defer func() { _ = unix.Close(init) }()
-	var stdio []int
-	for _, f := range r.Stdio {
-		stdio = append(stdio, int(f.Fd()))
+	stdio, err := duplicate(r.Stdio)
+	defer func() {
+		for _, fd := range stdio {
+			_ = unix.Close(fd)
+		}
+	}()
+	if err != nil {
+		return nil, err
 	}
 	further, err := helper.Direct(r.Config, helper.Container{Root: int(root.Fd()), Init: init}, stdio)
 	if err != nil {
@@ -47,6 +52,23 @@ func Direct(ctx context.Context, reaper *reap.Reaper, r Request, root *os.File) 
 		return nil, err
 	}
 	return &Started{Child: child, Terminal: further.Terminal}, nil
+}
+
+// duplicate returns descriptors of files, which may be closed meanwhile. They are the caller's, also after an error.
+func duplicate(files []*os.File) (fds []int, err error) {
+	for _, f := range files {
+		raw, err := f.SyscallConn()
+		if err != nil {
+			return fds, err
+		}
+		fd := -1
+		controlErr := raw.Control(func(number uintptr) { fd, err = unix.FcntlInt(number, unix.F_DUPFD_CLOEXEC, 3) })
+		if err := errors.Join(controlErr, err); err != nil {
+			return fds, err
+		}
+		fds = append(fds, fd)
+	}
+	return fds, nil
 }
 
 // inPidNamespace runs f, whose children are members of the pid namespace of a process.

@@ -17,6 +17,7 @@ import (
 	"github.com/vzctl/vzctl/guest/vminitd/helper"
 	"github.com/vzctl/vzctl/guest/vminitd/phase"
 	"github.com/vzctl/vzctl/guest/vminitd/reap"
+	"github.com/vzctl/vzctl/guest/vminitd/vfork"
 )
 
 // Request is a process to be started.
@@ -128,7 +129,10 @@ func fork(reaper *reap.Reaper, cgroup *os.File, joined *reap.Child, socket int) 
 	// The helper's last words, if it panics, go to the console.
 	attr := &syscall.ProcAttr{Files: []uintptr{null.Fd(), null.Fd(), 2, uintptr(socket)},
 		Sys: &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(cgroup.Fd())}}
-	start := func() (int, error) { return syscall.ForkExec("/proc/self/exe", []string{helper.Name}, attr) }
+	start := func() (pid int, err error) {
+		vfork.Calm(func() { pid, err = syscall.ForkExec("/proc/self/exe", []string{helper.Name}, attr) })
+		return pid, err
+	}
 	if joined == nil {
 		attr.Sys.Cloneflags = unix.CLONE_NEWPID
 		return reaper.Start(start)

@@ -27,13 +27,21 @@ var ErrEnded = errors.New("process has ended")
 type Reaper struct {
 	mu       sync.Mutex // held while waiting, so that no number of a process is another's meanwhile
 	children map[int]*Child
-	// A child may end before it is known. So while some are being made the ends of all who are not known are kept.
+	// A child may end before it is known. So while some are being made the ends of all who are not known are kept, with the number of starts until then: a process that
+	// had the same id before is none of a later start's.
 	starting int
-	early    map[int]Exit
+	starts   uint64
+	early    map[int]early
+}
+
+// early is an end that came before somebody knew of the process.
+type early struct {
+	exit   Exit
+	starts uint64
 }
 
 // New returns a Reaper.
-func New() *Reaper { return &Reaper{children: map[int]*Child{}, early: map[int]Exit{}} }
+func New() *Reaper { return &Reaper{children: map[int]*Child{}, early: map[int]early{}} }
 
 // Child is a process started through Start.
 type Child struct {
@@ -43,27 +51,31 @@ type Child struct {
 	exit   Exit
 }
 
-// Start runs fork, which returns the new process's id. It may take its time.
+// Start runs fork, which returns the new process's id, with an error if it is to be forgotten once it has ended. It may take its time.
 func (r *Reaper) Start(fork func() (int, error)) (*Child, error) {
 	r.mu.Lock()
 	r.starting++
+	r.starts++
+	before := r.starts
 	r.mu.Unlock()
 	pid, err := fork()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	exit, ended := r.early[pid]
+	end, ended := r.early[pid]
+	ended = ended && end.starts >= before
 	delete(r.early, pid)
 	if r.starting--; r.starting == 0 {
 		clear(r.early)
 	}
+	c := &Child{Pid: pid, reaper: r, done: make(chan struct{})}
+	switch {
+	case ended:
+		c.end(end.exit)
+	case pid > 0:
+		r.children[pid] = c
+	}
 	if err != nil {
 		return nil, err
-	}
-	c := &Child{Pid: pid, reaper: r, done: make(chan struct{})}
-	if ended {
-		c.end(exit)
-	} else {
-		r.children[pid] = c
 	}
 	return c, nil
 }
@@ -104,7 +116,7 @@ func (r *Reaper) reap() {
 			delete(r.children, pid)
 			child.end(exitOf(status))
 		case r.starting > 0:
-			r.early[pid] = exitOf(status)
+			r.early[pid] = early{exitOf(status), r.starts}
 		} // otherwise an orphan
 	}
 }

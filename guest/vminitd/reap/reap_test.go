@@ -2,6 +2,8 @@ package reap
 
 import (
 	"context"
+	"errors"
+	"os"
 	"syscall"
 	"testing"
 	"time"
@@ -54,4 +56,60 @@ func wait(t *testing.T, c *Child, code int) {
 	if got := c.Exit(); got.Code != code || got.Signal != 0 {
 		t.Errorf("exit %+v, want %d", got, code)
 	}
+}
+
+// A number is used again while somebody's fork takes long: the end of the process before is not that of the one now.
+func TestTheEndOfAnotherWithTheSameNumberIsNotAChilds(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	r := New()
+	before := r.starts
+	child, err := r.Start(func() (int, error) {
+		pid, err := syscall.ForkExec("/bin/cat", []string{"cat"}, &syscall.ProcAttr{Files: []uintptr{inputUntil(t, ctx), 1, 2}})
+		r.mu.Lock()
+		r.early[pid] = early{Exit{Code: 253}, before}
+		r.mu.Unlock()
+		return pid, err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-child.Done():
+		t.Errorf("it runs, and is told to have ended with %d", child.Exit().Code)
+	default:
+	}
+	go r.Run(ctx)
+	if err := child.Signal(syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+	<-child.Done()
+	if exit := child.Exit(); exit.Signal != syscall.SIGTERM {
+		t.Errorf("exit %+v", exit)
+	}
+}
+
+func TestOneThatIsToBeForgottenIsReaped(t *testing.T) {
+	r := New()
+	_, err := r.Start(func() (int, error) {
+		pid, err := syscall.ForkExec("/bin/true", []string{"true"}, &syscall.ProcAttr{Files: []uintptr{0, 1, 2}})
+		return pid, errors.Join(err, errors.New("it is of no use"))
+	})
+	if err == nil {
+		t.Error("no error")
+	}
+	for len(r.children) > 0 {
+		r.reap()
+	}
+}
+
+// inputUntil returns the descriptor of an input that has nothing, and is at its end with ctx.
+func inputUntil(t *testing.T, ctx context.Context) uintptr {
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	context.AfterFunc(ctx, func() { _ = write.Close() })
+	t.Cleanup(func() { _ = read.Close() })
+	return read.Fd()
 }

@@ -6,6 +6,7 @@ package vfork
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -115,8 +116,24 @@ func blocking(f *frame) uintptr {
 // TimerSlack is what processes have from the kernel on, in nanoseconds. A new one has it, whatever the thread has that makes it (package sysmon).
 const TimerSlack = 50_000
 
+// Calm has the processes that f makes have the kernel's timer slack, also as what they fall back to.
+func Calm(f func()) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	slack := exchangeSlack(TimerSlack)
+	defer exchangeSlack(slack)
+	f()
+}
+
+// exchangeSlack sets that of the thread, and returns what it was.
+func exchangeSlack(to uintptr) (before uintptr) {
+	before, _, _ = syscall.RawSyscall6(unix.SYS_PRCTL, unix.PR_GET_TIMERSLACK, 0, 0, 0, 0, 0)
+	syscall.RawSyscall6(unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, to, 0, 0, 0, 0)
+	return before
+}
+
 // Run makes the process in a cgroup, by its directory, or in the parent's, and returns once it has executed its program, or with an Error; then there is no process, or one that is about to
-// end. It is killed if ctx ends meanwhile. That it was killed by others, before it has executed, is no error: its end tells it, which may come before Run returns.
+// end, which has a pid as well. It is killed if ctx ends meanwhile. That it was killed by others, before it has executed, is no error: its end tells it, which may come before Run returns.
 func (s *Script) Run(ctx context.Context, cgroup *os.File) (pid int, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -135,22 +152,22 @@ func (s *Script) Run(ctx context.Context, cgroup *os.File) (pid int, err error) 
 	over := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(over)
-		for pidfd.Load() == none { // a moment
+		for fd := pidfd.Load(); fd != never; fd = pidfd.Load() {
+			// The kernel tells the descriptor's number a moment before there is the descriptor.
+			if fd >= 0 && !errors.Is(unix.PidfdSendSignal(int(fd), unix.SIGKILL, nil, 0), unix.EBADF) {
+				return
+			}
 			runtime.Gosched()
 		}
-		if fd := pidfd.Load(); fd >= 0 {
-			_ = unix.PidfdSendSignal(int(fd), unix.SIGKILL, nil, 0)
-		}
 	})
-	slack, _, _ := syscall.RawSyscall6(unix.SYS_PRCTL, unix.PR_GET_TIMERSLACK, 0, 0, 0, 0, 0)
-	syscall.RawSyscall6(unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, TimerSlack, 0, 0, 0, 0)
+	slack := exchangeSlack(TimerSlack)
 	// A handler of ours must not run in the new process.
 	all, before := new(uint64), new(uint64)
 	*all = ^uint64(0)
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, sigSetmask, uintptr(unsafe.Pointer(all)), uintptr(unsafe.Pointer(before)), sigsetSize, 0, 0)
 	result := blocking(f)
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, sigSetmask, uintptr(unsafe.Pointer(before)), 0, sigsetSize, 0, 0)
-	syscall.RawSyscall6(unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, slack, 0, 0, 0, 0)
+	exchangeSlack(slack)
 	made := !failed(result)
 	if !made {
 		pidfd.Store(never)
@@ -165,18 +182,19 @@ func (s *Script) Run(ctx context.Context, cgroup *os.File) (pid int, err error) 
 	if !made {
 		return 0, &Error{Call: "clone", Cause: syscall.Errno(-result)}
 	}
+	pid = int(result)
 	if err := unix.Close(int(pidfd.Load())); err != nil {
-		return 0, err
+		return pid, err
 	}
 	if killed {
-		return 0, ctx.Err()
+		return pid, ctx.Err()
 	}
 	for i, c := range s.calls {
 		if failed(c.result) {
-			return 0, &Error{Call: s.names[i], Cause: syscall.Errno(-c.result)}
+			return pid, &Error{Call: s.names[i], Cause: syscall.Errno(-c.result)}
 		}
 	}
-	return int(result), nil
+	return pid, nil
 }
 
 // Values of a descriptor that is not there yet, and that never will be.

@@ -135,3 +135,48 @@ func TestAProcessThatDoesNotGetToItsProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestAProcessThatIsCancelledDoesNotGoOn ends the context at any moment of the making.
+func TestAProcessThatIsCancelledDoesNotGoOn(t *testing.T) {
+	cancelled := 0
+	for i := 0; cancelled < 500; i++ {
+		ctx, cancel := context.WithCancel(t.Context())
+		moment := time.Duration(i%80) * 5 * time.Microsecond
+		go func() {
+			for begun := time.Now(); time.Since(begun) < moment; { // a timer is not so exact
+			}
+			cancel()
+		}()
+		var s Script
+		s.UnblockSignals()
+		if err := s.Execute("/bin/sleep", []string{"sleep", "600"}, nil); err != nil {
+			t.Fatal(err)
+		}
+		pid, err := s.Run(ctx, nil)
+		if err == nil {
+			if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+		} else if cancelled++; !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		if pid == 0 {
+			continue // there never was one
+		}
+		reaped := make(chan struct{})
+		go func() {
+			defer close(reaped)
+			for {
+				if _, err := unix.Wait4(pid, nil, 0, nil); !errors.Is(err, unix.EINTR) {
+					return
+				}
+			}
+		}()
+		select {
+		case <-reaped:
+		case <-time.After(20 * time.Second):
+			_ = unix.Kill(pid, unix.SIGKILL)
+			t.Fatalf("process %d goes on", pid)
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -138,6 +139,27 @@ func TestExport(t *testing.T) {
 				t.Errorf("%s, want %s", got, c.want)
 			}
 		})
+	}
+}
+
+// TestExportOfWhatIsNoImages has a file in the layer of which overlayfs has the metadata alone: the rest is an empty file that vminitd keeps below all images.
+func TestExportOfWhatIsNoImages(t *testing.T) {
+	disks := exportable(t, true)
+	cmd := exec.Command(imagetest.E2fsprogs(t, "debugfs"), "-w", "-f", "-", disks[len(disks)-1].Path)
+	cmd.Stdin = strings.NewReader("mkdir upper/etc\nwrite /dev/null upper/etc/resolv.conf\nea_set upper/etc/resolv.conf trusted.overlay.metacopy x\n")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("debugfs: %v\n%s", err, out)
+	}
+	path := filepath.Join(t.TempDir(), "out.tar")
+	if _, err := (Builder{}).Export(context.Background(), rootfs.ExportRequest{Disks: disks, OutputPath: path}, nil); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := entries(t, bytes.NewReader(raw)); !slices.Contains(got, "./etc/resolv.conf") {
+		t.Errorf("it has %q", got)
 	}
 }
 

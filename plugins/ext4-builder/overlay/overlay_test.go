@@ -202,7 +202,7 @@ func TestHostileUppersEnd(t *testing.T) {
 		"two directories from one":         {{"x/", "", []string{redirect + "/d"}}, {"y/", "", []string{redirect + "/d"}}},
 		"a redirect with a slash":          {{"x/", "", []string{redirect + "../d"}}},
 		"two files from one":               {{"x", "\x00\x00\x00\x00", []string{metacopy, redirect + "/a"}}, {"y", "\x00\x00\x00\x00", []string{metacopy, redirect + "/a"}}},
-		"metadata without data":            {{"z", "", []string{metacopy}}},
+		"metadata without data":            {{"z", "\x00\x00\x00\x00", []string{metacopy}}},
 		"metadata of a file of other size": {{"a", "longer than data", []string{metacopy}}},
 	} {
 		t.Run(name, func(t *testing.T) {
