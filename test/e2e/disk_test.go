@@ -34,7 +34,7 @@ func mebibytes(t *testing.T, path string) int64 {
 func TestE2EBlocksThatNoFileUsesAreGivenBack(t *testing.T) {
 	p := alone(t)
 	name := p.name()
-	p.must("run", "-d", "--name", name, "-v", "data:/data", p.desk.busybox, "sh", "-c", "echo kept >/kept; echo kept >/data/kept; exec sleep 1000")
+	p.must("run", "-d", "--name", name, "-v", "data:/data", p.desk.busybox, "sh", "-c", "for f in /kept /data/kept; do [ -e $f ] || echo kept >$f; done; exec sleep 1000")
 	if !p.cloned(name) {
 		t.Error("it was not cloned")
 	}
