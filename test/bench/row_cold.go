@@ -11,7 +11,7 @@ func start() row {
 	return row{
 		name: "cold", what: "start of a cached container: `vzctl run --rm IMAGE /bin/true`, the whole process",
 		reference: "the same QEMU, kernel and machine booting a static init of 2 MB and powering off",
-		target:    target{ratio: 1.6},
+		target:    target{ratio: 0.35},
 		measure: func(ctx context.Context, s *stage) (measured, error) {
 			initrd, err := s.smallest(ctx)
 			if err != nil {
