@@ -12,16 +12,12 @@ import (
 
 	"github.com/vzctl/vzctl/guest/vminitd/failure"
 	"github.com/vzctl/vzctl/guest/vminitd/seccomp"
-	"github.com/vzctl/vzctl/guest/vminitd/vfork"
 )
 
 // limit gives the thread the user's identity and takes away what the process shall not have. The order is that of need: each step still
 // has the privilege it needs.
 func limit(p *specs.Process, a account, filters []Filter) error {
 	unix.Umask(a.mask())
-	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, vfork.TimerSlack, 0, 0, 0); err != nil { // who made this process may have another, see package sysmon
-		return err
-	}
 	caps, err := parseCapabilities(p.Capabilities)
 	if err != nil {
 		return err

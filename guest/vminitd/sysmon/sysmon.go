@@ -11,7 +11,8 @@ import (
 // slack is by how much its sleeps may be longer. So long a goroutine may wait for another one that is in a system call which blocks, if the machine has one CPU.
 const slack = "5000000" // nanoseconds
 
-// Slow has the thread of this process sleep longer. Other threads, and children, are as before. The machine's /proc is needed, and root.
+// Slow has the thread of this process sleep longer. Threads that it makes later have the slack from it, and so would their children: who makes one for others to use gives it the kernel's again
+// (vfork.Calm, vfork.Script). The machine's /proc is needed, and root.
 func Slow() error {
 	self, err := os.Readlink("/proc/self")
 	if err != nil {

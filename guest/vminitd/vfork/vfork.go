@@ -113,14 +113,14 @@ func blocking(f *frame) uintptr {
 	return result
 }
 
-// TimerSlack is what processes have from the kernel on, in nanoseconds. A new one has it, whatever the thread has that makes it (package sysmon).
-const TimerSlack = 50_000
+// timerSlack is what processes have from the kernel on, in nanoseconds. A new one has it, whatever the thread has that makes it (package sysmon).
+const timerSlack = 50_000
 
 // Calm has the processes that f makes have the kernel's timer slack, also as what they fall back to.
 func Calm(f func()) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	slack := exchangeSlack(TimerSlack)
+	slack := exchangeSlack(timerSlack)
 	defer exchangeSlack(slack)
 	f()
 }
@@ -160,7 +160,7 @@ func (s *Script) Run(ctx context.Context, cgroup *os.File) (pid int, err error) 
 			runtime.Gosched()
 		}
 	})
-	slack := exchangeSlack(TimerSlack)
+	slack := exchangeSlack(timerSlack)
 	// A handler of ours must not run in the new process.
 	all, before := new(uint64), new(uint64)
 	*all = ^uint64(0)
