@@ -35,6 +35,7 @@ type Spec struct {
 	InitrdPath  string
 	// Lower are the image's disks, lowest first; Layer takes what the container writes, unless it is nil.
 	Lower    []rootfs.Disk
+	Reads    []string // paths in the image that are probably read first, see hypervisor.Disk
 	Layer    *rootfs.Disk
 	Journal  string // of Layer, as of a Volume
 	ReadOnly bool

@@ -49,7 +49,9 @@ func (s *Sandbox) vmSpec() hypervisor.Spec {
 		NestedVirtualization: s.spec.Nested,
 	}
 	for i, d := range s.spec.Lower {
-		spec.Disks = append(spec.Disks, vmDisk(lowerSerial(i), d))
+		disk := vmDisk(lowerSerial(i), d)
+		disk.Lasting, disk.FileSystem, disk.Reads = true, d.FileSystem, s.spec.Reads
+		spec.Disks = append(spec.Disks, disk)
 	}
 	if s.spec.Layer != nil {
 		spec.Disks = append(spec.Disks, vmDisk(layerSerial, *s.spec.Layer))

@@ -309,7 +309,7 @@ func (s *supervision) spec(b store.Sandbox) (sandbox.Spec, error) {
 		ID: s.sandbox.ID, ContainerID: s.container.ID,
 		Arch: b.Arch, CPUs: b.CPUs, MemoryBytes: b.MemoryBytes,
 		Kernel: s.sandbox.Kernel, InitrdPath: s.sandbox.InitrdPath,
-		Lower: s.container.Disks, ReadOnly: s.container.ReadOnly, Discarded: s.container.AutoRemove,
+		Lower: s.container.Disks, Reads: programs(s.container.Process), ReadOnly: s.container.ReadOnly, Discarded: s.container.AutoRemove,
 		Hostname: s.sandbox.Hostname, OCISpec: ociSpec, User: s.container.Process.User,
 		Filter: filter, Groups: s.container.Process.Groups, Init: s.container.Process.Init,
 		DNS:      network.DNS{Servers: s.container.Names.DNS, Search: s.container.Names.DNSSearch, Options: s.container.Names.DNSOptions},

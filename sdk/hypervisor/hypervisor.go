@@ -141,6 +141,11 @@ type Disk struct {
 	Block     *BlockBackend
 	NBD       *NBDBackend
 	VhostUser *VhostUserBackend
+
+	// Lasting says that what is on the disk is the same for as long as its file exists, in a file system of this kind. Reads are paths there that the guest will probably read first, a hint.
+	Lasting    bool
+	FileSystem string
+	Reads      []string
 }
 
 // FileBackend is a disk image.

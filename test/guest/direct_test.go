@@ -124,6 +124,9 @@ func checkBrief(t *testing.T, g *Guest) {
 		}
 		return r
 	}
+	if _, err := g.Prime(t.Context(), &guestv1.PrimeRequest{}); !errors.Is(err, fault.FailedPrecondition) {
+		t.Errorf("to prime a machine that has a container gives %v", err)
+	}
 	const long = 1000
 	for range 2 { // under the same id: of the first nothing is left
 		if r := run("cat; echo said; echo cried >&2; exit 3", long); r.Exit.GetCode() != 3 || string(r.Stdout) != "said\n" || string(r.Stderr) != "cried\n" {

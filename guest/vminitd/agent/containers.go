@@ -23,6 +23,19 @@ import (
 	"github.com/vzctl/vzctl/sdk/fault"
 )
 
+// Prime has the machine know images' disks before there is a container.
+func (a *Agent) Prime(ctx context.Context, r *guestv1.PrimeRequest) (*guestv1.PrimeResponse, error) {
+	var lower []container.Disk
+	for _, d := range r.Lower {
+		lower = append(lower, container.Disk{Serial: d.GetSerial(), FileSystem: d.GetFileSystem()})
+	}
+	read, err := a.runtime.Prime(ctx, lower, r.Reads)
+	if err != nil {
+		return nil, err
+	}
+	return &guestv1.PrimeResponse{ReadBytes: uint64(read)}, nil
+}
+
 // CreateContainer prepares a container.
 func (a *Agent) CreateContainer(ctx context.Context, r *guestv1.CreateContainerRequest) (*guestv1.CreateContainerResponse, error) {
 	ctx, watch := phase.Watched(ctx, r.ReportPhases)

@@ -1,20 +1,16 @@
 package agent
 
 import (
-	"bytes"
-	"encoding/binary"
-	"fmt"
 	"net"
 	"sync"
 	"time"
 
-	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
+	"github.com/vzctl/vzctl/guest/unary"
 )
 
 // rehearsalPatience bounds a call that goes nowhere but here; emulated machines are slow.
@@ -43,7 +39,7 @@ func (a *Agent) Rehearse(server *grpc.Server) error {
 	go func() {
 		_ = server.Serve(&single{conn: noting{there, sync.OnceFunc(func() { close(closed) })}, done: make(chan struct{})})
 	}()
-	err = call(here, guestv1.Agent_Hello_FullMethodName, &guestv1.HelloRequest{Version: "rehearsal", ProtocolMin: protocolMin, ProtocolMax: protocolMax})
+	err = unary.Call(here, rehearsalPatience, guestv1.Agent_Hello_FullMethodName, &guestv1.HelloRequest{Version: "rehearsal", ProtocolMin: protocolMin, ProtocolMax: protocolMax})
 	_ = here.Close()
 	select { // taking a connection down is work, too
 	case <-closed:
@@ -109,70 +105,4 @@ func (s *single) Addr() net.Addr { return &net.UnixAddr{Net: "unix"} }
 func (s *single) Close() error {
 	close(s.done)
 	return nil
-}
-
-// call makes one unary gRPC call. A client of gRPC's own would make the program larger by a third.
-func call(conn net.Conn, method string, request proto.Message) error {
-	if err := conn.SetDeadline(time.Now().Add(rehearsalPatience)); err != nil {
-		return err
-	}
-	body, err := proto.Marshal(request)
-	if err != nil {
-		return err
-	}
-	answered := make(chan error, 1)
-	framer := http2.NewFramer(conn, conn)
-	go func() { answered <- awaitEnd(framer) }()
-	if err := send(conn, framer, method, body); err != nil {
-		return err
-	}
-	return <-answered
-}
-
-const streamID = 1
-
-// send writes the client's side of the connection.
-func send(conn net.Conn, framer *http2.Framer, method string, body []byte) error {
-	if _, err := conn.Write([]byte(http2.ClientPreface)); err != nil {
-		return err
-	}
-	if err := framer.WriteSettings(); err != nil {
-		return err
-	}
-	var headers bytes.Buffer
-	encoder := hpack.NewEncoder(&headers)
-	for _, h := range [][2]string{{":method", "POST"}, {":scheme", "http"}, {":path", method}, {":authority", "guest"},
-		{"content-type", "application/grpc"}, {"user-agent", "rehearsal"}, {"te", "trailers"}, {"grpc-timeout", "10S"}} {
-		if err := encoder.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]}); err != nil {
-			return err
-		}
-	}
-	if err := framer.WriteHeaders(http2.HeadersFrameParam{StreamID: streamID, BlockFragment: headers.Bytes(), EndHeaders: true}); err != nil {
-		return err
-	}
-	message := binary.BigEndian.AppendUint32([]byte{0}, uint32(len(body))) // not compressed
-	return framer.WriteData(streamID, true, append(message, body...))
-}
-
-// awaitEnd reads until the server has answered.
-func awaitEnd(framer *http2.Framer) error {
-	answered := false
-	for {
-		frame, err := framer.ReadFrame()
-		if err != nil {
-			return err
-		}
-		switch f := frame.(type) {
-		case *http2.DataFrame:
-			answered = true
-		case *http2.HeadersFrame:
-			if f.StreamEnded() && !answered {
-				return fmt.Errorf("the rehearsed call failed")
-			} else if f.StreamEnded() {
-				return nil
-			}
-		case *http2.RSTStreamFrame, *http2.GoAwayFrame:
-			return fmt.Errorf("the rehearsed call ended in %v", f.Header().Type)
-		}
-	}
 }

@@ -209,7 +209,9 @@ func (c *Container) mount(ctx context.Context, r Request) (*rootfs.Root, error) 
 		if err != nil {
 			return nil, err
 		}
-		lower = append(lower, rootfs.Disk{Device: device, FileSystem: d.FileSystem})
+		disk := rootfs.Disk{Device: device, FileSystem: d.FileSystem}
+		disk.Mounted = c.runtime.mountedAlready(d.Serial, disk)
+		lower = append(lower, disk)
 		c.devices = append(c.devices, device)
 	}
 	var upper *rootfs.Disk

@@ -44,7 +44,8 @@ type Runtime struct {
 
 	mu         sync.Mutex
 	containers map[string]*Container
-	spare      *spare // for the next container; nil if there is none
+	spare      *spare                 // for the next container; nil if there is none
+	primed     map[string]rootfs.Disk // by serial, see Prime
 	closed     bool
 	watchers   map[chan Event]struct{}
 }

@@ -19,6 +19,7 @@ type Disk struct {
 	Device     string
 	FileSystem string // "ext4" or "erofs"; empty: ext4
 	Journal    string // of a disk that can be written to, see JournalOption
+	Mounted    string // where a read-only one is mounted already, and stays; "": nowhere
 }
 
 // JournalOption is the mount option that has ext4 journal file data as "ordered", "writeback" or "journal"; empty: as the kernel does.
@@ -61,9 +62,12 @@ func Mount(dir string, lower []Disk, upper *Disk, places string) (_ *Root, err e
 	}()
 	var layers []string
 	for i, d := range lower {
-		at := filepath.Join(dir, "lower"+strconv.Itoa(i))
-		if err := root.mountDisk(d, at, unix.MS_RDONLY); err != nil {
-			return nil, err
+		at := d.Mounted
+		if at == "" {
+			at = filepath.Join(dir, "lower"+strconv.Itoa(i))
+			if err := root.mountDisk(d, at, unix.MS_RDONLY); err != nil {
+				return nil, err
+			}
 		}
 		layers = append(layers, at)
 	}
@@ -89,13 +93,33 @@ func Mount(dir string, lower []Disk, upper *Disk, places string) (_ *Root, err e
 	return root, root.mount("overlay", root.Path, "overlay", 0, options)
 }
 
-func (r *Root) mountDisk(d Disk, at string, flags uintptr) error {
-	kind := d.FileSystem
-	if kind == "" {
-		kind = "ext4"
+// MountImage mounts an image's disk in an existing directory.
+func MountImage(d Disk, at string) error {
+	kind, err := d.kind(true)
+	if err != nil {
+		return err
 	}
-	if kind != "ext4" && (kind != "erofs" || flags&unix.MS_RDONLY == 0) {
-		return fmt.Errorf("file system %.40q of disk %s is not supported", kind, d.Device)
+	if err := unix.Mount(d.Device, at, kind, unix.MS_RDONLY, ""); err != nil {
+		return fmt.Errorf("mount %s (%s): %w", d.Device, kind, err)
+	}
+	return nil
+}
+
+// kind is that of the disk's file system.
+func (d Disk) kind(readOnly bool) (string, error) {
+	switch {
+	case d.FileSystem == "" || d.FileSystem == "ext4":
+		return "ext4", nil
+	case d.FileSystem == "erofs" && readOnly:
+		return "erofs", nil
+	}
+	return "", fmt.Errorf("file system %.40q of disk %s is not supported", d.FileSystem, d.Device)
+}
+
+func (r *Root) mountDisk(d Disk, at string, flags uintptr) error {
+	kind, err := d.kind(flags&unix.MS_RDONLY != 0)
+	if err != nil {
+		return err
 	}
 	options, err := JournalOption(d.Journal)
 	if err != nil {

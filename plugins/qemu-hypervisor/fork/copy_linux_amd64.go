@@ -122,7 +122,7 @@ func (c *copied) become(plan Plan) error {
 
 // exchange gives the copy its files.
 func (c *copied) exchange(plan Plan) error {
-	if len(plan.Files) > maxFiles {
+	if len(plan.Files) >= maxFiles {
 		return fmt.Errorf("%d files are too many", len(plan.Files))
 	}
 	if c.unsure {
@@ -132,6 +132,9 @@ func (c *copied) exchange(plan Plan) error {
 	var files []*os.File
 	for descriptor, file := range plan.Files {
 		descriptors, files = append(descriptors, descriptor), append(files, file)
+	}
+	if plan.Handover != nil {
+		descriptors, files = append(descriptors, c.theirs), append(files, plan.Handover)
 	}
 	if len(files) > 0 {
 		c.unsure = true // they wait in the socket
@@ -145,6 +148,9 @@ func (c *copied) exchange(plan Plan) error {
 				return err
 			}
 		}
+	}
+	if plan.Handover != nil {
+		return nil
 	}
 	_, err := c.do(unix.SYS_CLOSE, uint64(c.theirs))
 	return err

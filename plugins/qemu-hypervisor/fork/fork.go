@@ -22,6 +22,8 @@ type Plan struct {
 	Files map[int]*os.File
 	// DieWith is the descriptor in the copy of the reading end of a pipe on which nothing is ever written. When its last writing end is closed, the kernel kills the copy.
 	DieWith int
+	// Handover is the other end of a socket for Again, or nil: the copy is not copied.
+	Handover *os.File
 	// Name is written over the original's argument that follows "-name", for who lists processes, if it is no longer; "" leaves it.
 	Name string
 }

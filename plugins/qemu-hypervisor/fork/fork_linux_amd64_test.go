@@ -211,6 +211,56 @@ func TestACopyEndsWithItsOwner(t *testing.T) {
 	}
 }
 
+// TestACopyIsCopiedInTurn has a copy do something before it is taken.
+func TestACopyIsCopiedInTurn(t *testing.T) {
+	o, _ := original(t)
+	ours, theirs := pair(t, unix.SOCK_STREAM)
+	handover, inherited := pair(t, unix.SOCK_SEQPACKET)
+	reading, life, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _, _ = reading.Close(), life.Close() }()
+	pid, err := o.Copy(fork.Plan{Files: map[int]*os.File{monitorDescriptor: theirs, lifeDescriptor: reading}, DieWith: lifeDescriptor, Handover: inherited})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := newMonitor(t, ours)
+	m.execute("cont")
+	m.execute("stop")
+	dup, err := unix.Dup(int(handover.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := o.Again(pid, os.NewFile(uintptr(dup), "handover"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for who, want := range map[*fork.Original]string{o: "prelaunch", again: "paused"} {
+		for i := range 2 {
+			name := fmt.Sprintf("copy-%05d", i)
+			copied, m, _ := copyOf(t, who, name)
+			if status := m.execute("query-status").(map[string]any); status["status"] != want {
+				t.Errorf("copy %d is %v; want %q", i, status, want)
+			}
+			line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", copied))
+			if err != nil || !strings.Contains(string(line), "-name\x00"+name+"\x00") {
+				t.Errorf("copy %d is called %q, %v", i, line, err)
+			}
+			status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", copied))
+			if err != nil || !strings.Contains(string(status), "\nNoNewPrivs:\t1\nSeccomp:\t2\n") {
+				t.Errorf("copy %d is not restricted: %s, %v", i, status, err)
+			}
+		}
+	}
+	_, last, _ := copyOf(t, again, "")
+	again.Release()
+	if status := awaitEnd(t, pid); status.Signal() != unix.SIGKILL {
+		t.Errorf("it ended with %v", status)
+	}
+	last.execute("cont")
+}
+
 func TestCopiesOutliveTheOriginal(t *testing.T) {
 	o, cmd := original(t)
 	_, m, _ := copyOf(t, o, "")

@@ -13,6 +13,9 @@ const Supported = false
 // Take fails.
 func Take(int, []int, int, *os.File) (*Original, error) { return nil, ErrUnsupported }
 
+// Again fails.
+func (o *Original) Again(int, *os.File) (*Original, error) { return nil, ErrUnsupported }
+
 // Copy fails.
 func (o *Original) Copy(Plan) (pid int, err error) { return 0, ErrUnsupported }
 

@@ -44,7 +44,16 @@ type event struct {
 // Take stops a child of this process for good, to make copies of it. exchanged are the descriptors of which each copy gets its own, by Plan.Files. It has inherited one end of a unix socket of packets as the descriptor theirs, on which it does nothing; handover
 // is the other end, and the Original's from now on. The child dies with this process, or when it is released. The child must be allowed to fork; after this call it may not, nor its copies, see filter_*.go.
 func Take(pid int, exchanged []int, theirs int, handover *os.File) (*Original, error) {
-	o := &Original{exchanged: exchanged, pid: pid, handover: handover, theirs: theirs, memory: memory(pid), work: make(chan func())}
+	return begin(&Original{exchanged: exchanged, pid: pid, handover: handover, theirs: theirs})
+}
+
+// Again stops a copy for good, to make copies of it in turn: they have what it has done meanwhile. It was made with Plan.Handover, whose other end handover is, and the new Original's from now on. Otherwise it is as Take.
+func (o *Original) Again(pid int, handover *os.File) (*Original, error) {
+	return begin(&Original{exchanged: o.exchanged, pid: pid, handover: handover, theirs: o.theirs, secret: o.secret})
+}
+
+func begin(o *Original) (*Original, error) {
+	o.memory, o.work = memory(o.pid), make(chan func())
 	go func() {
 		runtime.LockOSThread() // and not unlocked: what it traces is its own, and ends with it
 		for do := range o.work {
@@ -52,10 +61,9 @@ func Take(pid int, exchanged []int, theirs int, handover *os.File) (*Original, e
 		}
 		o.end()
 	}()
-	err := o.traced(o.take)
-	if err != nil {
+	if err := o.traced(o.take); err != nil {
 		o.Release()
-		return nil, fmt.Errorf("take process %d to copy it: %w", pid, err)
+		return nil, fmt.Errorf("take process %d to copy it: %w", o.pid, err)
 	}
 	return o, nil
 }
@@ -120,8 +128,10 @@ func (o *Original) take() error {
 			return err
 		}
 	}
-	if o.secret, err = restrict(o.threads[0], o.memory, o.gadget); err != nil {
-		return err
+	if o.secret == 0 { // a copy has its original's filter
+		if o.secret, err = restrict(o.threads[0], o.memory, o.gadget); err != nil {
+			return err
+		}
 	}
 	if o.events, err = eventsOf(o.pid, append(slices.Clone(o.exchanged), o.theirs)); err != nil {
 		return err

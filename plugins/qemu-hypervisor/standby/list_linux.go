@@ -3,6 +3,7 @@ package standby
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -73,8 +74,13 @@ func (p Place) holds(key string) bool {
 	return false
 }
 
-func (h *Holder) announce() error {
-	text, err := json.Marshal(about{h.Description, time.Now()})
+// announce says what stands by since when, and how many images it knows.
+func (h *Holder) announce(since time.Time, images int) error {
+	what := h.Description
+	if images > 0 {
+		what += fmt.Sprintf(", images known: %d", images)
+	}
+	text, err := json.Marshal(about{what, since})
 	if err != nil {
 		return err
 	}

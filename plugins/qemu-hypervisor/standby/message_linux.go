@@ -25,6 +25,8 @@ type request struct {
 	Links   int
 	Shares  int
 	Console bool
+	Lasting []Lasting // of the disks
+	Reads   []string  // paths on those that are probably read first
 }
 
 // made is the answer. The copy's pidfd comes with it.

@@ -44,6 +44,17 @@ func (p Place) Note(err error) {
 	_ = os.WriteFile(filepath.Join(p.dir, failureName), []byte(time.Now().Format(time.RFC3339)+" "+err.Error()+"\n"), 0o600) // nobody is left to tell
 }
 
+// primingName is of the file that says why a VM could not be primed last.
+const primingName = "priming.log"
+
+// NotePriming keeps why a VM could not be primed: there are copies all the same.
+func (p Place) NotePriming(err error) {
+	_ = os.WriteFile(filepath.Join(p.dir, primingName), []byte(time.Now().Format(time.RFC3339)+" "+err.Error()+"\n"), 0o600) // nobody is left to tell
+}
+
+// Priming is the directory of a holder for the time in which it primes a VM.
+func (p Place) Priming(key string) string { return filepath.Join(p.dir, "priming-"+key) }
+
 // FailedWithin says whether something has failed in the last time.
 func (p Place) FailedWithin(d time.Duration) bool {
 	info, err := os.Stat(filepath.Join(p.dir, failureName))

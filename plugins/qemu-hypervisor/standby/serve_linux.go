@@ -31,10 +31,14 @@ type Holder struct {
 	Sizes       []int64
 	Console     []byte
 	Description string // of the VM, for people
+	// Prime makes a copy whose guest knows disks that never change, which are the caller's, and has read some of what is on them; nil if there are none such. It is called by one at a time, beside copies.
+	Prime func(ctx context.Context, lasting []Lasting, disks []*os.File, reads []string) (*Primed, error)
 	// Failed is told of a copy that could not be made.
 	Failed func(error)
 	// Keep is how long the VM stands by after it was last forked.
 	Keep time.Duration
+
+	since time.Time // it stands by
 }
 
 // Serve makes copies for who asks, until nobody has for Keep, the directory is removed or ctx ends. Copies live on, and it returns when the last has ended: they are children of this process. gone is
@@ -48,7 +52,8 @@ func (h *Holder) Serve(ctx context.Context, gone func()) error {
 	}
 	removed, err := awaitRemoval(ctx, h.Place.Dir(h.Key))
 	if err == nil {
-		err = h.announce()
+		h.since = time.Now()
+		err = h.announce(h.since, 0)
 	}
 	if err != nil {
 		_ = listener.Close()
@@ -60,10 +65,17 @@ func (h *Holder) Serve(ctx context.Context, gone func()) error {
 	asked := make(chan asking)
 	go listenFor(ctx, listener, asked)
 	var copies sync.WaitGroup
+	primer := newPrimer(h)
 	for serving := true; serving; {
 		select {
+		case <-primer.quiet.C:
+			primer.begin(ctx)
+		case result := <-primer.done:
+			primer.end(result)
+		case image := <-primer.gone:
+			primer.forget(image)
 		case a := <-asked:
-			if err := h.answer(a, &copies); err != nil {
+			if err := h.answer(a, primer.original(ctx, a), &copies); err != nil {
 				_ = a.conn.Close()
 				serving = !errors.Is(err, errNoCopies)
 				break
@@ -82,6 +94,7 @@ func (h *Holder) Serve(ctx context.Context, gone func()) error {
 	}
 	cancel()
 	_ = listener.Close()
+	primer.close()
 	h.Original.Release()
 	gone()
 	copies.Wait()
@@ -172,13 +185,13 @@ var errGone = errors.New("who has asked is gone")
 var errRefused = errors.New("refused")
 
 // answer makes a copy for one who asks. The connection is kept until the copy has ended, if there is no error.
-func (h *Holder) answer(a asking, copies *sync.WaitGroup) error {
+func (h *Holder) answer(a asking, original *fork.Original, copies *sync.WaitGroup) error {
 	plan, err := h.plan(a)
 	refused := err
 	var pid int
 	var handle *os.File
 	if err == nil {
-		pid, handle, err = h.fork(plan, a.files)
+		pid, handle, err = h.fork(original, plan, a.files)
 	}
 	closeAll(a.files)                                       // first: who is refused goes on without, and they may be locked
 	_ = a.conn.SetDeadline(time.Now().Add(requestPatience)) // it may have waited for others' copies; if this fails, so does sending
@@ -220,19 +233,28 @@ func (h *Holder) plan(a asking) (fork.Plan, error) {
 	case r.Disks != len(d.Disks), r.Links != len(d.Links), r.Shares != len(d.Shares), r.Console != (d.Console >= 0), len(a.files) != len(d.All()):
 		return fork.Plan{}, errors.New("the VM that stands by has other devices")
 	}
-	plan := fork.Plan{Files: map[int]*os.File{}, DieWith: d.Life, Name: r.Name}
-	for i, descriptor := range d.All() {
-		plan.Files[descriptor] = a.files[i]
-	}
+	plan := d.plan(a.files)
+	plan.Name = r.Name
 	return plan, nil
 }
 
+func (d Descriptors) plan(files []*os.File) fork.Plan {
+	plan := fork.Plan{Files: map[int]*os.File{}, DieWith: d.Life}
+	for i, descriptor := range d.All() {
+		plan.Files[descriptor] = files[i]
+	}
+	return plan
+}
+
+// PlanOf is the plan of a copy with files of the holder's own.
+func (h *Holder) PlanOf(files Files) fork.Plan { return h.Descriptors.plan(files.list()) }
+
 // fork makes a copy, and returns a handle of it.
-func (h *Holder) fork(plan fork.Plan, files []*os.File) (pid int, handle *os.File, err error) {
+func (h *Holder) fork(original *fork.Original, plan fork.Plan, files []*os.File) (pid int, handle *os.File, err error) {
 	if closed(files[lifeFile]) {
 		return 0, nil, errGone
 	}
-	if pid, err = h.Original.Copy(plan); err != nil {
+	if pid, err = original.Copy(plan); err != nil {
 		return 0, nil, err
 	}
 	pidfd, err := unix.PidfdOpen(pid, 0)

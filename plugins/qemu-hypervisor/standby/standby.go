@@ -23,8 +23,17 @@ type Files struct {
 	Life    *os.File // reading end of a pipe: when the other end closes, the copy dies
 	Console *os.File // connected socket; nil if the VM has no console
 	Disks   []*os.File
+	Lasting []Lasting  // of the disks
+	Reads   []string   // paths on those that are probably read first
 	Links   []*os.File // connected sockets
 	Shares  []*os.File // directories
+}
+
+// Lasting is a disk of which the contents never change.
+type Lasting struct {
+	Index      int // in the list of disks
+	Serial     string
+	FileSystem string
 }
 
 // lifeFile is the number of Life in the list.

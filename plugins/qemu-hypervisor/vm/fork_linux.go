@@ -174,7 +174,11 @@ func (o *outfit) make(spec hypervisor.Spec, p *process) error {
 			return err
 		}
 	}
-	for _, disk := range spec.Disks {
+	for i, disk := range spec.Disks {
+		if disk.Lasting && disk.ReadOnly {
+			o.files.Lasting = append(o.files.Lasting, standby.Lasting{Index: i, Serial: disk.Serial, FileSystem: disk.FileSystem})
+			o.files.Reads = hints(disk.Reads)
+		}
 		mode := os.O_RDWR
 		if disk.ReadOnly {
 			mode = os.O_RDONLY
@@ -207,6 +211,21 @@ func (o *outfit) make(spec hypervisor.Spec, p *process) error {
 		o.files.Links = append(o.files.Links, give(end))
 	}
 	return nil
+}
+
+// Bounds of what is passed on of hints.
+const (
+	maxHints = 32
+	maxHint  = 255 // bytes
+)
+
+func hints(paths []string) (kept []string) {
+	for _, path := range paths {
+		if len(kept) < maxHints && len(path) <= maxHint {
+			kept = append(kept, path)
+		}
+	}
+	return kept
 }
 
 // lockDisks locks the copy's disks, which it has then and does not use yet. Not before: a holder that has not taken them would keep them locked.

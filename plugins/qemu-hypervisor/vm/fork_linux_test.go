@@ -188,6 +188,36 @@ func TestVMsAreForkedFromOneThatStandsBy(t *testing.T) {
 			t.Errorf("it says %s", got)
 		}
 	})
+	t.Run("one whose guest cannot be told of an image is copied for it all the same", func(t *testing.T) {
+		image := alike(t, "i", cache, "iiii", 1<<20).Disks[0]
+		image.Lasting, image.FileSystem, image.Reads = true, "ext4", []string{"/bin/true"}
+		forked := func(id string) {
+			spec := alike(t, id, cache, id, 1<<20)
+			spec.Disks[0] = image
+			vm := boot(t, m, spec)
+			if content := sha256.Sum256(bytes.Repeat([]byte("iiii"), 1024)); !isCopy(m, id) || tell(t, vm, "disk base") != fmt.Sprintf("ro=1 %x", content) {
+				t.Errorf("%s: copy %v, its read-only disk is %s", id, isCopy(m, id), tell(t, vm, "disk base"))
+			}
+			if err := m.Delete(within(t, bootDeadline), "", id); err != nil {
+				t.Fatal(err)
+			}
+		}
+		forked("i1")
+		forked("i2")
+		said := filepath.Join(cache, "standby", "priming.log")
+		for deadline := time.Now().Add(bootDeadline); ; time.Sleep(20 * time.Millisecond) { // nobody tells
+			if _, err := os.Stat(said); err == nil {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatal("nobody tried to tell it")
+			}
+		}
+		forked("i3")
+		if left, err := filepath.Glob(filepath.Join(cache, "standby", "priming-*")); err != nil || len(left) != 0 {
+			t.Errorf("left: %v, %v", left, err)
+		}
+	})
 	t.Run("how one has ended is told", func(t *testing.T) {
 		boot(t, m, alike(t, "d", cache, "dddd", 1<<20))
 		vm, err := m.Get(context.Background(), "d")

@@ -122,6 +122,9 @@ func (h *held) hold(ctx context.Context, dir string, slot *os.File) (err error) 
 	if err != nil {
 		return err
 	}
+	server.Prime = func(ctx context.Context, lasting []standby.Lasting, disks []*os.File, reads []string) (*standby.Primed, error) {
+		return h.prime(ctx, server, lasting, disks, reads)
+	}
 	return server.Serve(ctx, func() {
 		p.wait()
 		_ = os.RemoveAll(dir)

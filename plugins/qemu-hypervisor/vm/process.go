@@ -343,7 +343,7 @@ func (p *process) how() string {
 	switch {
 	case p.copy != nil:
 		return p.copy.How()
-	case p.cmd.ProcessState != nil:
+	case p.cmd != nil && p.cmd.ProcessState != nil:
 		return p.cmd.ProcessState.String()
 	}
 	return ""

@@ -739,6 +739,104 @@ func (x *Disk) GetFileSystem() string {
 	return ""
 }
 
+type PrimeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Each is one image's, as in CreateContainerRequest.lower.
+	Lower []*Disk `protobuf:"bytes,1,rep,name=lower,proto3" json:"lower,omitempty"`
+	// Paths within the roots of the disks: programs, by which the guest finds their interpreters and libraries. A path that is not there is none.
+	Reads         []string `protobuf:"bytes,2,rep,name=reads,proto3" json:"reads,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PrimeRequest) Reset() {
+	*x = PrimeRequest{}
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PrimeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PrimeRequest) ProtoMessage() {}
+
+func (x *PrimeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PrimeRequest.ProtoReflect.Descriptor instead.
+func (*PrimeRequest) Descriptor() ([]byte, []int) {
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *PrimeRequest) GetLower() []*Disk {
+	if x != nil {
+		return x.Lower
+	}
+	return nil
+}
+
+func (x *PrimeRequest) GetReads() []string {
+	if x != nil {
+		return x.Reads
+	}
+	return nil
+}
+
+type PrimeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ReadBytes     uint64                 `protobuf:"varint,1,opt,name=read_bytes,json=readBytes,proto3" json:"read_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PrimeResponse) Reset() {
+	*x = PrimeResponse{}
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PrimeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PrimeResponse) ProtoMessage() {}
+
+func (x *PrimeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PrimeResponse.ProtoReflect.Descriptor instead.
+func (*PrimeResponse) Descriptor() ([]byte, []int) {
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *PrimeResponse) GetReadBytes() uint64 {
+	if x != nil {
+		return x.ReadBytes
+	}
+	return 0
+}
+
 type CreateContainerRequest struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	ContainerId string                 `protobuf:"bytes,1,opt,name=container_id,json=containerId,proto3" json:"container_id,omitempty"`
@@ -783,7 +881,7 @@ type CreateContainerRequest struct {
 
 func (x *CreateContainerRequest) Reset() {
 	*x = CreateContainerRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[9]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -795,7 +893,7 @@ func (x *CreateContainerRequest) String() string {
 func (*CreateContainerRequest) ProtoMessage() {}
 
 func (x *CreateContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[9]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -808,7 +906,7 @@ func (x *CreateContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateContainerRequest.ProtoReflect.Descriptor instead.
 func (*CreateContainerRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{9}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CreateContainerRequest) GetContainerId() string {
@@ -966,7 +1064,7 @@ type IoLimit struct {
 
 func (x *IoLimit) Reset() {
 	*x = IoLimit{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[10]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -978,7 +1076,7 @@ func (x *IoLimit) String() string {
 func (*IoLimit) ProtoMessage() {}
 
 func (x *IoLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[10]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -991,7 +1089,7 @@ func (x *IoLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IoLimit.ProtoReflect.Descriptor instead.
 func (*IoLimit) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{10}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *IoLimit) GetSource() string {
@@ -1049,7 +1147,7 @@ type Socket struct {
 
 func (x *Socket) Reset() {
 	*x = Socket{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[11]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1061,7 +1159,7 @@ func (x *Socket) String() string {
 func (*Socket) ProtoMessage() {}
 
 func (x *Socket) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[11]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1074,7 +1172,7 @@ func (x *Socket) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Socket.ProtoReflect.Descriptor instead.
 func (*Socket) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{11}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Socket) GetId() string {
@@ -1135,7 +1233,7 @@ type Source struct {
 
 func (x *Source) Reset() {
 	*x = Source{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[12]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1147,7 +1245,7 @@ func (x *Source) String() string {
 func (*Source) ProtoMessage() {}
 
 func (x *Source) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[12]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1160,7 +1258,7 @@ func (x *Source) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Source.ProtoReflect.Descriptor instead.
 func (*Source) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{12}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Source) GetName() string {
@@ -1225,7 +1323,7 @@ type Share struct {
 
 func (x *Share) Reset() {
 	*x = Share{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[13]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1237,7 +1335,7 @@ func (x *Share) String() string {
 func (*Share) ProtoMessage() {}
 
 func (x *Share) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[13]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1250,7 +1348,7 @@ func (x *Share) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Share.ProtoReflect.Descriptor instead.
 func (*Share) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{13}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Share) GetTag() string {
@@ -1289,7 +1387,7 @@ type Volume struct {
 
 func (x *Volume) Reset() {
 	*x = Volume{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[14]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1301,7 +1399,7 @@ func (x *Volume) String() string {
 func (*Volume) ProtoMessage() {}
 
 func (x *Volume) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[14]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1314,7 +1412,7 @@ func (x *Volume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Volume.ProtoReflect.Descriptor instead.
 func (*Volume) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{14}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Volume) GetDisk() *Disk {
@@ -1358,7 +1456,7 @@ type SeccompFilter struct {
 
 func (x *SeccompFilter) Reset() {
 	*x = SeccompFilter{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[15]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1370,7 +1468,7 @@ func (x *SeccompFilter) String() string {
 func (*SeccompFilter) ProtoMessage() {}
 
 func (x *SeccompFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[15]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1383,7 +1481,7 @@ func (x *SeccompFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeccompFilter.ProtoReflect.Descriptor instead.
 func (*SeccompFilter) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{15}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SeccompFilter) GetProgram() []byte {
@@ -1410,7 +1508,7 @@ type Host struct {
 
 func (x *Host) Reset() {
 	*x = Host{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[16]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1422,7 +1520,7 @@ func (x *Host) String() string {
 func (*Host) ProtoMessage() {}
 
 func (x *Host) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[16]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1435,7 +1533,7 @@ func (x *Host) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Host.ProtoReflect.Descriptor instead.
 func (*Host) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{16}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Host) GetAddress() string {
@@ -1461,7 +1559,7 @@ type CreateContainerResponse struct {
 
 func (x *CreateContainerResponse) Reset() {
 	*x = CreateContainerResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[17]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1473,7 +1571,7 @@ func (x *CreateContainerResponse) String() string {
 func (*CreateContainerResponse) ProtoMessage() {}
 
 func (x *CreateContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[17]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1486,7 +1584,7 @@ func (x *CreateContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateContainerResponse.ProtoReflect.Descriptor instead.
 func (*CreateContainerResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{17}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CreateContainerResponse) GetPhases() []*Phase {
@@ -1517,7 +1615,7 @@ type CreateProcessRequest struct {
 
 func (x *CreateProcessRequest) Reset() {
 	*x = CreateProcessRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[18]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1529,7 +1627,7 @@ func (x *CreateProcessRequest) String() string {
 func (*CreateProcessRequest) ProtoMessage() {}
 
 func (x *CreateProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[18]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1542,7 +1640,7 @@ func (x *CreateProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateProcessRequest.ProtoReflect.Descriptor instead.
 func (*CreateProcessRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{18}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CreateProcessRequest) GetContainerId() string {
@@ -1606,7 +1704,7 @@ type CreateProcessResponse struct {
 
 func (x *CreateProcessResponse) Reset() {
 	*x = CreateProcessResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[19]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1618,7 +1716,7 @@ func (x *CreateProcessResponse) String() string {
 func (*CreateProcessResponse) ProtoMessage() {}
 
 func (x *CreateProcessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[19]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1631,7 +1729,7 @@ func (x *CreateProcessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateProcessResponse.ProtoReflect.Descriptor instead.
 func (*CreateProcessResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{19}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CreateProcessResponse) GetExit() *Exit {
@@ -1666,7 +1764,7 @@ type StartProcessRequest struct {
 
 func (x *StartProcessRequest) Reset() {
 	*x = StartProcessRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[20]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1678,7 +1776,7 @@ func (x *StartProcessRequest) String() string {
 func (*StartProcessRequest) ProtoMessage() {}
 
 func (x *StartProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[20]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1691,7 +1789,7 @@ func (x *StartProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartProcessRequest.ProtoReflect.Descriptor instead.
 func (*StartProcessRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{20}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *StartProcessRequest) GetContainerId() string {
@@ -1726,7 +1824,7 @@ type StartProcessResponse struct {
 
 func (x *StartProcessResponse) Reset() {
 	*x = StartProcessResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[21]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1738,7 +1836,7 @@ func (x *StartProcessResponse) String() string {
 func (*StartProcessResponse) ProtoMessage() {}
 
 func (x *StartProcessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[21]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1751,7 +1849,7 @@ func (x *StartProcessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartProcessResponse.ProtoReflect.Descriptor instead.
 func (*StartProcessResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{21}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *StartProcessResponse) GetPid() int64 {
@@ -1779,7 +1877,7 @@ type RunProcessRequest struct {
 
 func (x *RunProcessRequest) Reset() {
 	*x = RunProcessRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[22]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1791,7 +1889,7 @@ func (x *RunProcessRequest) String() string {
 func (*RunProcessRequest) ProtoMessage() {}
 
 func (x *RunProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[22]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1804,7 +1902,7 @@ func (x *RunProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunProcessRequest.ProtoReflect.Descriptor instead.
 func (*RunProcessRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{22}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RunProcessRequest) GetContainerId() string {
@@ -1842,7 +1940,7 @@ type RunProcessResponse struct {
 
 func (x *RunProcessResponse) Reset() {
 	*x = RunProcessResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[23]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1854,7 +1952,7 @@ func (x *RunProcessResponse) String() string {
 func (*RunProcessResponse) ProtoMessage() {}
 
 func (x *RunProcessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[23]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1867,7 +1965,7 @@ func (x *RunProcessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunProcessResponse.ProtoReflect.Descriptor instead.
 func (*RunProcessResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{23}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RunProcessResponse) GetOf() isRunProcessResponse_Of {
@@ -1921,7 +2019,7 @@ type WaitProcessRequest struct {
 
 func (x *WaitProcessRequest) Reset() {
 	*x = WaitProcessRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[24]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1933,7 +2031,7 @@ func (x *WaitProcessRequest) String() string {
 func (*WaitProcessRequest) ProtoMessage() {}
 
 func (x *WaitProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[24]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1946,7 +2044,7 @@ func (x *WaitProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitProcessRequest.ProtoReflect.Descriptor instead.
 func (*WaitProcessRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{24}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *WaitProcessRequest) GetContainerId() string {
@@ -1972,7 +2070,7 @@ type WaitProcessResponse struct {
 
 func (x *WaitProcessResponse) Reset() {
 	*x = WaitProcessResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[25]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1984,7 +2082,7 @@ func (x *WaitProcessResponse) String() string {
 func (*WaitProcessResponse) ProtoMessage() {}
 
 func (x *WaitProcessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[25]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1997,7 +2095,7 @@ func (x *WaitProcessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitProcessResponse.ProtoReflect.Descriptor instead.
 func (*WaitProcessResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{25}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *WaitProcessResponse) GetExit() *Exit {
@@ -2022,7 +2120,7 @@ type Exit struct {
 
 func (x *Exit) Reset() {
 	*x = Exit{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[26]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2034,7 +2132,7 @@ func (x *Exit) String() string {
 func (*Exit) ProtoMessage() {}
 
 func (x *Exit) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[26]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2047,7 +2145,7 @@ func (x *Exit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exit.ProtoReflect.Descriptor instead.
 func (*Exit) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{26}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Exit) GetCode() int32 {
@@ -2090,7 +2188,7 @@ type SignalProcessRequest struct {
 
 func (x *SignalProcessRequest) Reset() {
 	*x = SignalProcessRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[27]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2102,7 +2200,7 @@ func (x *SignalProcessRequest) String() string {
 func (*SignalProcessRequest) ProtoMessage() {}
 
 func (x *SignalProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[27]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2115,7 +2213,7 @@ func (x *SignalProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalProcessRequest.ProtoReflect.Descriptor instead.
 func (*SignalProcessRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{27}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SignalProcessRequest) GetContainerId() string {
@@ -2154,7 +2252,7 @@ type SignalProcessResponse struct {
 
 func (x *SignalProcessResponse) Reset() {
 	*x = SignalProcessResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[28]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2166,7 +2264,7 @@ func (x *SignalProcessResponse) String() string {
 func (*SignalProcessResponse) ProtoMessage() {}
 
 func (x *SignalProcessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[28]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2179,7 +2277,7 @@ func (x *SignalProcessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalProcessResponse.ProtoReflect.Descriptor instead.
 func (*SignalProcessResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{28}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{30}
 }
 
 type ResizeTerminalRequest struct {
@@ -2194,7 +2292,7 @@ type ResizeTerminalRequest struct {
 
 func (x *ResizeTerminalRequest) Reset() {
 	*x = ResizeTerminalRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[29]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2206,7 +2304,7 @@ func (x *ResizeTerminalRequest) String() string {
 func (*ResizeTerminalRequest) ProtoMessage() {}
 
 func (x *ResizeTerminalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[29]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2219,7 +2317,7 @@ func (x *ResizeTerminalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeTerminalRequest.ProtoReflect.Descriptor instead.
 func (*ResizeTerminalRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{29}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ResizeTerminalRequest) GetContainerId() string {
@@ -2258,7 +2356,7 @@ type ResizeTerminalResponse struct {
 
 func (x *ResizeTerminalResponse) Reset() {
 	*x = ResizeTerminalResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[30]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2270,7 +2368,7 @@ func (x *ResizeTerminalResponse) String() string {
 func (*ResizeTerminalResponse) ProtoMessage() {}
 
 func (x *ResizeTerminalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[30]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2283,7 +2381,7 @@ func (x *ResizeTerminalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeTerminalResponse.ProtoReflect.Descriptor instead.
 func (*ResizeTerminalResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{30}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{32}
 }
 
 type DeleteProcessRequest struct {
@@ -2296,7 +2394,7 @@ type DeleteProcessRequest struct {
 
 func (x *DeleteProcessRequest) Reset() {
 	*x = DeleteProcessRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[31]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2308,7 +2406,7 @@ func (x *DeleteProcessRequest) String() string {
 func (*DeleteProcessRequest) ProtoMessage() {}
 
 func (x *DeleteProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[31]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2321,7 +2419,7 @@ func (x *DeleteProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteProcessRequest.ProtoReflect.Descriptor instead.
 func (*DeleteProcessRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{31}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DeleteProcessRequest) GetContainerId() string {
@@ -2346,7 +2444,7 @@ type DeleteProcessResponse struct {
 
 func (x *DeleteProcessResponse) Reset() {
 	*x = DeleteProcessResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[32]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2358,7 +2456,7 @@ func (x *DeleteProcessResponse) String() string {
 func (*DeleteProcessResponse) ProtoMessage() {}
 
 func (x *DeleteProcessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[32]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2371,7 +2469,7 @@ func (x *DeleteProcessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteProcessResponse.ProtoReflect.Descriptor instead.
 func (*DeleteProcessResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{32}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{34}
 }
 
 type UpdateContainerRequest struct {
@@ -2387,7 +2485,7 @@ type UpdateContainerRequest struct {
 
 func (x *UpdateContainerRequest) Reset() {
 	*x = UpdateContainerRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[33]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2399,7 +2497,7 @@ func (x *UpdateContainerRequest) String() string {
 func (*UpdateContainerRequest) ProtoMessage() {}
 
 func (x *UpdateContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[33]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2412,7 +2510,7 @@ func (x *UpdateContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateContainerRequest.ProtoReflect.Descriptor instead.
 func (*UpdateContainerRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{33}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *UpdateContainerRequest) GetContainerId() string {
@@ -2444,7 +2542,7 @@ type UpdateContainerResponse struct {
 
 func (x *UpdateContainerResponse) Reset() {
 	*x = UpdateContainerResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[34]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2456,7 +2554,7 @@ func (x *UpdateContainerResponse) String() string {
 func (*UpdateContainerResponse) ProtoMessage() {}
 
 func (x *UpdateContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[34]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2469,7 +2567,7 @@ func (x *UpdateContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateContainerResponse.ProtoReflect.Descriptor instead.
 func (*UpdateContainerResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{34}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{36}
 }
 
 type DeleteContainerRequest struct {
@@ -2481,7 +2579,7 @@ type DeleteContainerRequest struct {
 
 func (x *DeleteContainerRequest) Reset() {
 	*x = DeleteContainerRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[35]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2493,7 +2591,7 @@ func (x *DeleteContainerRequest) String() string {
 func (*DeleteContainerRequest) ProtoMessage() {}
 
 func (x *DeleteContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[35]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2506,7 +2604,7 @@ func (x *DeleteContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteContainerRequest.ProtoReflect.Descriptor instead.
 func (*DeleteContainerRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{35}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *DeleteContainerRequest) GetContainerId() string {
@@ -2524,7 +2622,7 @@ type DeleteContainerResponse struct {
 
 func (x *DeleteContainerResponse) Reset() {
 	*x = DeleteContainerResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[36]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2536,7 +2634,7 @@ func (x *DeleteContainerResponse) String() string {
 func (*DeleteContainerResponse) ProtoMessage() {}
 
 func (x *DeleteContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[36]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2549,7 +2647,7 @@ func (x *DeleteContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteContainerResponse.ProtoReflect.Descriptor instead.
 func (*DeleteContainerResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{36}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{38}
 }
 
 type ListContainersRequest struct {
@@ -2560,7 +2658,7 @@ type ListContainersRequest struct {
 
 func (x *ListContainersRequest) Reset() {
 	*x = ListContainersRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[37]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2572,7 +2670,7 @@ func (x *ListContainersRequest) String() string {
 func (*ListContainersRequest) ProtoMessage() {}
 
 func (x *ListContainersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[37]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2585,7 +2683,7 @@ func (x *ListContainersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListContainersRequest.ProtoReflect.Descriptor instead.
 func (*ListContainersRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{37}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{39}
 }
 
 type ListContainersResponse struct {
@@ -2597,7 +2695,7 @@ type ListContainersResponse struct {
 
 func (x *ListContainersResponse) Reset() {
 	*x = ListContainersResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[38]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2609,7 +2707,7 @@ func (x *ListContainersResponse) String() string {
 func (*ListContainersResponse) ProtoMessage() {}
 
 func (x *ListContainersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[38]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2622,7 +2720,7 @@ func (x *ListContainersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListContainersResponse.ProtoReflect.Descriptor instead.
 func (*ListContainersResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{38}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListContainersResponse) GetContainers() []*Container {
@@ -2642,7 +2740,7 @@ type Container struct {
 
 func (x *Container) Reset() {
 	*x = Container{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[39]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2654,7 +2752,7 @@ func (x *Container) String() string {
 func (*Container) ProtoMessage() {}
 
 func (x *Container) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[39]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2667,7 +2765,7 @@ func (x *Container) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Container.ProtoReflect.Descriptor instead.
 func (*Container) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{39}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Container) GetId() string {
@@ -2697,7 +2795,7 @@ type Process struct {
 
 func (x *Process) Reset() {
 	*x = Process{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[40]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2709,7 +2807,7 @@ func (x *Process) String() string {
 func (*Process) ProtoMessage() {}
 
 func (x *Process) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[40]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2722,7 +2820,7 @@ func (x *Process) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Process.ProtoReflect.Descriptor instead.
 func (*Process) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{40}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Process) GetId() string {
@@ -2755,7 +2853,7 @@ type ContainerStatsRequest struct {
 
 func (x *ContainerStatsRequest) Reset() {
 	*x = ContainerStatsRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[41]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2767,7 +2865,7 @@ func (x *ContainerStatsRequest) String() string {
 func (*ContainerStatsRequest) ProtoMessage() {}
 
 func (x *ContainerStatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[41]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2780,7 +2878,7 @@ func (x *ContainerStatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerStatsRequest.ProtoReflect.Descriptor instead.
 func (*ContainerStatsRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{41}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ContainerStatsRequest) GetContainerId() string {
@@ -2822,7 +2920,7 @@ type ContainerStatsResponse struct {
 
 func (x *ContainerStatsResponse) Reset() {
 	*x = ContainerStatsResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[42]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2834,7 +2932,7 @@ func (x *ContainerStatsResponse) String() string {
 func (*ContainerStatsResponse) ProtoMessage() {}
 
 func (x *ContainerStatsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[42]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2847,7 +2945,7 @@ func (x *ContainerStatsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerStatsResponse.ProtoReflect.Descriptor instead.
 func (*ContainerStatsResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{42}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ContainerStatsResponse) GetUptimeNanoseconds() uint64 {
@@ -2964,7 +3062,7 @@ type ListProcessesRequest struct {
 
 func (x *ListProcessesRequest) Reset() {
 	*x = ListProcessesRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[43]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2976,7 +3074,7 @@ func (x *ListProcessesRequest) String() string {
 func (*ListProcessesRequest) ProtoMessage() {}
 
 func (x *ListProcessesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[43]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2989,7 +3087,7 @@ func (x *ListProcessesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProcessesRequest.ProtoReflect.Descriptor instead.
 func (*ListProcessesRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{43}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ListProcessesRequest) GetContainerId() string {
@@ -3008,7 +3106,7 @@ type ListProcessesResponse struct {
 
 func (x *ListProcessesResponse) Reset() {
 	*x = ListProcessesResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[44]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3020,7 +3118,7 @@ func (x *ListProcessesResponse) String() string {
 func (*ListProcessesResponse) ProtoMessage() {}
 
 func (x *ListProcessesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[44]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3033,7 +3131,7 @@ func (x *ListProcessesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProcessesResponse.ProtoReflect.Descriptor instead.
 func (*ListProcessesResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{44}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ListProcessesResponse) GetProcesses() []*ContainerProcess {
@@ -3069,7 +3167,7 @@ type ContainerProcess struct {
 
 func (x *ContainerProcess) Reset() {
 	*x = ContainerProcess{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[45]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3081,7 +3179,7 @@ func (x *ContainerProcess) String() string {
 func (*ContainerProcess) ProtoMessage() {}
 
 func (x *ContainerProcess) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[45]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3094,7 +3192,7 @@ func (x *ContainerProcess) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerProcess.ProtoReflect.Descriptor instead.
 func (*ContainerProcess) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{45}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ContainerProcess) GetPid() int64 {
@@ -3182,7 +3280,7 @@ type FreezeRequest struct {
 
 func (x *FreezeRequest) Reset() {
 	*x = FreezeRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[46]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3194,7 +3292,7 @@ func (x *FreezeRequest) String() string {
 func (*FreezeRequest) ProtoMessage() {}
 
 func (x *FreezeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[46]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3207,7 +3305,7 @@ func (x *FreezeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FreezeRequest.ProtoReflect.Descriptor instead.
 func (*FreezeRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{46}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *FreezeRequest) GetContainerId() string {
@@ -3246,7 +3344,7 @@ type FreezeResponse struct {
 
 func (x *FreezeResponse) Reset() {
 	*x = FreezeResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[47]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3258,7 +3356,7 @@ func (x *FreezeResponse) String() string {
 func (*FreezeResponse) ProtoMessage() {}
 
 func (x *FreezeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[47]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3271,7 +3369,7 @@ func (x *FreezeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FreezeResponse.ProtoReflect.Descriptor instead.
 func (*FreezeResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{47}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{49}
 }
 
 type ThawRequest struct {
@@ -3283,7 +3381,7 @@ type ThawRequest struct {
 
 func (x *ThawRequest) Reset() {
 	*x = ThawRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[48]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3295,7 +3393,7 @@ func (x *ThawRequest) String() string {
 func (*ThawRequest) ProtoMessage() {}
 
 func (x *ThawRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[48]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3308,7 +3406,7 @@ func (x *ThawRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThawRequest.ProtoReflect.Descriptor instead.
 func (*ThawRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{48}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ThawRequest) GetContainerId() string {
@@ -3326,7 +3424,7 @@ type ThawResponse struct {
 
 func (x *ThawResponse) Reset() {
 	*x = ThawResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[49]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3338,7 +3436,7 @@ func (x *ThawResponse) String() string {
 func (*ThawResponse) ProtoMessage() {}
 
 func (x *ThawResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[49]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3351,7 +3449,7 @@ func (x *ThawResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThawResponse.ProtoReflect.Descriptor instead.
 func (*ThawResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{49}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{51}
 }
 
 type WatchRequest struct {
@@ -3362,7 +3460,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[50]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3374,7 +3472,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[50]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3387,7 +3485,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{50}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{52}
 }
 
 type WatchResponse struct {
@@ -3405,7 +3503,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[51]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3417,7 +3515,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[51]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3430,7 +3528,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{51}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *WatchResponse) GetContainerId() string {
@@ -3496,7 +3594,7 @@ type OutOfMemory struct {
 
 func (x *OutOfMemory) Reset() {
 	*x = OutOfMemory{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[52]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3508,7 +3606,7 @@ func (x *OutOfMemory) String() string {
 func (*OutOfMemory) ProtoMessage() {}
 
 func (x *OutOfMemory) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[52]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3521,7 +3619,7 @@ func (x *OutOfMemory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutOfMemory.ProtoReflect.Descriptor instead.
 func (*OutOfMemory) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{52}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{54}
 }
 
 type ShutdownRequest struct {
@@ -3532,7 +3630,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[53]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3544,7 +3642,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[53]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3557,7 +3655,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{53}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{55}
 }
 
 type ShutdownResponse struct {
@@ -3568,7 +3666,7 @@ type ShutdownResponse struct {
 
 func (x *ShutdownResponse) Reset() {
 	*x = ShutdownResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[54]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3580,7 +3678,7 @@ func (x *ShutdownResponse) String() string {
 func (*ShutdownResponse) ProtoMessage() {}
 
 func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[54]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3593,7 +3691,7 @@ func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownResponse.ProtoReflect.Descriptor instead.
 func (*ShutdownResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{54}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{56}
 }
 
 // StreamRequest opens a stream. The host connects to port 1025, sends the length of this message as four bytes, big endian (at most 4096), and the
@@ -3614,7 +3712,7 @@ type StreamRequest struct {
 
 func (x *StreamRequest) Reset() {
 	*x = StreamRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[55]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3626,7 +3724,7 @@ func (x *StreamRequest) String() string {
 func (*StreamRequest) ProtoMessage() {}
 
 func (x *StreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[55]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3639,7 +3737,7 @@ func (x *StreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamRequest.ProtoReflect.Descriptor instead.
 func (*StreamRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{55}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *StreamRequest) GetContainerId() string {
@@ -3687,7 +3785,7 @@ type StreamResponse struct {
 
 func (x *StreamResponse) Reset() {
 	*x = StreamResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[56]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3699,7 +3797,7 @@ func (x *StreamResponse) String() string {
 func (*StreamResponse) ProtoMessage() {}
 
 func (x *StreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[56]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3712,7 +3810,7 @@ func (x *StreamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamResponse.ProtoReflect.Descriptor instead.
 func (*StreamResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{56}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *StreamResponse) GetError() string {
@@ -3734,7 +3832,7 @@ type SocketRequest struct {
 
 func (x *SocketRequest) Reset() {
 	*x = SocketRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[57]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3746,7 +3844,7 @@ func (x *SocketRequest) String() string {
 func (*SocketRequest) ProtoMessage() {}
 
 func (x *SocketRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[57]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3759,7 +3857,7 @@ func (x *SocketRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SocketRequest.ProtoReflect.Descriptor instead.
 func (*SocketRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{57}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *SocketRequest) GetContainerId() string {
@@ -3799,7 +3897,7 @@ type FilesRequest struct {
 
 func (x *FilesRequest) Reset() {
 	*x = FilesRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[58]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3811,7 +3909,7 @@ func (x *FilesRequest) String() string {
 func (*FilesRequest) ProtoMessage() {}
 
 func (x *FilesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[58]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3824,7 +3922,7 @@ func (x *FilesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FilesRequest.ProtoReflect.Descriptor instead.
 func (*FilesRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{58}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *FilesRequest) GetOf() isFilesRequest_Of {
@@ -3927,7 +4025,7 @@ type FilesResult struct {
 
 func (x *FilesResult) Reset() {
 	*x = FilesResult{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[59]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3939,7 +4037,7 @@ func (x *FilesResult) String() string {
 func (*FilesResult) ProtoMessage() {}
 
 func (x *FilesResult) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[59]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3952,7 +4050,7 @@ func (x *FilesResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FilesResult.ProtoReflect.Descriptor instead.
 func (*FilesResult) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{59}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *FilesResult) GetError() []byte {
@@ -3987,7 +4085,7 @@ type StatFileRequest struct {
 
 func (x *StatFileRequest) Reset() {
 	*x = StatFileRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[60]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3999,7 +4097,7 @@ func (x *StatFileRequest) String() string {
 func (*StatFileRequest) ProtoMessage() {}
 
 func (x *StatFileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[60]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4012,7 +4110,7 @@ func (x *StatFileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatFileRequest.ProtoReflect.Descriptor instead.
 func (*StatFileRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{60}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *StatFileRequest) GetPath() string {
@@ -4042,7 +4140,7 @@ type FileStat struct {
 
 func (x *FileStat) Reset() {
 	*x = FileStat{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[61]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4054,7 +4152,7 @@ func (x *FileStat) String() string {
 func (*FileStat) ProtoMessage() {}
 
 func (x *FileStat) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[61]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4067,7 +4165,7 @@ func (x *FileStat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileStat.ProtoReflect.Descriptor instead.
 func (*FileStat) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{61}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *FileStat) GetExists() bool {
@@ -4109,7 +4207,7 @@ type ReadFilesRequest struct {
 
 func (x *ReadFilesRequest) Reset() {
 	*x = ReadFilesRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[62]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4121,7 +4219,7 @@ func (x *ReadFilesRequest) String() string {
 func (*ReadFilesRequest) ProtoMessage() {}
 
 func (x *ReadFilesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[62]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4134,7 +4232,7 @@ func (x *ReadFilesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadFilesRequest.ProtoReflect.Descriptor instead.
 func (*ReadFilesRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{62}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ReadFilesRequest) GetPath() string {
@@ -4184,7 +4282,7 @@ type WriteFilesRequest struct {
 
 func (x *WriteFilesRequest) Reset() {
 	*x = WriteFilesRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[63]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4196,7 +4294,7 @@ func (x *WriteFilesRequest) String() string {
 func (*WriteFilesRequest) ProtoMessage() {}
 
 func (x *WriteFilesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[63]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4209,7 +4307,7 @@ func (x *WriteFilesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteFilesRequest.ProtoReflect.Descriptor instead.
 func (*WriteFilesRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{63}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *WriteFilesRequest) GetPath() string {
@@ -4237,7 +4335,7 @@ type ReadChangesRequest struct {
 
 func (x *ReadChangesRequest) Reset() {
 	*x = ReadChangesRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[64]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4249,7 +4347,7 @@ func (x *ReadChangesRequest) String() string {
 func (*ReadChangesRequest) ProtoMessage() {}
 
 func (x *ReadChangesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[64]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4262,7 +4360,7 @@ func (x *ReadChangesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadChangesRequest.ProtoReflect.Descriptor instead.
 func (*ReadChangesRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{64}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *ReadChangesRequest) GetLayer() bool {
@@ -4282,7 +4380,7 @@ type HoldFilesRequest struct {
 
 func (x *HoldFilesRequest) Reset() {
 	*x = HoldFilesRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[65]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4294,7 +4392,7 @@ func (x *HoldFilesRequest) String() string {
 func (*HoldFilesRequest) ProtoMessage() {}
 
 func (x *HoldFilesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[65]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4307,7 +4405,7 @@ func (x *HoldFilesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldFilesRequest.ProtoReflect.Descriptor instead.
 func (*HoldFilesRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{65}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *HoldFilesRequest) GetAction() HoldAction {
@@ -4365,7 +4463,13 @@ const file_vzctl_guest_v1_agent_proto_rawDesc = "" +
 	"\x04Disk\x12\x16\n" +
 	"\x06serial\x18\x01 \x01(\tR\x06serial\x12\x1f\n" +
 	"\vfile_system\x18\x02 \x01(\tR\n" +
-	"fileSystem\"\x8d\x06\n" +
+	"fileSystem\"P\n" +
+	"\fPrimeRequest\x12*\n" +
+	"\x05lower\x18\x01 \x03(\v2\x14.vzctl.guest.v1.DiskR\x05lower\x12\x14\n" +
+	"\x05reads\x18\x02 \x03(\tR\x05reads\".\n" +
+	"\rPrimeResponse\x12\x1d\n" +
+	"\n" +
+	"read_bytes\x18\x01 \x01(\x04R\treadBytes\"\x8d\x06\n" +
 	"\x16CreateContainerRequest\x12!\n" +
 	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\x12*\n" +
 	"\x05lower\x18\x02 \x03(\v2\x14.vzctl.guest.v1.DiskR\x05lower\x12*\n" +
@@ -4629,10 +4733,11 @@ const file_vzctl_guest_v1_agent_proto_rawDesc = "" +
 	"\x17HOLD_ACTION_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12HOLD_ACTION_FREEZE\x10\x01\x12\x14\n" +
 	"\x10HOLD_ACTION_THAW\x10\x02\x12\x14\n" +
-	"\x10HOLD_ACTION_TRIM\x10\x032\x89\r\n" +
+	"\x10HOLD_ACTION_TRIM\x10\x032\xcf\r\n" +
 	"\x05Agent\x12D\n" +
 	"\x05Hello\x12\x1c.vzctl.guest.v1.HelloRequest\x1a\x1d.vzctl.guest.v1.HelloResponse\x12D\n" +
-	"\x05Adopt\x12\x1c.vzctl.guest.v1.AdoptRequest\x1a\x1d.vzctl.guest.v1.AdoptResponse\x12b\n" +
+	"\x05Adopt\x12\x1c.vzctl.guest.v1.AdoptRequest\x1a\x1d.vzctl.guest.v1.AdoptResponse\x12D\n" +
+	"\x05Prime\x12\x1c.vzctl.guest.v1.PrimeRequest\x1a\x1d.vzctl.guest.v1.PrimeResponse\x12b\n" +
 	"\x0fCreateContainer\x12&.vzctl.guest.v1.CreateContainerRequest\x1a'.vzctl.guest.v1.CreateContainerResponse\x12\\\n" +
 	"\rCreateProcess\x12$.vzctl.guest.v1.CreateProcessRequest\x1a%.vzctl.guest.v1.CreateProcessResponse\x12Y\n" +
 	"\fStartProcess\x12#.vzctl.guest.v1.StartProcessRequest\x1a$.vzctl.guest.v1.StartProcessResponse\x12V\n" +
@@ -4665,7 +4770,7 @@ func file_vzctl_guest_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_vzctl_guest_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_vzctl_guest_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
+var file_vzctl_guest_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 68)
 var file_vzctl_guest_v1_agent_proto_goTypes = []any{
 	(StreamKind)(0),                 // 0: vzctl.guest.v1.StreamKind
 	(HoldAction)(0),                 // 1: vzctl.guest.v1.HoldAction
@@ -4678,148 +4783,153 @@ var file_vzctl_guest_v1_agent_proto_goTypes = []any{
 	(*Route)(nil),                   // 8: vzctl.guest.v1.Route
 	(*Dns)(nil),                     // 9: vzctl.guest.v1.Dns
 	(*Disk)(nil),                    // 10: vzctl.guest.v1.Disk
-	(*CreateContainerRequest)(nil),  // 11: vzctl.guest.v1.CreateContainerRequest
-	(*IoLimit)(nil),                 // 12: vzctl.guest.v1.IoLimit
-	(*Socket)(nil),                  // 13: vzctl.guest.v1.Socket
-	(*Source)(nil),                  // 14: vzctl.guest.v1.Source
-	(*Share)(nil),                   // 15: vzctl.guest.v1.Share
-	(*Volume)(nil),                  // 16: vzctl.guest.v1.Volume
-	(*SeccompFilter)(nil),           // 17: vzctl.guest.v1.SeccompFilter
-	(*Host)(nil),                    // 18: vzctl.guest.v1.Host
-	(*CreateContainerResponse)(nil), // 19: vzctl.guest.v1.CreateContainerResponse
-	(*CreateProcessRequest)(nil),    // 20: vzctl.guest.v1.CreateProcessRequest
-	(*CreateProcessResponse)(nil),   // 21: vzctl.guest.v1.CreateProcessResponse
-	(*StartProcessRequest)(nil),     // 22: vzctl.guest.v1.StartProcessRequest
-	(*StartProcessResponse)(nil),    // 23: vzctl.guest.v1.StartProcessResponse
-	(*RunProcessRequest)(nil),       // 24: vzctl.guest.v1.RunProcessRequest
-	(*RunProcessResponse)(nil),      // 25: vzctl.guest.v1.RunProcessResponse
-	(*WaitProcessRequest)(nil),      // 26: vzctl.guest.v1.WaitProcessRequest
-	(*WaitProcessResponse)(nil),     // 27: vzctl.guest.v1.WaitProcessResponse
-	(*Exit)(nil),                    // 28: vzctl.guest.v1.Exit
-	(*SignalProcessRequest)(nil),    // 29: vzctl.guest.v1.SignalProcessRequest
-	(*SignalProcessResponse)(nil),   // 30: vzctl.guest.v1.SignalProcessResponse
-	(*ResizeTerminalRequest)(nil),   // 31: vzctl.guest.v1.ResizeTerminalRequest
-	(*ResizeTerminalResponse)(nil),  // 32: vzctl.guest.v1.ResizeTerminalResponse
-	(*DeleteProcessRequest)(nil),    // 33: vzctl.guest.v1.DeleteProcessRequest
-	(*DeleteProcessResponse)(nil),   // 34: vzctl.guest.v1.DeleteProcessResponse
-	(*UpdateContainerRequest)(nil),  // 35: vzctl.guest.v1.UpdateContainerRequest
-	(*UpdateContainerResponse)(nil), // 36: vzctl.guest.v1.UpdateContainerResponse
-	(*DeleteContainerRequest)(nil),  // 37: vzctl.guest.v1.DeleteContainerRequest
-	(*DeleteContainerResponse)(nil), // 38: vzctl.guest.v1.DeleteContainerResponse
-	(*ListContainersRequest)(nil),   // 39: vzctl.guest.v1.ListContainersRequest
-	(*ListContainersResponse)(nil),  // 40: vzctl.guest.v1.ListContainersResponse
-	(*Container)(nil),               // 41: vzctl.guest.v1.Container
-	(*Process)(nil),                 // 42: vzctl.guest.v1.Process
-	(*ContainerStatsRequest)(nil),   // 43: vzctl.guest.v1.ContainerStatsRequest
-	(*ContainerStatsResponse)(nil),  // 44: vzctl.guest.v1.ContainerStatsResponse
-	(*ListProcessesRequest)(nil),    // 45: vzctl.guest.v1.ListProcessesRequest
-	(*ListProcessesResponse)(nil),   // 46: vzctl.guest.v1.ListProcessesResponse
-	(*ContainerProcess)(nil),        // 47: vzctl.guest.v1.ContainerProcess
-	(*FreezeRequest)(nil),           // 48: vzctl.guest.v1.FreezeRequest
-	(*FreezeResponse)(nil),          // 49: vzctl.guest.v1.FreezeResponse
-	(*ThawRequest)(nil),             // 50: vzctl.guest.v1.ThawRequest
-	(*ThawResponse)(nil),            // 51: vzctl.guest.v1.ThawResponse
-	(*WatchRequest)(nil),            // 52: vzctl.guest.v1.WatchRequest
-	(*WatchResponse)(nil),           // 53: vzctl.guest.v1.WatchResponse
-	(*OutOfMemory)(nil),             // 54: vzctl.guest.v1.OutOfMemory
-	(*ShutdownRequest)(nil),         // 55: vzctl.guest.v1.ShutdownRequest
-	(*ShutdownResponse)(nil),        // 56: vzctl.guest.v1.ShutdownResponse
-	(*StreamRequest)(nil),           // 57: vzctl.guest.v1.StreamRequest
-	(*StreamResponse)(nil),          // 58: vzctl.guest.v1.StreamResponse
-	(*SocketRequest)(nil),           // 59: vzctl.guest.v1.SocketRequest
-	(*FilesRequest)(nil),            // 60: vzctl.guest.v1.FilesRequest
-	(*FilesResult)(nil),             // 61: vzctl.guest.v1.FilesResult
-	(*StatFileRequest)(nil),         // 62: vzctl.guest.v1.StatFileRequest
-	(*FileStat)(nil),                // 63: vzctl.guest.v1.FileStat
-	(*ReadFilesRequest)(nil),        // 64: vzctl.guest.v1.ReadFilesRequest
-	(*WriteFilesRequest)(nil),       // 65: vzctl.guest.v1.WriteFilesRequest
-	(*ReadChangesRequest)(nil),      // 66: vzctl.guest.v1.ReadChangesRequest
-	(*HoldFilesRequest)(nil),        // 67: vzctl.guest.v1.HoldFilesRequest
-	(*timestamppb.Timestamp)(nil),   // 68: google.protobuf.Timestamp
+	(*PrimeRequest)(nil),            // 11: vzctl.guest.v1.PrimeRequest
+	(*PrimeResponse)(nil),           // 12: vzctl.guest.v1.PrimeResponse
+	(*CreateContainerRequest)(nil),  // 13: vzctl.guest.v1.CreateContainerRequest
+	(*IoLimit)(nil),                 // 14: vzctl.guest.v1.IoLimit
+	(*Socket)(nil),                  // 15: vzctl.guest.v1.Socket
+	(*Source)(nil),                  // 16: vzctl.guest.v1.Source
+	(*Share)(nil),                   // 17: vzctl.guest.v1.Share
+	(*Volume)(nil),                  // 18: vzctl.guest.v1.Volume
+	(*SeccompFilter)(nil),           // 19: vzctl.guest.v1.SeccompFilter
+	(*Host)(nil),                    // 20: vzctl.guest.v1.Host
+	(*CreateContainerResponse)(nil), // 21: vzctl.guest.v1.CreateContainerResponse
+	(*CreateProcessRequest)(nil),    // 22: vzctl.guest.v1.CreateProcessRequest
+	(*CreateProcessResponse)(nil),   // 23: vzctl.guest.v1.CreateProcessResponse
+	(*StartProcessRequest)(nil),     // 24: vzctl.guest.v1.StartProcessRequest
+	(*StartProcessResponse)(nil),    // 25: vzctl.guest.v1.StartProcessResponse
+	(*RunProcessRequest)(nil),       // 26: vzctl.guest.v1.RunProcessRequest
+	(*RunProcessResponse)(nil),      // 27: vzctl.guest.v1.RunProcessResponse
+	(*WaitProcessRequest)(nil),      // 28: vzctl.guest.v1.WaitProcessRequest
+	(*WaitProcessResponse)(nil),     // 29: vzctl.guest.v1.WaitProcessResponse
+	(*Exit)(nil),                    // 30: vzctl.guest.v1.Exit
+	(*SignalProcessRequest)(nil),    // 31: vzctl.guest.v1.SignalProcessRequest
+	(*SignalProcessResponse)(nil),   // 32: vzctl.guest.v1.SignalProcessResponse
+	(*ResizeTerminalRequest)(nil),   // 33: vzctl.guest.v1.ResizeTerminalRequest
+	(*ResizeTerminalResponse)(nil),  // 34: vzctl.guest.v1.ResizeTerminalResponse
+	(*DeleteProcessRequest)(nil),    // 35: vzctl.guest.v1.DeleteProcessRequest
+	(*DeleteProcessResponse)(nil),   // 36: vzctl.guest.v1.DeleteProcessResponse
+	(*UpdateContainerRequest)(nil),  // 37: vzctl.guest.v1.UpdateContainerRequest
+	(*UpdateContainerResponse)(nil), // 38: vzctl.guest.v1.UpdateContainerResponse
+	(*DeleteContainerRequest)(nil),  // 39: vzctl.guest.v1.DeleteContainerRequest
+	(*DeleteContainerResponse)(nil), // 40: vzctl.guest.v1.DeleteContainerResponse
+	(*ListContainersRequest)(nil),   // 41: vzctl.guest.v1.ListContainersRequest
+	(*ListContainersResponse)(nil),  // 42: vzctl.guest.v1.ListContainersResponse
+	(*Container)(nil),               // 43: vzctl.guest.v1.Container
+	(*Process)(nil),                 // 44: vzctl.guest.v1.Process
+	(*ContainerStatsRequest)(nil),   // 45: vzctl.guest.v1.ContainerStatsRequest
+	(*ContainerStatsResponse)(nil),  // 46: vzctl.guest.v1.ContainerStatsResponse
+	(*ListProcessesRequest)(nil),    // 47: vzctl.guest.v1.ListProcessesRequest
+	(*ListProcessesResponse)(nil),   // 48: vzctl.guest.v1.ListProcessesResponse
+	(*ContainerProcess)(nil),        // 49: vzctl.guest.v1.ContainerProcess
+	(*FreezeRequest)(nil),           // 50: vzctl.guest.v1.FreezeRequest
+	(*FreezeResponse)(nil),          // 51: vzctl.guest.v1.FreezeResponse
+	(*ThawRequest)(nil),             // 52: vzctl.guest.v1.ThawRequest
+	(*ThawResponse)(nil),            // 53: vzctl.guest.v1.ThawResponse
+	(*WatchRequest)(nil),            // 54: vzctl.guest.v1.WatchRequest
+	(*WatchResponse)(nil),           // 55: vzctl.guest.v1.WatchResponse
+	(*OutOfMemory)(nil),             // 56: vzctl.guest.v1.OutOfMemory
+	(*ShutdownRequest)(nil),         // 57: vzctl.guest.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),        // 58: vzctl.guest.v1.ShutdownResponse
+	(*StreamRequest)(nil),           // 59: vzctl.guest.v1.StreamRequest
+	(*StreamResponse)(nil),          // 60: vzctl.guest.v1.StreamResponse
+	(*SocketRequest)(nil),           // 61: vzctl.guest.v1.SocketRequest
+	(*FilesRequest)(nil),            // 62: vzctl.guest.v1.FilesRequest
+	(*FilesResult)(nil),             // 63: vzctl.guest.v1.FilesResult
+	(*StatFileRequest)(nil),         // 64: vzctl.guest.v1.StatFileRequest
+	(*FileStat)(nil),                // 65: vzctl.guest.v1.FileStat
+	(*ReadFilesRequest)(nil),        // 66: vzctl.guest.v1.ReadFilesRequest
+	(*WriteFilesRequest)(nil),       // 67: vzctl.guest.v1.WriteFilesRequest
+	(*ReadChangesRequest)(nil),      // 68: vzctl.guest.v1.ReadChangesRequest
+	(*HoldFilesRequest)(nil),        // 69: vzctl.guest.v1.HoldFilesRequest
+	(*timestamppb.Timestamp)(nil),   // 70: google.protobuf.Timestamp
 }
 var file_vzctl_guest_v1_agent_proto_depIdxs = []int32{
-	68, // 0: vzctl.guest.v1.HelloResponse.time:type_name -> google.protobuf.Timestamp
-	68, // 1: vzctl.guest.v1.AdoptRequest.time:type_name -> google.protobuf.Timestamp
+	70, // 0: vzctl.guest.v1.HelloResponse.time:type_name -> google.protobuf.Timestamp
+	70, // 1: vzctl.guest.v1.AdoptRequest.time:type_name -> google.protobuf.Timestamp
 	7,  // 2: vzctl.guest.v1.AdoptRequest.interfaces:type_name -> vzctl.guest.v1.Interface
 	9,  // 3: vzctl.guest.v1.AdoptRequest.dns:type_name -> vzctl.guest.v1.Dns
 	6,  // 4: vzctl.guest.v1.AdoptResponse.phases:type_name -> vzctl.guest.v1.Phase
 	8,  // 5: vzctl.guest.v1.Interface.routes:type_name -> vzctl.guest.v1.Route
-	10, // 6: vzctl.guest.v1.CreateContainerRequest.lower:type_name -> vzctl.guest.v1.Disk
-	10, // 7: vzctl.guest.v1.CreateContainerRequest.upper:type_name -> vzctl.guest.v1.Disk
-	17, // 8: vzctl.guest.v1.CreateContainerRequest.seccomp:type_name -> vzctl.guest.v1.SeccompFilter
-	18, // 9: vzctl.guest.v1.CreateContainerRequest.extra_hosts:type_name -> vzctl.guest.v1.Host
-	14, // 10: vzctl.guest.v1.CreateContainerRequest.sources:type_name -> vzctl.guest.v1.Source
-	12, // 11: vzctl.guest.v1.CreateContainerRequest.io_limits:type_name -> vzctl.guest.v1.IoLimit
-	13, // 12: vzctl.guest.v1.CreateContainerRequest.sockets:type_name -> vzctl.guest.v1.Socket
-	4,  // 13: vzctl.guest.v1.CreateContainerRequest.adopt:type_name -> vzctl.guest.v1.AdoptRequest
-	15, // 14: vzctl.guest.v1.Source.share:type_name -> vzctl.guest.v1.Share
-	16, // 15: vzctl.guest.v1.Source.volume:type_name -> vzctl.guest.v1.Volume
-	10, // 16: vzctl.guest.v1.Volume.disk:type_name -> vzctl.guest.v1.Disk
-	6,  // 17: vzctl.guest.v1.CreateContainerResponse.phases:type_name -> vzctl.guest.v1.Phase
-	28, // 18: vzctl.guest.v1.CreateProcessResponse.exit:type_name -> vzctl.guest.v1.Exit
-	6,  // 19: vzctl.guest.v1.StartProcessResponse.phases:type_name -> vzctl.guest.v1.Phase
-	23, // 20: vzctl.guest.v1.RunProcessResponse.started:type_name -> vzctl.guest.v1.StartProcessResponse
-	28, // 21: vzctl.guest.v1.RunProcessResponse.exit:type_name -> vzctl.guest.v1.Exit
-	28, // 22: vzctl.guest.v1.WaitProcessResponse.exit:type_name -> vzctl.guest.v1.Exit
-	68, // 23: vzctl.guest.v1.Exit.time:type_name -> google.protobuf.Timestamp
-	12, // 24: vzctl.guest.v1.UpdateContainerRequest.io_limits:type_name -> vzctl.guest.v1.IoLimit
-	41, // 25: vzctl.guest.v1.ListContainersResponse.containers:type_name -> vzctl.guest.v1.Container
-	42, // 26: vzctl.guest.v1.Container.processes:type_name -> vzctl.guest.v1.Process
-	28, // 27: vzctl.guest.v1.Process.exit:type_name -> vzctl.guest.v1.Exit
-	47, // 28: vzctl.guest.v1.ListProcessesResponse.processes:type_name -> vzctl.guest.v1.ContainerProcess
-	28, // 29: vzctl.guest.v1.WatchResponse.exit:type_name -> vzctl.guest.v1.Exit
-	54, // 30: vzctl.guest.v1.WatchResponse.out_of_memory:type_name -> vzctl.guest.v1.OutOfMemory
-	0,  // 31: vzctl.guest.v1.StreamRequest.kind:type_name -> vzctl.guest.v1.StreamKind
-	62, // 32: vzctl.guest.v1.FilesRequest.stat:type_name -> vzctl.guest.v1.StatFileRequest
-	64, // 33: vzctl.guest.v1.FilesRequest.read:type_name -> vzctl.guest.v1.ReadFilesRequest
-	65, // 34: vzctl.guest.v1.FilesRequest.write:type_name -> vzctl.guest.v1.WriteFilesRequest
-	66, // 35: vzctl.guest.v1.FilesRequest.changes:type_name -> vzctl.guest.v1.ReadChangesRequest
-	67, // 36: vzctl.guest.v1.FilesRequest.hold:type_name -> vzctl.guest.v1.HoldFilesRequest
-	63, // 37: vzctl.guest.v1.FilesResult.stat:type_name -> vzctl.guest.v1.FileStat
-	1,  // 38: vzctl.guest.v1.HoldFilesRequest.action:type_name -> vzctl.guest.v1.HoldAction
-	2,  // 39: vzctl.guest.v1.Agent.Hello:input_type -> vzctl.guest.v1.HelloRequest
-	4,  // 40: vzctl.guest.v1.Agent.Adopt:input_type -> vzctl.guest.v1.AdoptRequest
-	11, // 41: vzctl.guest.v1.Agent.CreateContainer:input_type -> vzctl.guest.v1.CreateContainerRequest
-	20, // 42: vzctl.guest.v1.Agent.CreateProcess:input_type -> vzctl.guest.v1.CreateProcessRequest
-	22, // 43: vzctl.guest.v1.Agent.StartProcess:input_type -> vzctl.guest.v1.StartProcessRequest
-	26, // 44: vzctl.guest.v1.Agent.WaitProcess:input_type -> vzctl.guest.v1.WaitProcessRequest
-	24, // 45: vzctl.guest.v1.Agent.RunProcess:input_type -> vzctl.guest.v1.RunProcessRequest
-	29, // 46: vzctl.guest.v1.Agent.SignalProcess:input_type -> vzctl.guest.v1.SignalProcessRequest
-	31, // 47: vzctl.guest.v1.Agent.ResizeTerminal:input_type -> vzctl.guest.v1.ResizeTerminalRequest
-	33, // 48: vzctl.guest.v1.Agent.DeleteProcess:input_type -> vzctl.guest.v1.DeleteProcessRequest
-	35, // 49: vzctl.guest.v1.Agent.UpdateContainer:input_type -> vzctl.guest.v1.UpdateContainerRequest
-	37, // 50: vzctl.guest.v1.Agent.DeleteContainer:input_type -> vzctl.guest.v1.DeleteContainerRequest
-	39, // 51: vzctl.guest.v1.Agent.ListContainers:input_type -> vzctl.guest.v1.ListContainersRequest
-	43, // 52: vzctl.guest.v1.Agent.ContainerStats:input_type -> vzctl.guest.v1.ContainerStatsRequest
-	45, // 53: vzctl.guest.v1.Agent.ListProcesses:input_type -> vzctl.guest.v1.ListProcessesRequest
-	48, // 54: vzctl.guest.v1.Agent.Freeze:input_type -> vzctl.guest.v1.FreezeRequest
-	50, // 55: vzctl.guest.v1.Agent.Thaw:input_type -> vzctl.guest.v1.ThawRequest
-	52, // 56: vzctl.guest.v1.Agent.Watch:input_type -> vzctl.guest.v1.WatchRequest
-	55, // 57: vzctl.guest.v1.Agent.Shutdown:input_type -> vzctl.guest.v1.ShutdownRequest
-	3,  // 58: vzctl.guest.v1.Agent.Hello:output_type -> vzctl.guest.v1.HelloResponse
-	5,  // 59: vzctl.guest.v1.Agent.Adopt:output_type -> vzctl.guest.v1.AdoptResponse
-	19, // 60: vzctl.guest.v1.Agent.CreateContainer:output_type -> vzctl.guest.v1.CreateContainerResponse
-	21, // 61: vzctl.guest.v1.Agent.CreateProcess:output_type -> vzctl.guest.v1.CreateProcessResponse
-	23, // 62: vzctl.guest.v1.Agent.StartProcess:output_type -> vzctl.guest.v1.StartProcessResponse
-	27, // 63: vzctl.guest.v1.Agent.WaitProcess:output_type -> vzctl.guest.v1.WaitProcessResponse
-	25, // 64: vzctl.guest.v1.Agent.RunProcess:output_type -> vzctl.guest.v1.RunProcessResponse
-	30, // 65: vzctl.guest.v1.Agent.SignalProcess:output_type -> vzctl.guest.v1.SignalProcessResponse
-	32, // 66: vzctl.guest.v1.Agent.ResizeTerminal:output_type -> vzctl.guest.v1.ResizeTerminalResponse
-	34, // 67: vzctl.guest.v1.Agent.DeleteProcess:output_type -> vzctl.guest.v1.DeleteProcessResponse
-	36, // 68: vzctl.guest.v1.Agent.UpdateContainer:output_type -> vzctl.guest.v1.UpdateContainerResponse
-	38, // 69: vzctl.guest.v1.Agent.DeleteContainer:output_type -> vzctl.guest.v1.DeleteContainerResponse
-	40, // 70: vzctl.guest.v1.Agent.ListContainers:output_type -> vzctl.guest.v1.ListContainersResponse
-	44, // 71: vzctl.guest.v1.Agent.ContainerStats:output_type -> vzctl.guest.v1.ContainerStatsResponse
-	46, // 72: vzctl.guest.v1.Agent.ListProcesses:output_type -> vzctl.guest.v1.ListProcessesResponse
-	49, // 73: vzctl.guest.v1.Agent.Freeze:output_type -> vzctl.guest.v1.FreezeResponse
-	51, // 74: vzctl.guest.v1.Agent.Thaw:output_type -> vzctl.guest.v1.ThawResponse
-	53, // 75: vzctl.guest.v1.Agent.Watch:output_type -> vzctl.guest.v1.WatchResponse
-	56, // 76: vzctl.guest.v1.Agent.Shutdown:output_type -> vzctl.guest.v1.ShutdownResponse
-	58, // [58:77] is the sub-list for method output_type
-	39, // [39:58] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	10, // 6: vzctl.guest.v1.PrimeRequest.lower:type_name -> vzctl.guest.v1.Disk
+	10, // 7: vzctl.guest.v1.CreateContainerRequest.lower:type_name -> vzctl.guest.v1.Disk
+	10, // 8: vzctl.guest.v1.CreateContainerRequest.upper:type_name -> vzctl.guest.v1.Disk
+	19, // 9: vzctl.guest.v1.CreateContainerRequest.seccomp:type_name -> vzctl.guest.v1.SeccompFilter
+	20, // 10: vzctl.guest.v1.CreateContainerRequest.extra_hosts:type_name -> vzctl.guest.v1.Host
+	16, // 11: vzctl.guest.v1.CreateContainerRequest.sources:type_name -> vzctl.guest.v1.Source
+	14, // 12: vzctl.guest.v1.CreateContainerRequest.io_limits:type_name -> vzctl.guest.v1.IoLimit
+	15, // 13: vzctl.guest.v1.CreateContainerRequest.sockets:type_name -> vzctl.guest.v1.Socket
+	4,  // 14: vzctl.guest.v1.CreateContainerRequest.adopt:type_name -> vzctl.guest.v1.AdoptRequest
+	17, // 15: vzctl.guest.v1.Source.share:type_name -> vzctl.guest.v1.Share
+	18, // 16: vzctl.guest.v1.Source.volume:type_name -> vzctl.guest.v1.Volume
+	10, // 17: vzctl.guest.v1.Volume.disk:type_name -> vzctl.guest.v1.Disk
+	6,  // 18: vzctl.guest.v1.CreateContainerResponse.phases:type_name -> vzctl.guest.v1.Phase
+	30, // 19: vzctl.guest.v1.CreateProcessResponse.exit:type_name -> vzctl.guest.v1.Exit
+	6,  // 20: vzctl.guest.v1.StartProcessResponse.phases:type_name -> vzctl.guest.v1.Phase
+	25, // 21: vzctl.guest.v1.RunProcessResponse.started:type_name -> vzctl.guest.v1.StartProcessResponse
+	30, // 22: vzctl.guest.v1.RunProcessResponse.exit:type_name -> vzctl.guest.v1.Exit
+	30, // 23: vzctl.guest.v1.WaitProcessResponse.exit:type_name -> vzctl.guest.v1.Exit
+	70, // 24: vzctl.guest.v1.Exit.time:type_name -> google.protobuf.Timestamp
+	14, // 25: vzctl.guest.v1.UpdateContainerRequest.io_limits:type_name -> vzctl.guest.v1.IoLimit
+	43, // 26: vzctl.guest.v1.ListContainersResponse.containers:type_name -> vzctl.guest.v1.Container
+	44, // 27: vzctl.guest.v1.Container.processes:type_name -> vzctl.guest.v1.Process
+	30, // 28: vzctl.guest.v1.Process.exit:type_name -> vzctl.guest.v1.Exit
+	49, // 29: vzctl.guest.v1.ListProcessesResponse.processes:type_name -> vzctl.guest.v1.ContainerProcess
+	30, // 30: vzctl.guest.v1.WatchResponse.exit:type_name -> vzctl.guest.v1.Exit
+	56, // 31: vzctl.guest.v1.WatchResponse.out_of_memory:type_name -> vzctl.guest.v1.OutOfMemory
+	0,  // 32: vzctl.guest.v1.StreamRequest.kind:type_name -> vzctl.guest.v1.StreamKind
+	64, // 33: vzctl.guest.v1.FilesRequest.stat:type_name -> vzctl.guest.v1.StatFileRequest
+	66, // 34: vzctl.guest.v1.FilesRequest.read:type_name -> vzctl.guest.v1.ReadFilesRequest
+	67, // 35: vzctl.guest.v1.FilesRequest.write:type_name -> vzctl.guest.v1.WriteFilesRequest
+	68, // 36: vzctl.guest.v1.FilesRequest.changes:type_name -> vzctl.guest.v1.ReadChangesRequest
+	69, // 37: vzctl.guest.v1.FilesRequest.hold:type_name -> vzctl.guest.v1.HoldFilesRequest
+	65, // 38: vzctl.guest.v1.FilesResult.stat:type_name -> vzctl.guest.v1.FileStat
+	1,  // 39: vzctl.guest.v1.HoldFilesRequest.action:type_name -> vzctl.guest.v1.HoldAction
+	2,  // 40: vzctl.guest.v1.Agent.Hello:input_type -> vzctl.guest.v1.HelloRequest
+	4,  // 41: vzctl.guest.v1.Agent.Adopt:input_type -> vzctl.guest.v1.AdoptRequest
+	11, // 42: vzctl.guest.v1.Agent.Prime:input_type -> vzctl.guest.v1.PrimeRequest
+	13, // 43: vzctl.guest.v1.Agent.CreateContainer:input_type -> vzctl.guest.v1.CreateContainerRequest
+	22, // 44: vzctl.guest.v1.Agent.CreateProcess:input_type -> vzctl.guest.v1.CreateProcessRequest
+	24, // 45: vzctl.guest.v1.Agent.StartProcess:input_type -> vzctl.guest.v1.StartProcessRequest
+	28, // 46: vzctl.guest.v1.Agent.WaitProcess:input_type -> vzctl.guest.v1.WaitProcessRequest
+	26, // 47: vzctl.guest.v1.Agent.RunProcess:input_type -> vzctl.guest.v1.RunProcessRequest
+	31, // 48: vzctl.guest.v1.Agent.SignalProcess:input_type -> vzctl.guest.v1.SignalProcessRequest
+	33, // 49: vzctl.guest.v1.Agent.ResizeTerminal:input_type -> vzctl.guest.v1.ResizeTerminalRequest
+	35, // 50: vzctl.guest.v1.Agent.DeleteProcess:input_type -> vzctl.guest.v1.DeleteProcessRequest
+	37, // 51: vzctl.guest.v1.Agent.UpdateContainer:input_type -> vzctl.guest.v1.UpdateContainerRequest
+	39, // 52: vzctl.guest.v1.Agent.DeleteContainer:input_type -> vzctl.guest.v1.DeleteContainerRequest
+	41, // 53: vzctl.guest.v1.Agent.ListContainers:input_type -> vzctl.guest.v1.ListContainersRequest
+	45, // 54: vzctl.guest.v1.Agent.ContainerStats:input_type -> vzctl.guest.v1.ContainerStatsRequest
+	47, // 55: vzctl.guest.v1.Agent.ListProcesses:input_type -> vzctl.guest.v1.ListProcessesRequest
+	50, // 56: vzctl.guest.v1.Agent.Freeze:input_type -> vzctl.guest.v1.FreezeRequest
+	52, // 57: vzctl.guest.v1.Agent.Thaw:input_type -> vzctl.guest.v1.ThawRequest
+	54, // 58: vzctl.guest.v1.Agent.Watch:input_type -> vzctl.guest.v1.WatchRequest
+	57, // 59: vzctl.guest.v1.Agent.Shutdown:input_type -> vzctl.guest.v1.ShutdownRequest
+	3,  // 60: vzctl.guest.v1.Agent.Hello:output_type -> vzctl.guest.v1.HelloResponse
+	5,  // 61: vzctl.guest.v1.Agent.Adopt:output_type -> vzctl.guest.v1.AdoptResponse
+	12, // 62: vzctl.guest.v1.Agent.Prime:output_type -> vzctl.guest.v1.PrimeResponse
+	21, // 63: vzctl.guest.v1.Agent.CreateContainer:output_type -> vzctl.guest.v1.CreateContainerResponse
+	23, // 64: vzctl.guest.v1.Agent.CreateProcess:output_type -> vzctl.guest.v1.CreateProcessResponse
+	25, // 65: vzctl.guest.v1.Agent.StartProcess:output_type -> vzctl.guest.v1.StartProcessResponse
+	29, // 66: vzctl.guest.v1.Agent.WaitProcess:output_type -> vzctl.guest.v1.WaitProcessResponse
+	27, // 67: vzctl.guest.v1.Agent.RunProcess:output_type -> vzctl.guest.v1.RunProcessResponse
+	32, // 68: vzctl.guest.v1.Agent.SignalProcess:output_type -> vzctl.guest.v1.SignalProcessResponse
+	34, // 69: vzctl.guest.v1.Agent.ResizeTerminal:output_type -> vzctl.guest.v1.ResizeTerminalResponse
+	36, // 70: vzctl.guest.v1.Agent.DeleteProcess:output_type -> vzctl.guest.v1.DeleteProcessResponse
+	38, // 71: vzctl.guest.v1.Agent.UpdateContainer:output_type -> vzctl.guest.v1.UpdateContainerResponse
+	40, // 72: vzctl.guest.v1.Agent.DeleteContainer:output_type -> vzctl.guest.v1.DeleteContainerResponse
+	42, // 73: vzctl.guest.v1.Agent.ListContainers:output_type -> vzctl.guest.v1.ListContainersResponse
+	46, // 74: vzctl.guest.v1.Agent.ContainerStats:output_type -> vzctl.guest.v1.ContainerStatsResponse
+	48, // 75: vzctl.guest.v1.Agent.ListProcesses:output_type -> vzctl.guest.v1.ListProcessesResponse
+	51, // 76: vzctl.guest.v1.Agent.Freeze:output_type -> vzctl.guest.v1.FreezeResponse
+	53, // 77: vzctl.guest.v1.Agent.Thaw:output_type -> vzctl.guest.v1.ThawResponse
+	55, // 78: vzctl.guest.v1.Agent.Watch:output_type -> vzctl.guest.v1.WatchResponse
+	58, // 79: vzctl.guest.v1.Agent.Shutdown:output_type -> vzctl.guest.v1.ShutdownResponse
+	60, // [60:80] is the sub-list for method output_type
+	40, // [40:60] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_vzctl_guest_v1_agent_proto_init() }
@@ -4827,20 +4937,20 @@ func file_vzctl_guest_v1_agent_proto_init() {
 	if File_vzctl_guest_v1_agent_proto != nil {
 		return
 	}
-	file_vzctl_guest_v1_agent_proto_msgTypes[11].OneofWrappers = []any{}
-	file_vzctl_guest_v1_agent_proto_msgTypes[12].OneofWrappers = []any{
+	file_vzctl_guest_v1_agent_proto_msgTypes[13].OneofWrappers = []any{}
+	file_vzctl_guest_v1_agent_proto_msgTypes[14].OneofWrappers = []any{
 		(*Source_Share)(nil),
 		(*Source_Volume)(nil),
 	}
-	file_vzctl_guest_v1_agent_proto_msgTypes[23].OneofWrappers = []any{
+	file_vzctl_guest_v1_agent_proto_msgTypes[25].OneofWrappers = []any{
 		(*RunProcessResponse_Started)(nil),
 		(*RunProcessResponse_Exit)(nil),
 	}
-	file_vzctl_guest_v1_agent_proto_msgTypes[51].OneofWrappers = []any{
+	file_vzctl_guest_v1_agent_proto_msgTypes[53].OneofWrappers = []any{
 		(*WatchResponse_Exit)(nil),
 		(*WatchResponse_OutOfMemory)(nil),
 	}
-	file_vzctl_guest_v1_agent_proto_msgTypes[58].OneofWrappers = []any{
+	file_vzctl_guest_v1_agent_proto_msgTypes[60].OneofWrappers = []any{
 		(*FilesRequest_Stat)(nil),
 		(*FilesRequest_Read)(nil),
 		(*FilesRequest_Write)(nil),
@@ -4853,7 +4963,7 @@ func file_vzctl_guest_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vzctl_guest_v1_agent_proto_rawDesc), len(file_vzctl_guest_v1_agent_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   66,
+			NumMessages:   68,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

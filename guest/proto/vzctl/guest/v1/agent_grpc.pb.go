@@ -23,6 +23,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	Agent_Hello_FullMethodName           = "/vzctl.guest.v1.Agent/Hello"
 	Agent_Adopt_FullMethodName           = "/vzctl.guest.v1.Agent/Adopt"
+	Agent_Prime_FullMethodName           = "/vzctl.guest.v1.Agent/Prime"
 	Agent_CreateContainer_FullMethodName = "/vzctl.guest.v1.Agent/CreateContainer"
 	Agent_CreateProcess_FullMethodName   = "/vzctl.guest.v1.Agent/CreateProcess"
 	Agent_StartProcess_FullMethodName    = "/vzctl.guest.v1.Agent/StartProcess"
@@ -60,6 +61,9 @@ type AgentClient interface {
 	Hello(ctx context.Context, in *HelloRequest, opts ...grpc.CallOption) (*HelloResponse, error)
 	// Adopt gives a booted (or restored) VM its identity. Entropy and clock come first. It may be called again: what is named then replaces what was.
 	Adopt(ctx context.Context, in *AdoptRequest, opts ...grpc.CallOption) (*AdoptResponse, error)
+	// Prime has a machine that others are copied from mount read-only disks of containers to come, and read what those will probably read first. It comes before Adopt, on a connection that is
+	// given up before the first copy is made; an error is no reason not to copy the machine. FAILED_PRECONDITION once there is a container.
+	Prime(ctx context.Context, in *PrimeRequest, opts ...grpc.CallOption) (*PrimeResponse, error)
 	// CreateContainer mounts the root file system and prepares all the init process needs; nothing of the container runs yet.
 	// A failed call leaves nothing behind. ALREADY_EXISTS if the id is taken.
 	CreateContainer(ctx context.Context, in *CreateContainerRequest, opts ...grpc.CallOption) (*CreateContainerResponse, error)
@@ -122,6 +126,16 @@ func (c *agentClient) Adopt(ctx context.Context, in *AdoptRequest, opts ...grpc.
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(AdoptResponse)
 	err := c.cc.Invoke(ctx, Agent_Adopt_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentClient) Prime(ctx context.Context, in *PrimeRequest, opts ...grpc.CallOption) (*PrimeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PrimeResponse)
+	err := c.cc.Invoke(ctx, Agent_Prime_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -343,6 +357,9 @@ type AgentServer interface {
 	Hello(context.Context, *HelloRequest) (*HelloResponse, error)
 	// Adopt gives a booted (or restored) VM its identity. Entropy and clock come first. It may be called again: what is named then replaces what was.
 	Adopt(context.Context, *AdoptRequest) (*AdoptResponse, error)
+	// Prime has a machine that others are copied from mount read-only disks of containers to come, and read what those will probably read first. It comes before Adopt, on a connection that is
+	// given up before the first copy is made; an error is no reason not to copy the machine. FAILED_PRECONDITION once there is a container.
+	Prime(context.Context, *PrimeRequest) (*PrimeResponse, error)
 	// CreateContainer mounts the root file system and prepares all the init process needs; nothing of the container runs yet.
 	// A failed call leaves nothing behind. ALREADY_EXISTS if the id is taken.
 	CreateContainer(context.Context, *CreateContainerRequest) (*CreateContainerResponse, error)
@@ -396,6 +413,9 @@ func (UnimplementedAgentServer) Hello(context.Context, *HelloRequest) (*HelloRes
 }
 func (UnimplementedAgentServer) Adopt(context.Context, *AdoptRequest) (*AdoptResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Adopt not implemented")
+}
+func (UnimplementedAgentServer) Prime(context.Context, *PrimeRequest) (*PrimeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Prime not implemented")
 }
 func (UnimplementedAgentServer) CreateContainer(context.Context, *CreateContainerRequest) (*CreateContainerResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateContainer not implemented")
@@ -501,6 +521,24 @@ func _Agent_Adopt_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(AgentServer).Adopt(ctx, req.(*AdoptRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Agent_Prime_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PrimeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).Prime(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_Prime_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).Prime(ctx, req.(*PrimeRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -804,6 +842,10 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Adopt",
 			Handler:    _Agent_Adopt_Handler,
+		},
+		{
+			MethodName: "Prime",
+			Handler:    _Agent_Prime_Handler,
 		},
 		{
 			MethodName: "CreateContainer",

@@ -812,7 +812,12 @@ type Disk struct {
 	//	*Disk_Block
 	//	*Disk_Nbd
 	//	*Disk_VhostUser
-	Backend       isDisk_Backend `protobuf_oneof:"backend"`
+	Backend isDisk_Backend `protobuf_oneof:"backend"`
+	// What is on it is the same for as long as the file exists, and file_system, "ext4", has it: a plugin may have guests that are copied from one another know it already.
+	Lasting    bool   `protobuf:"varint,7,opt,name=lasting,proto3" json:"lasting,omitempty"`
+	FileSystem string `protobuf:"bytes,8,opt,name=file_system,json=fileSystem,proto3" json:"file_system,omitempty"`
+	// Of a lasting disk: paths in its file system that the guest will probably read first. A hint, at most 32.
+	Reads         []string `protobuf:"bytes,9,rep,name=reads,proto3" json:"reads,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -900,6 +905,27 @@ func (x *Disk) GetVhostUser() *VhostUserBackend {
 		if x, ok := x.Backend.(*Disk_VhostUser); ok {
 			return x.VhostUser
 		}
+	}
+	return nil
+}
+
+func (x *Disk) GetLasting() bool {
+	if x != nil {
+		return x.Lasting
+	}
+	return false
+}
+
+func (x *Disk) GetFileSystem() string {
+	if x != nil {
+		return x.FileSystem
+	}
+	return ""
+}
+
+func (x *Disk) GetReads() []string {
+	if x != nil {
+		return x.Reads
 	}
 	return nil
 }
@@ -2965,7 +2991,7 @@ const file_vzctl_hypervisor_v1_hypervisor_proto_rawDesc = "" +
 	"\x06Kernel\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
 	"\x06format\x18\x02 \x01(\tR\x06format\x12!\n" +
-	"\fcommand_line\x18\x03 \x01(\tR\vcommandLine\"\xb6\x02\n" +
+	"\fcommand_line\x18\x03 \x01(\tR\vcommandLine\"\x87\x03\n" +
 	"\x04Disk\x12\x16\n" +
 	"\x06serial\x18\x01 \x01(\tR\x06serial\x12\x1b\n" +
 	"\tread_only\x18\x02 \x01(\bR\breadOnly\x126\n" +
@@ -2973,7 +2999,11 @@ const file_vzctl_hypervisor_v1_hypervisor_proto_rawDesc = "" +
 	"\x05block\x18\x04 \x01(\v2!.vzctl.hypervisor.v1.BlockBackendH\x00R\x05block\x123\n" +
 	"\x03nbd\x18\x05 \x01(\v2\x1f.vzctl.hypervisor.v1.NbdBackendH\x00R\x03nbd\x12F\n" +
 	"\n" +
-	"vhost_user\x18\x06 \x01(\v2%.vzctl.hypervisor.v1.VhostUserBackendH\x00R\tvhostUserB\t\n" +
+	"vhost_user\x18\x06 \x01(\v2%.vzctl.hypervisor.v1.VhostUserBackendH\x00R\tvhostUser\x12\x18\n" +
+	"\alasting\x18\a \x01(\bR\alasting\x12\x1f\n" +
+	"\vfile_system\x18\b \x01(\tR\n" +
+	"fileSystem\x12\x14\n" +
+	"\x05reads\x18\t \x03(\tR\x05readsB\t\n" +
 	"\abackend\"9\n" +
 	"\vFileBackend\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +

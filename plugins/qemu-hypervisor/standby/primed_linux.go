@@ -1,0 +1,300 @@
+package standby
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/fork"
+)
+
+// A VM that stands by can be copied for any image. Once the same image is asked for again, a copy is primed with it: its guest has the image's disks mounted and has read what is read first, and then it is copied in
+// place of the original for all who ask with the same disks. It takes only the memory that it has of its own.
+
+const (
+	// primeAfter is how many copies of one image are made before a VM is primed with it.
+	primeAfter = 2
+	// primeQuiet is how long nobody may have asked before: who starts a container has more use for the CPUs.
+	primeQuiet = time.Second
+	// maxPrimed is how many images a holder has VMs primed with.
+	maxPrimed = 2
+	// maxImages is how many images it counts the copies of.
+	maxImages = 16
+	// primedRest is how long a VM that is primed has not been copied before it gives way to another.
+	primedRest = time.Minute
+)
+
+// Primed is a copy that stands by in turn.
+type Primed struct {
+	Original *fork.Original
+	// Ended returns when its process has.
+	Ended func()
+}
+
+// image is a set of disks that copies were asked for with.
+type image struct {
+	key     string
+	asked   int
+	used    time.Time
+	lasting []Lasting
+	reads   []string
+	disks   []*os.File // held while a VM is, or is to be, primed with them; in the order of lasting
+	unwatch func()     // with disks
+	primed  *Primed
+	failed  bool
+}
+
+// imageKey tells the disks of a request from others; "" if it has none that last.
+func imageKey(a asking, d Descriptors) (string, []*os.File) {
+	var key strings.Builder
+	var files []*os.File
+	first := len(d.All()) - len(d.Disks) - len(d.Links) - len(d.Shares)
+	for _, l := range a.request.Lasting {
+		if l.Index < 0 || l.Index >= len(d.Disks) {
+			return "", nil
+		}
+		file := a.files[first+l.Index]
+		info, err := file.Stat()
+		if err != nil {
+			return "", nil
+		}
+		stat, ok := info.Sys().(*syscall.Stat_t)
+		if !ok || !info.Mode().IsRegular() {
+			return "", nil
+		}
+		fmt.Fprintln(&key, l.Index, l.Serial, l.FileSystem, stat.Dev, stat.Ino, stat.Size, stat.Mtim)
+		files = append(files, file)
+	}
+	return key.String(), files
+}
+
+// primer knows which images are asked for. It belongs to one goroutine, but for prime's own.
+type primer struct {
+	holder *Holder
+	images []*image
+	wanted *image // to be primed when it is quiet
+	quiet  *time.Timer
+	done   chan primeResult
+	gone   chan *image // images whose files were removed
+	busy   bool
+}
+
+type primeResult struct {
+	image  *image
+	primed *Primed
+	err    error
+}
+
+func newPrimer(h *Holder) *primer {
+	p := &primer{holder: h, quiet: time.NewTimer(primeQuiet), done: make(chan primeResult, 1), gone: make(chan *image, maxImages)}
+	p.quiet.Stop()
+	return p
+}
+
+// original returns what is copied for one who asks.
+func (p *primer) original(ctx context.Context, a asking) *fork.Original {
+	if p.wanted != nil {
+		p.quiet.Reset(primeQuiet)
+	}
+	key, files := imageKey(a, p.holder.Descriptors)
+	if key == "" || p.holder.Prime == nil {
+		return p.holder.Original
+	}
+	m := p.image(key)
+	m.asked, m.used = m.asked+1, time.Now()
+	if m.primed != nil {
+		return m.primed.Original
+	}
+	if m.asked >= primeAfter && !m.failed && p.wanted == nil && !p.busy && p.room() {
+		m.lasting, m.reads = a.request.Lasting, a.request.Reads
+		if m.hold(ctx, files, p.gone) {
+			p.wanted = m
+			p.quiet.Reset(primeQuiet)
+		}
+	}
+	return p.holder.Original
+}
+
+// image finds one, or begins to count.
+func (p *primer) image(key string) *image {
+	for _, m := range p.images {
+		if m.key == key {
+			return m
+		}
+	}
+	m := &image{key: key}
+	if len(p.images) >= maxImages {
+		p.forget(p.oldest(func(m *image) bool { return m != p.wanted && m.disks == nil }))
+	}
+	p.images = append(p.images, m)
+	return m
+}
+
+func (p *primer) oldest(of func(*image) bool) (oldest *image) {
+	for _, m := range p.images {
+		if of(m) && (oldest == nil || m.used.Before(oldest.used)) {
+			oldest = m
+		}
+	}
+	return oldest
+}
+
+// hold keeps the disks open, so that nothing else can be taken for them, and watches for their removal.
+func (m *image) hold(ctx context.Context, files []*os.File, gone chan<- *image) bool {
+	ctx, m.unwatch = context.WithCancel(ctx)
+	for _, file := range files {
+		disk, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", file.Fd())) // opened again: that file's locks are its VM's
+		if err != nil {
+			m.drop()
+			return false
+		}
+		m.disks = append(m.disks, disk)
+	}
+	for _, disk := range m.disks {
+		removed, err := awaitUnlink(ctx, disk)
+		if err != nil {
+			m.drop()
+			return false
+		}
+		go func() {
+			select {
+			case <-removed:
+				gone <- m
+			case <-ctx.Done():
+			}
+		}()
+	}
+	return true
+}
+
+// count is of the images that VMs are primed with.
+func (p *primer) count() (n int) {
+	for _, m := range p.images {
+		if m.primed != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// tell says it to people.
+func (p *primer) tell() {
+	_ = p.holder.announce(p.holder.since, p.count()) // who removes the directory ends all
+	p.holder.used()
+}
+
+// room makes room for one more that is primed, if it can be.
+func (p *primer) room() bool {
+	if p.count() < maxPrimed {
+		return true
+	}
+	rests := p.oldest(func(m *image) bool { return m.primed != nil && time.Since(m.used) > primedRest })
+	p.forget(rests)
+	return rests != nil
+}
+
+// drop lets go of the disks, and of the VM, if one is primed with them.
+func (m *image) drop() {
+	if m.unwatch != nil {
+		m.unwatch()
+	}
+	closeAll(m.disks)
+	m.disks, m.unwatch = nil, nil
+	if m.primed != nil {
+		m.primed.Original.Release()
+		go m.primed.Ended()
+		m.primed = nil
+	}
+}
+
+func (p *primer) forget(m *image) {
+	for i, known := range p.images {
+		if known == m && m != nil {
+			was := m.primed != nil
+			m.drop()
+			p.images = append(p.images[:i], p.images[i+1:]...)
+			if was {
+				p.tell()
+			}
+			return
+		}
+	}
+}
+
+// begin has a VM primed beside all else; what has come of it is in done.
+func (p *primer) begin(ctx context.Context) {
+	m := p.wanted
+	p.wanted = nil
+	if m == nil || m.disks == nil {
+		return
+	}
+	p.busy = true
+	files := append([]*os.File(nil), m.disks...)
+	go func() {
+		primed, err := p.holder.Prime(ctx, m.lasting, files, m.reads)
+		p.done <- primeResult{m, primed, err}
+	}()
+}
+
+// end takes what has come of it.
+func (p *primer) end(r primeResult) {
+	p.busy = false
+	switch {
+	case r.err != nil:
+		r.image.failed = true
+		r.image.drop()
+		p.holder.Place.NotePriming(r.err)
+	case r.image.disks == nil: // removed meanwhile
+		r.primed.Original.Release()
+		go r.primed.Ended()
+	default:
+		r.image.primed = r.primed
+		p.tell()
+	}
+}
+
+// close ends all that are primed, also one that is about to be.
+func (p *primer) close() {
+	p.quiet.Stop()
+	if p.busy {
+		p.end(<-p.done)
+	}
+	for _, m := range p.images {
+		m.drop()
+	}
+}
+
+// awaitUnlink returns a channel that is closed when a file has no name any more.
+func awaitUnlink(ctx context.Context, disk *os.File) (<-chan struct{}, error) {
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		return nil, os.NewSyscallError("inotify_init1", err)
+	}
+	events := os.NewFile(uintptr(fd), "inotify")
+	if _, err := unix.InotifyAddWatch(fd, fmt.Sprintf("/proc/self/fd/%d", disk.Fd()), unix.IN_ATTRIB); err != nil {
+		_ = events.Close()
+		return nil, os.NewSyscallError("inotify_add_watch", err)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = events.Close() })
+	removed := make(chan struct{})
+	go func() {
+		defer func() { _, _ = stop(), events.Close() }()
+		buffer := make([]byte, 4<<10)
+		for {
+			if _, err := events.Read(buffer); err != nil {
+				return
+			}
+			var stat unix.Stat_t
+			if unix.Fstat(int(disk.Fd()), &stat) != nil || stat.Nlink == 0 /* or it is closed */ {
+				close(removed)
+				return
+			}
+		}
+	}()
+	return removed, nil
+}
