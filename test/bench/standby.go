@@ -13,7 +13,7 @@ import (
 // standByPatience bounds the boot and rehearsal of a VM that is to stand by.
 const standByPatience = time.Minute
 
-// standBy returns when a VM stands by to be forked, as it does for a user who starts more than two containers; at once if VMs are not forked here.
+// standBy returns when a VM stands by to be forked that knows the image, as it does for a user who starts more than a few containers; at once if VMs are not forked here.
 func (s *stage) standBy(ctx context.Context) error {
 	if s.describedAccelerator(ctx) != "tcg" {
 		return nil
@@ -25,7 +25,7 @@ func (s *stage) standBy(ctx context.Context) error {
 			return err
 		}
 	}
-	for {
+	for told := false; ; {
 		text, err := output(s.vzctl(ctx, "system", "template", "ls", "--format", "json"))
 		if err != nil {
 			return err
@@ -35,8 +35,16 @@ func (s *stage) standBy(ctx context.Context) error {
 			return err
 		}
 		for _, t := range list {
-			if strings.HasSuffix(t.Description, "stands by to be forked") {
+			switch {
+			case strings.Contains(t.Description, "images known: "):
 				return nil
+			case strings.Contains(t.Description, "stands by to be forked") && !told:
+				told = true
+				for range 2 { // after which it is told of the image
+					if _, err := s.runTrue(ctx); err != nil {
+						return err
+					}
+				}
 			}
 		}
 		if err := pause(ctx, 200*time.Millisecond); err != nil { // nobody tells
@@ -83,14 +91,19 @@ func (all processList) ofContainer(supervisor int) (out processList) {
 
 // standing returns the memory of VMs that stand by below a root, and their holders: PSS in bytes.
 func (all processList) standing(root string) (total float64, err error) {
+	counted := map[int]bool{}
 	for _, p := range all {
 		if len(p.args) > 2 && p.args[1] == "-name" && strings.HasPrefix(p.args[2], "standby-") && strings.Contains(strings.Join(p.args, " "), filepath.Clean(root)) {
 			for _, pid := range []int{p.pid, p.parent} {
+				if counted[pid] { // the holder of two
+					continue
+				}
 				size, err := pss(pid)
 				if err != nil {
 					return 0, err
 				}
 				total += size
+				counted[pid] = true
 			}
 		}
 	}

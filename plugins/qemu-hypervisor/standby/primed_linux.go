@@ -21,6 +21,8 @@ const (
 	primeAfter = 2
 	// primeQuiet is how long nobody may have asked before: who starts a container has more use for the CPUs.
 	primeQuiet = time.Second
+	// primeLatest is after how long it is done all the same.
+	primeLatest = 3 * time.Second
 	// maxPrimed is how many images a holder has VMs primed with.
 	maxPrimed = 2
 	// maxImages is how many images it counts the copies of.
@@ -77,7 +79,8 @@ func imageKey(a asking, d Descriptors) (string, []*os.File) {
 type primer struct {
 	holder *Holder
 	images []*image
-	wanted *image // to be primed when it is quiet
+	wanted *image    // to be primed when it is quiet
+	since  time.Time // wanted
 	quiet  *time.Timer
 	done   chan primeResult
 	gone   chan *image // images whose files were removed
@@ -98,7 +101,7 @@ func newPrimer(h *Holder) *primer {
 
 // original returns what is copied for one who asks.
 func (p *primer) original(ctx context.Context, a asking) *fork.Original {
-	if p.wanted != nil {
+	if p.wanted != nil && time.Since(p.since) < primeLatest-primeQuiet {
 		p.quiet.Reset(primeQuiet)
 	}
 	key, files := imageKey(a, p.holder.Descriptors)
@@ -113,7 +116,7 @@ func (p *primer) original(ctx context.Context, a asking) *fork.Original {
 	if m.asked >= primeAfter && !m.failed && p.wanted == nil && !p.busy && p.room() {
 		m.lasting, m.reads = a.request.Lasting, a.request.Reads
 		if m.hold(ctx, files, p.gone) {
-			p.wanted = m
+			p.wanted, p.since = m, time.Now()
 			p.quiet.Reset(primeQuiet)
 		}
 	}
