@@ -21,6 +21,8 @@ type ExtractOptions struct {
 	Rename string
 	// Owners are those of the tar, and set-user-id and set-group-id bits stay; otherwise files are whose who extracts them, without such bits.
 	Owners bool
+	// Map, if it is not nil, says whom a file belongs to here that belongs to another in the tar. Who extracts makes files as the tar's user 0 then.
+	Map func(uid, gid int) (int, int)
 	// Specials, which are devices and FIFOs, are made; otherwise they are left out.
 	Specials bool
 	// Xattr chooses extended attributes.
@@ -351,7 +353,8 @@ func isZero(p []byte) bool {
 // name: who may write to the directory can give that to another file meanwhile.
 func (x *extraction) settle(f *os.File, h *tar.Header) (err error) {
 	if x.options.Owners {
-		err = f.Chown(h.Uid, h.Gid)
+		owner := x.owner(h)
+		err = f.Chown(owner.UID, owner.GID)
 	}
 	return errors.Join(err, f.Chmod(x.mode(h)), setTime(f, h.ModTime))
 }
@@ -360,9 +363,22 @@ func (x *extraction) settle(f *os.File, h *tar.Header) (err error) {
 func (x *extraction) settleNode(temporary string, h *tar.Header) error {
 	var owner *Owner
 	if x.options.Owners {
-		owner = &Owner{h.Uid, h.Gid}
+		owner = x.owner(h)
 	}
-	return settleNode(x.parent, temporary, h, owner, x.mode(h))
+	maker := os.Geteuid()
+	if x.options.Map != nil {
+		maker, _ = x.options.Map(0, 0)
+	}
+	return settleNode(x.parent, temporary, h, owner, x.mode(h), maker)
+}
+
+// owner is whom a file of the tar is to belong to.
+func (x *extraction) owner(h *tar.Header) *Owner {
+	if x.options.Map == nil {
+		return &Owner{h.Uid, h.Gid}
+	}
+	uid, gid := x.options.Map(h.Uid, h.Gid)
+	return &Owner{uid, gid}
 }
 
 func (x *extraction) mode(h *tar.Header) fs.FileMode {

@@ -22,6 +22,8 @@ const openDirectory = os.O_RDONLY | nonblock | syscall.O_DIRECTORY
 type PackOptions struct {
 	// Owner, if it is not nil, is whom all files belong to in the tar.
 	Owner *Owner
+	// Owners, if it is not nil, says whom a file belongs to in the tar that belongs to another here.
+	Owners func(uid, gid int) (int, int)
 	// NoHoles has holes be written as zeros.
 	NoHoles bool
 	// Warn is told what was left out; nil: nobody is.
@@ -145,6 +147,9 @@ func (p *Packer) header(dir *os.Root, name, as string, info fs.FileInfo) (*Heade
 	h := &Header{Name: as, Mode: permissions(info.Mode()), Time: info.ModTime()}
 	stat := statOf(info)
 	h.UID, h.GID = stat.owner.UID, stat.owner.GID
+	if p.options.Owners != nil {
+		h.UID, h.GID = p.options.Owners(h.UID, h.GID)
+	}
 	if p.options.Owner != nil {
 		h.UID, h.GID = p.options.Owner.UID, p.options.Owner.GID
 	}

@@ -131,7 +131,11 @@ func (s *filesStream) read(r *guestv1.ReadFilesRequest) (err error) {
 	}
 	w := archive.NewWriter(s.out)
 	w.OwnHoles = r.OwnHoles
-	if err := archive.NewPacker(w, archive.PackOptions{Warn: s.warn}).Tree(s.ctx, place.Dir, place.Name, r.Name); err != nil {
+	options := archive.PackOptions{Warn: s.warn}
+	if ids := s.use.Namespace().IDs(); ids != nil {
+		options.Owners = ids.In
+	}
+	if err := archive.NewPacker(w, options).Tree(s.ctx, place.Dir, place.Name, r.Name); err != nil {
 		return err
 	}
 	return w.Close()
@@ -154,7 +158,11 @@ func (s *filesStream) write(r *guestv1.WriteFilesRequest) (err error) {
 		}
 		options.Rename = place.Name
 	}
-	if err := archive.Extract(s.ctx, place.Dir, s.in, options); err != nil {
+	ns := s.use.Namespace()
+	if ids := ns.IDs(); ids != nil {
+		options.Map = ids.Out
+	}
+	if err := ns.Own(func() error { return archive.Extract(s.ctx, place.Dir, s.in, options) }); err != nil {
 		return err
 	}
 	return s.in.Drain() // the padding of a tar; and the host's end, without which it was not all

@@ -21,6 +21,8 @@ type Layers struct {
 	Lower  []string // the uppermost first
 	// Placeholders are paths that vminitd makes to mount something over: as long as nothing is there they are no change.
 	Placeholders map[string]bool
+	// Owners says whose a file is on the disks that is another's in Merged; nil: the same.
+	Owners func(uid, gid int) (int, int)
 }
 
 // Kind of a Change.
