@@ -28,6 +28,8 @@ func TestE2ETheGuestEnforcesWhatTheRuntimeSpecSays(t *testing.T) {
 			"--tmpfs", "/scratch", "--read-only", "--pids-limit", "60", "--cpu-shares", "2048", "--memory-swap", "-1", "--oom-score-adj", "300", "--hostname", "box",
 			"-w", "/tmp", "-e", "ODD= a=b ", "-u", "1000:2000", "--group-add", "77"}},
 		{"privileged", []string{"--privileged", "-w", "/made"}},
+		{"in a user namespace", []string{"--uidmap", "0:100000:65536", "--gidmap", "0:200000:1000", "--gidmap", "1000:300000:5000", "-u", "1000:2000", "--group-add", "77", "--sysctl", "kernel.msgmax=4321",
+			"--ulimit", "nofile=100:200", "--shm-size", "3m", "--cap-drop", "CHOWN"}},
 		{"without a filter", []string{"--security-opt", "seccomp=unconfined", "--cap-add", "ALL", "--cap-drop", "SYS_BOOT"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -135,7 +135,7 @@ func (i *Init) hand(m specs.Mount, ns *userns.Namespace) (fd int, err error) {
 	}
 	switch {
 	case isBind(m):
-		_, err = ns.Map(p.fd, parseOptions(m.Options).recursive)
+		err = ns.Map(p.fd, parseOptions(m.Options).recursive)
 	case isDev(m.Destination):
 		err = i.fillDev(root(p.fd), ns.IDs())
 	}

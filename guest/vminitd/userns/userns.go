@@ -45,27 +45,24 @@ func (n *Namespace) IDs() *idmap.Maps {
 	return n.Maps
 }
 
-// Map has a mount, which is attached nowhere yet, show the ids of its file system as those of the container. It reports whether it did: some file systems cannot (tmpfs, 9p and virtiofs in
-// Linux 6.1), and show the machine's.
-func (n *Namespace) Map(mount int, recursive bool) (mapped bool, err error) {
-	if n == nil {
-		return false, nil
+// Map has a mount, which is attached nowhere yet, show the ids of its file system as those of the container, if that is on a disk. Others cannot in Linux 6.1 (tmpfs, 9p, virtiofs), and show the
+// machine's.
+func (n *Namespace) Map(mount int, recursive bool) error {
+	var of unix.Stat_t
+	if err := unix.Fstat(mount, &of); err != nil {
+		return err
 	}
-	var of unix.Statfs_t
-	if err := unix.Fstatfs(mount, &of); err != nil {
-		return false, err
-	}
-	if of.Type != unix.EXT4_SUPER_MAGIC && of.Type != unix.EROFS_SUPER_MAGIC_V1 {
-		return false, nil
+	if unix.Major(of.Dev) == 0 { // not statfs(2), which a server of 9p answers as it likes
+		return nil
 	}
 	flags := uint(unix.AT_EMPTY_PATH)
 	if recursive {
 		flags |= unix.AT_RECURSIVE
 	}
 	if err := unix.MountSetattr(mount, "", flags, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(n.file.Fd())}); err != nil {
-		return false, fmt.Errorf("map ids: %w", err)
+		return fmt.Errorf("map ids: %w", err)
 	}
-	return true, nil
+	return nil
 }
 
 // MapAt mounts what is mounted at a path at another, an empty directory, with the container's ids if it can have them.
@@ -75,7 +72,7 @@ func (n *Namespace) MapAt(from, to string) error {
 		return err
 	}
 	defer func() { _ = unix.Close(mount) }()
-	if _, err := n.Map(mount, false); err != nil {
+	if err := n.Map(mount, false); err != nil {
 		return err
 	}
 	return unix.MoveMount(mount, "", unix.AT_FDCWD, to, unix.MOVE_MOUNT_F_EMPTY_PATH)
