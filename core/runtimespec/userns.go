@@ -1,6 +1,7 @@
 package runtimespec
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,8 +14,22 @@ import (
 // AutoIDMap is the map of who asks for a user namespace and not for one in particular: as many ids as programs count on, none of them the VM's own.
 const AutoIDMap = "0:100000:65536"
 
-// openNetwork are kernel settings of a network that a container is not root of, though it is the container's alone: as under Docker, ports below 1024 and echo requests are for everybody.
-var openNetwork = map[string]string{"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
+// openNetwork are kernel settings of a network that a container is not root of, though it is the container's alone: as under Docker, ports below 1024 and echo requests are for everybody. Groups are
+// the VM's.
+func openNetwork(gids []specs.LinuxIDMapping) map[string]string {
+	first, last := gids[0].HostID, uint32(0)
+	for _, r := range gids {
+		first, last = min(first, r.HostID), max(last, r.HostID+r.Size-1)
+	}
+	settings := map[string]string{"net.ipv4.ip_unprivileged_port_start": "0"}
+	if first <= maxPingGroup {
+		settings["net.ipv4.ping_group_range"] = fmt.Sprint(first, " ", min(last, maxPingGroup))
+	}
+	return settings
+}
+
+// maxPingGroup is the last that may send echo requests in Linux.
+const maxPingGroup = 1<<31 - 1
 
 // mapIDs puts the container into a user namespace, if it has maps.
 func (i Isolation) mapIDs(spec *specs.Spec) (err error) {
@@ -43,7 +58,7 @@ func (i Isolation) mapIDs(spec *specs.Spec) (err error) {
 	if l.Sysctl == nil {
 		l.Sysctl = map[string]string{}
 	}
-	for name, value := range openNetwork {
+	for name, value := range openNetwork(l.GIDMappings) {
 		if _, given := l.Sysctl[name]; !given {
 			l.Sysctl[name] = value
 		}

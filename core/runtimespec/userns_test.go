@@ -36,7 +36,7 @@ func TestMapsOfIDsMakeAUserNamespace(t *testing.T) {
 		})
 	}
 	l := build(t, Isolation{UIDMap: []string{AutoIDMap}, Sysctls: map[string]string{"net/ipv4/ip_unprivileged_port_start": "81"}}).Linux
-	if l.Sysctl["net.ipv4.ip_unprivileged_port_start"] != "81" {
+	if l.Sysctl["net.ipv4.ip_unprivileged_port_start"] != "81" || l.Sysctl["net.ipv4.ping_group_range"] != "100000 165535" {
 		t.Errorf("what was asked for is not there: %v", l.Sysctl)
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/vzctl/vzctl/guest/idmap"
 )
 
 // ExtractOptions of Extract.
@@ -21,8 +23,8 @@ type ExtractOptions struct {
 	Rename string
 	// Owners are those of the tar, and set-user-id and set-group-id bits stay; otherwise files are whose who extracts them, without such bits.
 	Owners bool
-	// Map, if it is not nil, says whom a file belongs to here that belongs to another in the tar. Who extracts makes files as the tar's user 0 then.
-	Map func(uid, gid int) (int, int)
+	// IDs are the maps of a user namespace that the files are shown with; the tar has what they are in it, and who extracts makes files as its root. Nil: as they are.
+	IDs *idmap.Maps
 	// Specials, which are devices and FIFOs, are made; otherwise they are left out.
 	Specials bool
 	// Xattr chooses extended attributes.
@@ -279,6 +281,9 @@ func (x *extraction) setXattrs(f *os.File, h *tar.Header) {
 		if !ok || x.options.Xattr == nil || !x.options.Xattr(name) {
 			continue
 		}
+		if name == idmap.CapabilityAttribute {
+			value = string(x.options.IDs.OutCapability([]byte(value)))
+		}
 		if err := setXattr(f, name, value); err != nil {
 			x.warn("extended attribute %.80q of %.200q was left out: %v", name, h.Name, err)
 		}
@@ -366,18 +371,15 @@ func (x *extraction) settleNode(temporary string, h *tar.Header) error {
 		owner = x.owner(h)
 	}
 	maker := os.Geteuid()
-	if x.options.Map != nil {
-		maker, _ = x.options.Map(0, 0)
+	if x.options.IDs != nil {
+		maker, _ = x.options.IDs.Out(0, 0)
 	}
 	return settleNode(x.parent, temporary, h, owner, x.mode(h), maker)
 }
 
 // owner is whom a file of the tar is to belong to.
 func (x *extraction) owner(h *tar.Header) *Owner {
-	if x.options.Map == nil {
-		return &Owner{h.Uid, h.Gid}
-	}
-	uid, gid := x.options.Map(h.Uid, h.Gid)
+	uid, gid := x.options.IDs.Out(h.Uid, h.Gid)
 	return &Owner{uid, gid}
 }
 

@@ -2,10 +2,13 @@ package e2e
 
 import (
 	"archive/tar"
+	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,13 +34,33 @@ func owners(t *testing.T, tarball string) map[string]string {
 	}
 }
 
+// capable is a tar of busybox with the capability to change owners, for whoever executes it.
+func capable(t *testing.T) string {
+	t.Helper()
+	program, err := os.ReadFile("/usr/bin/busybox")
+	must(t, err)
+	attribute := binary.LittleEndian.AppendUint32(nil, 0x02000001) // revision 2, effective
+	attribute = append(binary.LittleEndian.AppendUint32(attribute, 1), make([]byte, 12)...)
+	var text bytes.Buffer
+	w := tar.NewWriter(&text)
+	must(t, w.WriteHeader(&tar.Header{Name: "busybox-capable", Mode: 0o755, Size: int64(len(program)), PAXRecords: map[string]string{"SCHILY.xattr.security.capability": string(attribute)}}))
+	_, err = w.Write(program)
+	must(t, err, w.Close())
+	return text.String()
+}
+
 // TestE2EAContainerInAUserNamespace goes through the life of one.
 func TestE2EAContainerInAUserNamespace(t *testing.T) {
 	p := me(t)
 	name, volume, image := p.name(), p.name(), "mapped:"+p.name()
 	t.Cleanup(func() { p.vzctl("image", "rm", image) })
-	p.must("run", "-d", "--name", name, "--userns", "auto", "--init", "-v", volume+":/home", "--tmpfs", "/scratch:uid=1000,mode=700", "--ulimit", "nofile=100:600000",
+	offered := filepath.Join(t.TempDir(), "s")
+	listener, err := net.Listen("unix", offered)
+	must(t, err)
+	t.Cleanup(func() { _ = listener.Close() })
+	p.must("run", "-d", "--name", name, "--userns", "auto", "--init", "--socket", offered+":/var/run/root", "--socket", offered+":/var/run/other:mode=0666,uid=7,gid=8", "-v", volume+":/home", "--tmpfs", "/scratch:uid=1000,mode=700", "--ulimit", "nofile=100:600000",
 		"--sysctl", "kernel.msgmax=1234", "--group-add", "77", "--hostname", "box", p.desk.busybox, "sh", "-c", "echo begun >/begun; sleep 1000")
+	const capEffective = "CapEff:\t0000000000000001\n"
 	const owner = `owner() { for f; do echo "$f=$(stat -c %u:%g $f)"; done; }
 `
 	t.Run("inside", func(t *testing.T) {
@@ -47,7 +70,7 @@ func TestE2EAContainerInAUserNamespace(t *testing.T) {
 			echo "uids=$(tr -s ' ' ' ' </proc/self/uid_map)"; echo "gids=$(tr -s ' ' ' ' </proc/self/gid_map)"; echo "user=$(id -u)"
 			echo "namespace=$([ $(readlink /proc/1/ns/user) = $(readlink /proc/self/ns/user) ] && echo the same)"
 			echo mine >/mine; echo app >/of-app; chown app:app /of-app; echo data >/home/data; chown app:extra /home/data; chmod 4711 /of-app
-			owner / /etc/passwd /etc/hosts /begun /mine /of-app /home/data /home/app /scratch /dev/null /dev/shm /dev/pts/ptmx
+			owner / /etc/passwd /etc/hosts /begun /mine /of-app /home/data /home/app /scratch /dev/null /dev/shm /dev/pts/ptmx /var/run/root /var/run/other
 			echo "nofile=$(ulimit -n):$(ulimit -Hn)"; echo "msgmax=$(cat /proc/sys/kernel/msgmax)"; echo "hostname=$(hostname)"
 			nc -l -p 80 & for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do cat /proc/net/tcp* | grep -q ':0050 0*:0000 0A' && echo port=80 && break; sleep 0.2; done; kill $!
 			try sysctl sh -c 'echo 1 >/proc/sys/kernel/panic'; try link ip link set lo mtu 65000; try unshare unshare -m true; try disk sh -c 'mknod /tmp/disk b 254 0 && cat /tmp/disk'
@@ -56,7 +79,7 @@ func TestE2EAContainerInAUserNamespace(t *testing.T) {
 			"uids": " 0 100000 65536", "gids": " 0 100000 65536", "user": "0", "namespace": "the same",
 			"CapInh": none, "CapPrm": fourteen, "CapEff": fourteen, "CapBnd": fourteen, "CapAmb": none, "Seccomp": "2", "Groups": "77",
 			"/": "0:0", "/etc/passwd": "0:0", "/etc/hosts": "0:0", "/begun": "0:0", "/mine": "0:0", "/of-app": "1000:1000", "/home/data": "1000:2000", "/home/app": "1000:1000", "/scratch": "1000:0",
-			"/dev/null": "0:0", "/dev/shm": "0:0", "/dev/pts/ptmx": "0:0",
+			"/dev/null": "0:0", "/dev/shm": "0:0", "/dev/pts/ptmx": "0:0", "/var/run/root": "0:0", "/var/run/other": "7:8",
 			"nofile": "100:600000", "msgmax": "1234", "hostname": "box", "port": "80", "sysctl": "Read-only file system", "link": "Operation not permitted", "unshare": "Operation not permitted",
 			"disk": "Operation not permitted", "scratch": "written", "root": "kept",
 		})
@@ -88,6 +111,12 @@ func TestE2EAContainerInAUserNamespace(t *testing.T) {
 		p.must("cp", file, name+":/new")
 		p.must("cp", file, name+":/scratch/file")
 		expect(t, p.must("exec", name, "sh", "-c", owner+"owner /new /scratch/file"), map[string]string{"/new": "0:0", "/scratch/file": "0:0"})
+		if r := p.vzctlWith(capable(t), "cp", "-", name+":/"); r.code != 0 || r.stderr != "" {
+			t.Errorf("cp of a file with a capability: %+v", r)
+		}
+		if out := p.must("exec", "-u", "app", name, "/busybox-capable", "grep", "CapEff", "/proc/self/status"); out != capEffective {
+			t.Errorf("the capability of a file gives %q", out)
+		}
 		for of, want := range map[string]string{"of-app": "1000:1000", "home/data": "1000:2000", "etc/passwd": "0:0"} {
 			if found := owners(t, p.must("cp", name+":/"+of, "-")); found[filepath.Base(of)] != want {
 				t.Errorf("cp of %s gives %v, want %s", of, found, want)
@@ -113,7 +142,10 @@ func TestE2EAContainerInAUserNamespace(t *testing.T) {
 	t.Run("what a container without one sees of it", func(t *testing.T) {
 		p := me(t)
 		p.must("stop", "-t", "1", name) // a volume has one user
-		output := p.must("run", "--rm", "-v", volume+":/home", image, "sh", "-c", owner+"owner /mine /of-app /new /home/data /home/app; stat -c mode=%a /of-app")
+		output := p.must("run", "--rm", "-v", volume+":/home", "-u", "app", image, "sh", "-c", "/busybox-capable grep CapEff /proc/self/status; "+owner+"owner /mine /of-app /new /home/data /home/app; stat -c mode=%a /of-app")
+		if !strings.HasPrefix(output, capEffective) {
+			t.Errorf("the capability of a file gives %q", output)
+		}
 		expect(t, output, map[string]string{"/mine": "0:0", "/of-app": "1000:1000", "/new": "0:0", "/home/data": "1000:2000", "/home/app": "1000:1000", "mode": "4711"})
 	})
 	t.Run("started again, saved and restored, and stopped", func(t *testing.T) {

@@ -131,11 +131,7 @@ func (s *filesStream) read(r *guestv1.ReadFilesRequest) (err error) {
 	}
 	w := archive.NewWriter(s.out)
 	w.OwnHoles = r.OwnHoles
-	options := archive.PackOptions{Warn: s.warn}
-	if ids := s.use.Namespace().IDs(); ids != nil {
-		options.Owners = ids.In
-	}
-	if err := archive.NewPacker(w, options).Tree(s.ctx, place.Dir, place.Name, r.Name); err != nil {
+	if err := archive.NewPacker(w, archive.PackOptions{IDs: s.use.Namespace().IDs(), Warn: s.warn}).Tree(s.ctx, place.Dir, place.Name, r.Name); err != nil {
 		return err
 	}
 	return w.Close()
@@ -151,16 +147,13 @@ func (s *filesStream) write(r *guestv1.WriteFilesRequest) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, place.Dir.Close()) }()
-	options := archive.ExtractOptions{Owners: true, Specials: true, Xattr: func(string) bool { return true }, Warn: s.warn}
+	ns := s.use.Namespace()
+	options := archive.ExtractOptions{Owners: true, IDs: ns.IDs(), Specials: true, Xattr: func(string) bool { return true }, Warn: s.warn}
 	if r.As {
 		if place.Name == "." {
 			return errors.New("a directory is there already")
 		}
 		options.Rename = place.Name
-	}
-	ns := s.use.Namespace()
-	if ids := ns.IDs(); ids != nil {
-		options.Map = ids.Out
 	}
 	if err := ns.Own(func() error { return archive.Extract(s.ctx, place.Dir, s.in, options) }); err != nil {
 		return err

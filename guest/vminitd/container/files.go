@@ -84,9 +84,7 @@ func (f *Files) Layers() files.Layers {
 	c := f.container
 	layers := files.Layers{Merged: c.root.Path, Upper: filepath.Join(c.dir, "upper", "upper"), Placeholders: map[string]bool{}}
 	layers.Lower = c.root.Lower
-	if ids := c.userns.IDs(); ids != nil {
-		layers.Owners = ids.In
-	}
+	layers.IDs = c.userns.IDs()
 	for _, path := range []string{"/etc/hosts", "/etc/hostname", "/etc/resolv.conf"} {
 		layers.Placeholders[path] = true
 	}

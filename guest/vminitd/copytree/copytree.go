@@ -112,7 +112,7 @@ func (c *copier) finish(from, to string, stat unix.Stat_t) error {
 			return failed("give mode to", to, err)
 		}
 	}
-	if err := attributes(from, to); err != nil {
+	if err := c.attributes(from, to); err != nil {
 		return failed("give attributes to", to, err)
 	}
 	return failed("give times to", to, unix.UtimesNanoAt(unix.AT_FDCWD, to, []unix.Timespec{stat.Atim, stat.Mtim}, unix.AT_SYMLINK_NOFOLLOW))
@@ -133,7 +133,7 @@ func content(from, to string) error {
 }
 
 // attributes copies extended ones, but those of the overlay, which are of the layers.
-func attributes(from, to string) error {
+func (c *copier) attributes(from, to string) error {
 	size, err := unix.Llistxattr(from, nil)
 	if errors.Is(err, unix.ENOTSUP) || err == nil && size == 0 {
 		return nil
@@ -151,8 +151,12 @@ func attributes(from, to string) error {
 		}
 		value := make([]byte, 64<<10) // XATTR_SIZE_MAX
 		n, err := unix.Lgetxattr(from, name, value)
+		value = value[:max(n, 0)]
+		if name == idmap.CapabilityAttribute {
+			value = c.ids.InCapability(value)
+		}
 		if err == nil {
-			err = unix.Lsetxattr(to, name, value[:n], 0)
+			err = unix.Lsetxattr(to, name, value, 0)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
