@@ -73,6 +73,7 @@ func TestE2EAContainerInAUserNamespace(t *testing.T) {
 			owner / /etc/passwd /etc/hosts /begun /mine /of-app /home/data /home/app /scratch /dev/null /dev/shm /dev/pts/ptmx /var/run/root /var/run/other
 			echo "nofile=$(ulimit -n):$(ulimit -Hn)"; echo "msgmax=$(cat /proc/sys/kernel/msgmax)"; echo "hostname=$(hostname)"
 			nc -l -p 80 & for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do cat /proc/net/tcp* | grep -q ':0050 0*:0000 0A' && echo port=80 && break; sleep 0.2; done; kill $!
+			try ping ping -c 1 -W 10 127.0.0.1 # by a raw socket
 			try sysctl sh -c 'echo 1 >/proc/sys/kernel/panic'; try link ip link set lo mtu 65000; try unshare unshare -m true; try disk sh -c 'mknod /tmp/disk b 254 0 && cat /tmp/disk'
 			su app -c 'cat /home/data; touch /scratch/x && echo scratch=written; touch /x 2>/dev/null || echo root=kept'; true`)
 		expect(t, output, map[string]string{
@@ -80,7 +81,7 @@ func TestE2EAContainerInAUserNamespace(t *testing.T) {
 			"CapInh": none, "CapPrm": fourteen, "CapEff": fourteen, "CapBnd": fourteen, "CapAmb": none, "Seccomp": "2", "Groups": "77",
 			"/": "0:0", "/etc/passwd": "0:0", "/etc/hosts": "0:0", "/begun": "0:0", "/mine": "0:0", "/of-app": "1000:1000", "/home/data": "1000:2000", "/home/app": "1000:1000", "/scratch": "1000:0",
 			"/dev/null": "0:0", "/dev/shm": "0:0", "/dev/pts/ptmx": "0:0", "/var/run/root": "0:0", "/var/run/other": "7:8",
-			"nofile": "100:600000", "msgmax": "1234", "hostname": "box", "port": "80", "sysctl": "Read-only file system", "link": "Operation not permitted", "unshare": "Operation not permitted",
+			"nofile": "100:600000", "msgmax": "1234", "hostname": "box", "port": "80", "ping": "permission denied (are you root?)", "sysctl": "Read-only file system", "link": "Operation not permitted", "unshare": "Operation not permitted",
 			"disk": "Operation not permitted", "scratch": "written", "root": "kept",
 		})
 		expect(t, p.must("exec", "-u", "app", name, "sh", "-c", status+`status; echo "who=$(id -un)"; touch /tmp/x; stat -c x=%u:%g /tmp/x`), map[string]string{

@@ -89,6 +89,12 @@ func checkMappedDisks(t *testing.T, g *Guest) {
 	if got := run("stat -c '%u' /opt/far; cat /opt/far 2>&1; chown 0 /opt/far 2>&1 | grep -c .", mapped); got != "65534\ncat: can't open '/opt/far': Permission denied\n1\n" {
 		t.Errorf("of a file of nobody's it sees %q", got)
 	}
+	// Without a layer of its own what is written is in memory, which shows ids as they are.
+	c := Container{ID: "memory", Args: []string{"sh", "-c", "stat -c '%n %u %g' / /etc /etc/passwd /etc/hosts /new /new/dir /opt/app; touch /x"}, Cwd: "/new/dir", Env: []string{"PATH=/bin"}, NoLayer: true, Edit: mapped}
+	result, err := g.Run(c, nil)
+	if want := "/ 0 0\n/etc 0 0\n/etc/passwd 0 0\n/etc/hosts 0 0\n/new 0 0\n/new/dir 0 0\n/opt/app 1000 0\n"; err != nil || result.Stdout != want || result.Exit.Code == 0 {
+		t.Errorf("%+v, %v; want %q", result, err, want)
+	}
 	run("rm -rf /mine /dir /theirs; mv /home/al /home/alice; echo app >/opt/app", plain)
 }
 
