@@ -281,8 +281,8 @@ func (x *extraction) setXattrs(f *os.File, h *tar.Header) {
 		if !ok || x.options.Xattr == nil || !x.options.Xattr(name) {
 			continue
 		}
-		if name == idmap.CapabilityAttribute {
-			value = string(x.options.IDs.OutCapability([]byte(value)))
+		if x.options.IDs != nil {
+			value = string(x.options.IDs.OutAttribute(name, []byte(value)))
 		}
 		if err := setXattr(f, name, value); err != nil {
 			x.warn("extended attribute %.80q of %.200q was left out: %v", name, h.Name, err)

@@ -204,8 +204,10 @@ func (p *Packer) xattrs(dir *os.Root, name string) (map[string]string, error) {
 // attributes are a file's extended ones as the tar has them.
 func (p *Packer) attributes(f *os.File) (map[string]string, error) {
 	attrs, err := xattrsOf(f)
-	if value, has := attrs[idmap.CapabilityAttribute]; has {
-		attrs[idmap.CapabilityAttribute] = string(p.options.IDs.InCapability([]byte(value)))
+	if p.options.IDs != nil {
+		for name, value := range attrs {
+			attrs[name] = string(p.options.IDs.InAttribute(name, []byte(value)))
+		}
 	}
 	return attrs, err
 }

@@ -100,20 +100,3 @@ func TestWhoIsNotInTheMapsIsNamed(t *testing.T) {
 		}
 	}
 }
-
-func TestCapabilitiesOfFilesAreOfTheirRoot(t *testing.T) {
-	maps := &Maps{Map{line(0, 100000, 10)}, Map{line(0, 100000, 10)}}
-	const words = "\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
-	const disk, mine, others = "\x01\x00\x00\x02" + words, "\x01\x00\x00\x03" + words + "\xa0\x86\x01\x00", "\x01\x00\x00\x03" + words + "\xa1\x86\x01\x00"
-	if in, out := string(maps.InCapability([]byte(mine))), string(maps.OutCapability([]byte(disk))); in != disk || out != mine {
-		t.Errorf("on the disk %q, for the container %q", in, out)
-	}
-	for _, value := range []string{"", "\x01", others, disk[:19], mine + "\x00"} {
-		if in, out := string(maps.InCapability([]byte(value))), string(maps.OutCapability([]byte(value))); in != value || out != value {
-			t.Errorf("of %q came %q and %q", value, in, out)
-		}
-	}
-	if in := string((*Maps)(nil).InCapability([]byte(mine))); in != mine {
-		t.Errorf("without a map it is %q", in)
-	}
-}

@@ -34,8 +34,11 @@ func owners(t *testing.T, tarball string) map[string]string {
 	}
 }
 
-// capable is a tar of busybox with the capability to change owners, for whoever executes it.
-func capable(t *testing.T) string {
+// listed is a list of who may read a file: its owner, user 1000, and nobody else.
+const listed = "\x02\x00\x00\x00" + "\x01\x00\x06\x00\xff\xff\xff\xff" + "\x02\x00\x04\x00\xe8\x03\x00\x00" + "\x04\x00\x00\x00\xff\xff\xff\xff" + "\x10\x00\x04\x00\xff\xff\xff\xff" + "\x20\x00\x00\x00\xff\xff\xff\xff"
+
+// attributed is a tar of busybox with the capability to change owners, for whoever executes it, and of a file that besides root one user may read.
+func attributed(t *testing.T) string {
 	t.Helper()
 	program, err := os.ReadFile("/usr/bin/busybox")
 	must(t, err)
@@ -45,7 +48,7 @@ func capable(t *testing.T) string {
 	w := tar.NewWriter(&text)
 	must(t, w.WriteHeader(&tar.Header{Name: "busybox-capable", Mode: 0o755, Size: int64(len(program)), PAXRecords: map[string]string{"SCHILY.xattr.security.capability": string(attribute)}}))
 	_, err = w.Write(program)
-	must(t, err, w.Close())
+	must(t, err, w.WriteHeader(&tar.Header{Name: "listed", Mode: 0o640, PAXRecords: map[string]string{"SCHILY.xattr.system.posix_acl_access": listed}}), w.Close())
 	return text.String()
 }
 
@@ -112,8 +115,17 @@ func TestE2EAContainerInAUserNamespace(t *testing.T) {
 		p.must("cp", file, name+":/new")
 		p.must("cp", file, name+":/scratch/file")
 		expect(t, p.must("exec", name, "sh", "-c", owner+"owner /new /scratch/file"), map[string]string{"/new": "0:0", "/scratch/file": "0:0"})
-		if r := p.vzctlWith(capable(t), "cp", "-", name+":/"); r.code != 0 || r.stderr != "" {
-			t.Errorf("cp of a file with a capability: %+v", r)
+		if r := p.vzctlWith(attributed(t), "cp", "-", name+":/"); r.code != 0 || r.stderr != "" {
+			t.Errorf("cp of files with attributes: %+v", r)
+		}
+		if r := p.vzctl("exec", "-u", "app", name, "cat", "/listed"); r.code != 0 {
+			t.Errorf("who may read a file: %+v", r)
+		}
+		if r := p.vzctl("exec", "-u", "1001", name, "cat", "/listed"); r.code != 1 {
+			t.Errorf("who may not read a file: %+v", r)
+		}
+		if tarball := p.must("cp", name+":/listed", "-"); !strings.Contains(tarball, "system.posix_acl_access="+listed) {
+			t.Errorf("the list does not come back as it was")
 		}
 		if out := p.must("exec", "-u", "app", name, "/busybox-capable", "grep", "CapEff", "/proc/self/status"); out != capEffective {
 			t.Errorf("the capability of a file gives %q", out)
@@ -143,11 +155,11 @@ func TestE2EAContainerInAUserNamespace(t *testing.T) {
 	t.Run("what a container without one sees of it", func(t *testing.T) {
 		p := me(t)
 		p.must("stop", "-t", "1", name) // a volume has one user
-		output := p.must("run", "--rm", "-v", volume+":/home", "-u", "app", image, "sh", "-c", "/busybox-capable grep CapEff /proc/self/status; "+owner+"owner /mine /of-app /new /home/data /home/app; stat -c mode=%a /of-app")
+		output := p.must("run", "--rm", "-v", volume+":/home", "-u", "app", image, "sh", "-c", "/busybox-capable grep CapEff /proc/self/status; cat /listed; echo listed=$?; "+owner+"owner /mine /of-app /new /home/data /home/app; stat -c mode=%a /of-app")
 		if !strings.HasPrefix(output, capEffective) {
 			t.Errorf("the capability of a file gives %q", output)
 		}
-		expect(t, output, map[string]string{"/mine": "0:0", "/of-app": "1000:1000", "/new": "0:0", "/home/data": "1000:2000", "/home/app": "1000:1000", "mode": "4711"})
+		expect(t, output, map[string]string{"/mine": "0:0", "/of-app": "1000:1000", "/new": "0:0", "/home/data": "1000:2000", "/home/app": "1000:1000", "mode": "4711", "listed": "0"})
 	})
 	t.Run("started again, saved and restored, and stopped", func(t *testing.T) {
 		p := me(t)

@@ -151,12 +151,8 @@ func (c *copier) attributes(from, to string) error {
 		}
 		value := make([]byte, 64<<10) // XATTR_SIZE_MAX
 		n, err := unix.Lgetxattr(from, name, value)
-		value = value[:max(n, 0)]
-		if name == idmap.CapabilityAttribute {
-			value = c.ids.InCapability(value)
-		}
 		if err == nil {
-			err = unix.Lsetxattr(to, name, value, 0)
+			err = unix.Lsetxattr(to, name, c.ids.InAttribute(name, value[:n]), 0)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
