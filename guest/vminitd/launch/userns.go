@@ -71,17 +71,21 @@ func forkInto(ctx context.Context, reaper *reap.Reaper, cgroup *os.File, joined 
 	defer func() { _ = unix.Close(pidfd) }()
 	var script vfork.Script
 	script.UnblockSignals()
-	const aside = 10 // beyond those that a helper has
+	const (
+		join  = 4        // as the helper knows it
+		first = join + 1 // that a helper has no use for
+		away  = 16       // where none is that it has
+	)
 	for target, fd := range []int{int(null.Fd()), int(null.Fd()), 2, socket, pidfd} {
-		high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, aside)
+		high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, away)
 		if err != nil {
 			return nil, err
 		}
 		defer func() { _ = unix.Close(high) }()
 		script.Call("take a descriptor", unix.SYS_DUP3, uintptr(high), uintptr(target), 0)
 	}
-	script.Call("close what is the machine's", unix.SYS_CLOSE_RANGE, aside/2, uintptr(^uint32(0)), unix.CLOSE_RANGE_CLOEXEC)
-	script.Call("join the user namespace", unix.SYS_SETNS, aside/2-1, unix.CLONE_NEWUSER)
+	script.Call("close what is the machine's", unix.SYS_CLOSE_RANGE, first, uintptr(^uint32(0)), unix.CLOSE_RANGE_CLOEXEC)
+	script.Call("join the user namespace", unix.SYS_SETNS, join, unix.CLONE_NEWUSER)
 	script.Call("become the group", unix.SYS_SETRESGID, 0, 0, 0)
 	script.Call("become the user", unix.SYS_SETRESUID, 0, 0, 0)
 	if err := script.Execute("/proc/self/exe", []string{helper.Name}, nil); err != nil {
