@@ -77,7 +77,6 @@ type Container struct {
 	groups  []string
 	sockets *sockets.Set
 	userns  *userns.Namespace // its own, or nil
-	shared  int               // CLONE_NEW* flags of the machine's namespaces that it is in, if it has a user namespace
 
 	updating sync.Mutex // held while its limits are changed
 

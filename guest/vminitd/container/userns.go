@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 
 	"github.com/vzctl/vzctl/guest/idmap"
 	"github.com/vzctl/vzctl/guest/vminitd/helper"
@@ -47,7 +46,6 @@ func (c *Container) makeUserNamespace(ids *idmap.Maps, init *helper.Init) error 
 	if c.spare, err = launch.NewIn(c.runtime.reaper, group, ids, init.Namespaces); err != nil {
 		return invalid("make the user namespace", err)
 	}
-	c.shared = (unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWNET) &^ init.Namespaces
 	c.userns, err = userns.Of(c.spare.Pid, ids)
 	return err
 }

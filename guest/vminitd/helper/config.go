@@ -41,10 +41,8 @@ type Config struct {
 	Filters []Filter `json:",omitempty"`
 	// Supervised has the first process stay ours, and start that of the spec (supervise.go).
 	Supervised bool `json:",omitempty"`
-	// IDs are the maps of the container's user namespace, which the helper is born in (hand.go); nil: it has none of its own.
+	// IDs are the maps of the container's user namespace, which the helper is born in (hand.go), and one that is to join with it in all others; nil: it has none of its own.
 	IDs *idmap.Maps `json:",omitempty"`
-	// Shared are CLONE_NEW* flags of the machine's namespaces that the container has none of its own of. Who is in a user namespace may not enter them, and is in them.
-	Shared int `json:",omitempty"`
 }
 
 // Filter of system calls.

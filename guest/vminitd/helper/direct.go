@@ -89,7 +89,7 @@ func (f *Further) become(c Config, of Container, stdio []int) error {
 	}
 	f.UnblockSignals()
 	f.Call("begin a session", unix.SYS_SETSID)
-	namespaces := uintptr(joined)
+	namespaces := uintptr(Joined)
 	if c.IDs != nil { // in which no limit can be raised
 		namespaces |= unix.CLONE_NEWUSER
 		if err := f.setRlimits(p.Rlimits); err != nil {

@@ -72,8 +72,8 @@ func become(socket *os.File) error {
 		err = buildRootHanded(config.Init, handed, config.Process.Cwd)
 	case config.Init != nil:
 		err = buildRoot(config.Init, staged, config.Process.Cwd)
-	default:
-		err = join(joined &^ config.Shared)
+	case config.IDs == nil:
+		err = join()
 	}
 	if err != nil {
 		return err
@@ -180,17 +180,17 @@ func (c *Config) streams() int {
 	return 3
 }
 
-// joined are the namespaces of a container that a further process enters.
-const joined = unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWNET
+// Joined are the namespaces of a container that a further process enters, as CLONE_NEW* flags.
+const Joined = unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWNET
 
-// join enters namespaces of the container's first process. Of its pid and user namespaces the helper is a member already.
-func join(namespaces int) error {
+// join enters the namespaces of the container's first process. Of its pid namespace the helper is a member already.
+func join() error {
 	unix.CloseOnExec(joinFD)
 	// The kernel gives a mount namespace only to who shares root and working directory with no other thread.
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		return err
 	}
-	if err := unix.Setns(joinFD, namespaces); err != nil {
+	if err := unix.Setns(joinFD, Joined); err != nil {
 		return &failure.Error{Reason: failure.FailedPrecondition, Op: "join the container", Cause: err}
 	}
 	return nil

@@ -69,26 +69,29 @@ func forkInto(ctx context.Context, reaper *reap.Reaper, cgroup *os.File, joined 
 		return nil, err
 	}
 	defer func() { _ = unix.Close(pidfd) }()
+	program, err := unix.Open("/proc/self/exe", unix.O_PATH|unix.O_CLOEXEC, 0) // not by its name, which is the container's to give there
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = unix.Close(program) }()
 	var script vfork.Script
 	script.UnblockSignals()
-	const (
-		join  = 4        // as the helper knows it
-		first = join + 1 // that a helper has no use for
-		away  = 16       // where none is that it has
-	)
-	for target, fd := range []int{int(null.Fd()), int(null.Fd()), 2, socket, pidfd} {
-		high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, away)
-		if err != nil {
+	script.Call("join the container", unix.SYS_SETNS, uintptr(pidfd), helper.Joined|unix.CLONE_NEWUSER)
+	const away = 16 // from the descriptors that a helper has
+	var high [5]int
+	for i, fd := range [...]int{int(null.Fd()), int(null.Fd()), 2, socket, program} {
+		if high[i], err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, away); err != nil {
 			return nil, err
 		}
-		defer func() { _ = unix.Close(high) }()
-		script.Call("take a descriptor", unix.SYS_DUP3, uintptr(high), uintptr(target), 0)
+		defer func() { _ = unix.Close(high[i]) }()
 	}
-	script.Call("close what is the machine's", unix.SYS_CLOSE_RANGE, first, uintptr(^uint32(0)), unix.CLOSE_RANGE_CLOEXEC)
-	script.Call("join the user namespace", unix.SYS_SETNS, join, unix.CLONE_NEWUSER)
+	for i, fd := range high[:4] {
+		script.Call("take a descriptor", unix.SYS_DUP3, uintptr(fd), uintptr(i), 0)
+	}
+	script.Call("close what is the machine's", unix.SYS_CLOSE_RANGE, 4, uintptr(^uint32(0)), unix.CLOSE_RANGE_CLOEXEC)
 	script.Call("become the group", unix.SYS_SETRESGID, 0, 0, 0)
 	script.Call("become the user", unix.SYS_SETRESUID, 0, 0, 0)
-	if err := script.Execute("/proc/self/exe", []string{helper.Name}, nil); err != nil {
+	if err := script.ExecuteFile(high[4], []string{helper.Name}, nil); err != nil {
 		return nil, err
 	}
 	var child *reap.Child
