@@ -195,13 +195,13 @@ func TestE2EAUserNamespaceAndDirectoriesOfTheHost(t *testing.T) {
 		must(t, os.Chown(mine, uid, gid))
 	}
 	output := p.must("run", "--rm", "--read-only", "--tmpfs", "/tmp", "--uidmap", fmt.Sprintf("0:%d:1", uid), "--uidmap", "1:200000:70000", "--gidmap", fmt.Sprintf("0:%d:1", gid), "--gidmap", "1:200000:70000",
-		"-v", dir+":/data", p.desk.busybox, "sh", "-c", try+`
+		"-v", dir+":/data", "--mount", "type=bind,source="+dir+",target=/virtiofs,transport=virtiofs", p.desk.busybox, "sh", "-c", try+`
 		echo "uids=$(tr -s ' \n' ' ' </proc/self/uid_map)"
-		stat -c "%n=%u:%g" /data/others /data/mine /etc/passwd; echo "content=$(cat /data/others)"
-		try written touch /data/mine/new; try others touch /data/others; try root touch /x`)
-	want := map[string]string{"uids": fmt.Sprintf(" 0 %d 1 1 200000 70000 ", uid), "/data/mine": "0:0", "/etc/passwd": "0:0", "content": "read", "written": "done", "root": "Read-only file system"}
+		stat -c "%n=%u:%g" /data/others /data/mine /virtiofs/others /virtiofs/mine /etc/passwd; echo "content=$(cat /data/others)"
+		try written touch /data/mine/new; try also touch /virtiofs/mine/new; try others touch /data/others; try root touch /x`)
+	want := map[string]string{"uids": fmt.Sprintf(" 0 %d 1 1 200000 70000 ", uid), "/data/mine": "0:0", "/etc/passwd": "0:0", "content": "read", "written": "done", "also": "done", "/virtiofs/mine": "0:0", "root": "Read-only file system"}
 	if os.Geteuid() == 0 {
-		want["/data/others"], want["others"] = "65534:65534", "Permission denied"
+		want["/data/others"], want["/virtiofs/others"], want["others"] = "65534:65534", "65534:65534", "Permission denied"
 	}
 	expect(t, output, want)
 	info, err := os.Stat(filepath.Join(mine, "new"))
