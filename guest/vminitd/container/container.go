@@ -116,8 +116,10 @@ func (c *Container) build(ctx context.Context, r Request) error {
 	}
 	phase.Done(ctx, "spec")
 	init := initConfig(spec, flags)
-	if init.Devices, err = devices(spec); err != nil {
-		return err
+	if ids == nil { // the machine's are nobody's who is in a user namespace
+		if init.Devices, err = devices(spec); err != nil {
+			return err
+		}
 	}
 	if err := refresh(spec); err != nil {
 		return fmt.Errorf("draw random numbers of the machine: %w", err)
@@ -169,7 +171,11 @@ func (c *Container) build(ctx context.Context, r Request) error {
 	if init.Files, err = c.writeFiles(init.Hostname, r); err != nil {
 		return err
 	}
-	if c.sockets, err = sockets.Open(c.id, c.dir, mappedSockets(r.Sockets, ids), c.runtime.dial); err != nil {
+	inMachine, err := mappedSockets(r.Sockets, ids)
+	if err != nil {
+		return err
+	}
+	if c.sockets, err = sockets.Open(c.id, c.dir, inMachine, c.runtime.dial); err != nil {
 		return err
 	}
 	init.Files = append(init.Files, c.sockets.Files()...)

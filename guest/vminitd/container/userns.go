@@ -74,14 +74,17 @@ func (c *Container) handed(init *helper.Init) ([]*os.File, error) {
 }
 
 // mappedSockets are sockets with the owners that the machine knows.
-func mappedSockets(all []sockets.Socket, ids *idmap.Maps) []sockets.Socket {
+func mappedSockets(all []sockets.Socket, ids *idmap.Maps) ([]sockets.Socket, error) {
 	if ids == nil {
-		return all
+		return all, nil
 	}
 	mapped := make([]sockets.Socket, len(all))
 	for i, s := range all {
+		if err := ids.Check(s.UID, s.GID); err != nil {
+			return nil, invalid("make socket "+s.Path, err)
+		}
 		s.UID, s.GID = ids.Out(s.UID, s.GID)
 		mapped[i] = s
 	}
-	return mapped
+	return mapped, nil
 }

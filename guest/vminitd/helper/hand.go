@@ -162,18 +162,16 @@ func outsideOwners(words []string, ids *idmap.Maps) ([]string, error) {
 	words = slices.Clone(words)
 	for n, word := range words {
 		name, value, _ := strings.Cut(word, "=")
-		id, isID := parseID(value)
-		switch {
-		case name != "uid" && name != "gid":
+		of, isOwner := map[string]idmap.Map{"uid": ids.UIDs, "gid": ids.GIDs}[name]
+		if !isOwner {
 			continue
-		case !isID:
-			return nil, fmt.Errorf("option %.40q", word)
-		case name == "uid":
-			id, _ = ids.Out(id, -1)
-		default:
-			_, id = ids.Out(-1, id)
 		}
-		words[n] = name + "=" + strconv.Itoa(id)
+		id, isID := parseID(value)
+		outside, mapped := of.Outside(uint32(id))
+		if !isID || !mapped {
+			return nil, fmt.Errorf("option %.40q has no id of the container's user namespace", word)
+		}
+		words[n] = name + "=" + strconv.FormatUint(uint64(outside), 10)
 	}
 	return words, nil
 }

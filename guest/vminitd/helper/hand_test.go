@@ -95,7 +95,9 @@ func TestOwnersOfAFileSystemAreTheMachines(t *testing.T) {
 	if want := []string{"mode=755", "uid=100003", "size=64k", "gid=200004", "ro"}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("%q, %v; want %q", got, err, want)
 	}
-	if _, err := outsideOwners([]string{"uid=x"}, ids); err == nil {
-		t.Error("an owner that is no number is taken")
+	for _, word := range []string{"uid=x", "uid=10", "gid=4294967296", "gid="} {
+		if _, err := outsideOwners([]string{word}, ids); err == nil {
+			t.Errorf("%q is taken", word)
+		}
 	}
 }
