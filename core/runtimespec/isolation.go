@@ -21,6 +21,8 @@ type Isolation struct {
 	NoNewPrivileges bool
 	Ulimits         []string // TYPE=SOFT[:HARD]
 	Sysctls         map[string]string
+	// UIDMap and GIDMap, CONTAINER:VM:SIZE each, have the container be in a user namespace of its own. One without the other is of both.
+	UIDMap, GIDMap []string
 	// Groups are numbers or names in the container's /etc/group.
 	Groups      []string
 	OOMScoreAdj *int
@@ -68,6 +70,9 @@ func (i Isolation) apply(spec *specs.Spec) (err error) {
 		if gid, err := strconv.ParseUint(group, 10, 31); err == nil {
 			p.User.AdditionalGids = append(p.User.AdditionalGids, uint32(gid))
 		}
+	}
+	if err := i.mapIDs(spec); err != nil {
+		return err
 	}
 	if i.ShmBytes > 0 {
 		setShmSize(spec.Mounts, i.ShmBytes)

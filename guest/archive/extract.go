@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/vzctl/vzctl/guest/idmap"
 )
 
 // ExtractOptions of Extract.
@@ -21,6 +23,8 @@ type ExtractOptions struct {
 	Rename string
 	// Owners are those of the tar, and set-user-id and set-group-id bits stay; otherwise files are whose who extracts them, without such bits.
 	Owners bool
+	// IDs are the maps of a user namespace that the files are shown with; the tar has what they are in it, and who extracts makes files as its root. Nil: as they are.
+	IDs *idmap.Maps
 	// Specials, which are devices and FIFOs, are made; otherwise they are left out.
 	Specials bool
 	// Xattr chooses extended attributes.
@@ -277,6 +281,9 @@ func (x *extraction) setXattrs(f *os.File, h *tar.Header) {
 		if !ok || x.options.Xattr == nil || !x.options.Xattr(name) {
 			continue
 		}
+		if x.options.IDs != nil {
+			value = string(x.options.IDs.OutAttribute(name, []byte(value)))
+		}
 		if err := setXattr(f, name, value); err != nil {
 			x.warn("extended attribute %.80q of %.200q was left out: %v", name, h.Name, err)
 		}
@@ -351,7 +358,8 @@ func isZero(p []byte) bool {
 // name: who may write to the directory can give that to another file meanwhile.
 func (x *extraction) settle(f *os.File, h *tar.Header) (err error) {
 	if x.options.Owners {
-		err = f.Chown(h.Uid, h.Gid)
+		owner := x.owner(h)
+		err = f.Chown(owner.UID, owner.GID)
 	}
 	return errors.Join(err, f.Chmod(x.mode(h)), setTime(f, h.ModTime))
 }
@@ -360,9 +368,19 @@ func (x *extraction) settle(f *os.File, h *tar.Header) (err error) {
 func (x *extraction) settleNode(temporary string, h *tar.Header) error {
 	var owner *Owner
 	if x.options.Owners {
-		owner = &Owner{h.Uid, h.Gid}
+		owner = x.owner(h)
 	}
-	return settleNode(x.parent, temporary, h, owner, x.mode(h))
+	maker := os.Geteuid()
+	if x.options.IDs != nil {
+		maker, _ = x.options.IDs.Out(0, 0)
+	}
+	return settleNode(x.parent, temporary, h, owner, x.mode(h), maker)
+}
+
+// owner is whom a file of the tar is to belong to.
+func (x *extraction) owner(h *tar.Header) *Owner {
+	uid, gid := x.options.IDs.Out(h.Uid, h.Gid)
+	return &Owner{uid, gid}
 }
 
 func (x *extraction) mode(h *tar.Header) fs.FileMode {

@@ -136,8 +136,8 @@ func pathOf(f *os.File) string { return "/proc/self/fd/" + strconv.FormatUint(ui
 var errReplaced = errors.New("it was replaced meanwhile")
 
 // settleNode gives a link, a device or a FIFO that was just made its owner, if there is to be another, its mode, which a link has none of, and its time. Whoever may
-// write to the directory can have put something else in its place, which gets nothing.
-func settleNode(dir *os.Root, name string, h *tar.Header, owner *Owner, mode fs.FileMode) (err error) {
+// write to the directory can have put something else in its place, which gets nothing: what was just made belongs to maker.
+func settleNode(dir *os.Root, name string, h *tar.Header, owner *Owner, mode fs.FileMode, maker int) (err error) {
 	parent, err := dir.Open(".")
 	if err != nil {
 		return err
@@ -161,7 +161,7 @@ func settleNode(dir *os.Root, name string, h *tar.Header, owner *Owner, mode fs.
 		rdev = unix.Mkdev(uint32(h.Devmajor), uint32(h.Devminor))
 	}
 	// A link that keeps its owner gets nothing but a time. It may be another's: some file systems do not let root be root.
-	mine := int(is.Uid) == os.Geteuid() || want == unix.S_IFLNK && owner == nil
+	mine := int(is.Uid) == maker || want == unix.S_IFLNK && owner == nil
 	if is.Mode&unix.S_IFMT != want || is.Rdev != rdev || is.Nlink != 1 || !mine {
 		return errReplaced
 	}

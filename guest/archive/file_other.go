@@ -48,7 +48,7 @@ func setTime(f *os.File, at time.Time) error {
 }
 
 // settleNode gives a link its owner; it has no mode, and keeps its time.
-func settleNode(dir *os.Root, name string, h *tar.Header, owner *Owner, _ fs.FileMode) error {
+func settleNode(dir *os.Root, name string, h *tar.Header, owner *Owner, _ fs.FileMode, _ int) error {
 	if owner == nil {
 		return nil
 	}

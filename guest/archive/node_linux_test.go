@@ -51,7 +51,7 @@ func TestWhatIsPutInThePlaceOfANodeGetsNoRights(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer dir.Close()
-			err = settleNode(dir, "node", test.header, &owner, 0o777)
+			err = settleNode(dir, "node", test.header, &owner, 0o777, os.Geteuid())
 			if err := unix.Lstat(path, &after); err != nil {
 				t.Fatal(err)
 			}

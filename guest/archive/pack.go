@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/vzctl/vzctl/guest/idmap"
 )
 
 // openDirectory opens nothing but directories: to open a FIFO would wait for its other end.
@@ -22,6 +24,8 @@ const openDirectory = os.O_RDONLY | nonblock | syscall.O_DIRECTORY
 type PackOptions struct {
 	// Owner, if it is not nil, is whom all files belong to in the tar.
 	Owner *Owner
+	// IDs are the maps of a user namespace that the files are shown with; the tar has what they are in it. Nil: as they are.
+	IDs *idmap.Maps
 	// NoHoles has holes be written as zeros.
 	NoHoles bool
 	// Warn is told what was left out; nil: nobody is.
@@ -144,7 +148,7 @@ func (p *Packer) Entry(ctx context.Context, dir *os.Root, name, as string, info 
 func (p *Packer) header(dir *os.Root, name, as string, info fs.FileInfo) (*Header, error) {
 	h := &Header{Name: as, Mode: permissions(info.Mode()), Time: info.ModTime()}
 	stat := statOf(info)
-	h.UID, h.GID = stat.owner.UID, stat.owner.GID
+	h.UID, h.GID = p.options.IDs.In(stat.owner.UID, stat.owner.GID)
 	if p.options.Owner != nil {
 		h.UID, h.GID = p.options.Owner.UID, p.options.Owner.GID
 	}
@@ -193,8 +197,19 @@ func (p *Packer) xattrs(dir *os.Root, name string) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	attrs, err := xattrsOf(f)
+	attrs, err := p.attributes(f)
 	return attrs, errors.Join(err, f.Close())
+}
+
+// attributes are a file's extended ones as the tar has them.
+func (p *Packer) attributes(f *os.File) (map[string]string, error) {
+	attrs, err := xattrsOf(f)
+	if p.options.IDs != nil {
+		for name, value := range attrs {
+			attrs[name] = string(p.options.IDs.InAttribute(name, []byte(value)))
+		}
+	}
+	return attrs, err
 }
 
 func (p *Packer) warn(format string, args ...any) {
@@ -218,7 +233,7 @@ func (p *Packer) file(ctx context.Context, dir *os.Root, name string, h *Header,
 		return fmt.Errorf("%q was replaced while it was read", h.Name)
 	}
 	h.Size = info.Size()
-	if h.Xattrs, err = xattrsOf(f); err != nil {
+	if h.Xattrs, err = p.attributes(f); err != nil {
 		return err
 	}
 	if isPseudo(f) {

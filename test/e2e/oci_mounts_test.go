@@ -1,10 +1,13 @@
 package e2e
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
 func checkMounts(t *testing.T, v *validation) {
@@ -56,6 +59,12 @@ func checkMountOptions(t *testing.T, v *validation, at string, options []string,
 			}
 		case key == "size":
 			same(t, at+": size", sizeOf(t, optionValue(got.super, key)), sizeOf(t, value))
+		case key == "uid" || key == "gid": // of which the kernel tells the machine's
+			id, err := strconv.ParseUint(value, 10, 32)
+			if err != nil {
+				t.Errorf("%s: %s", at, option)
+			}
+			same(t, at+": "+key, optionValue(got.super, key), fmt.Sprint(v.outside(key, uint32(id))))
 		default:
 			same(t, at+": "+key, strings.TrimLeft(optionValue(got.super, key), "0"), strings.TrimLeft(value, "0"))
 		}
@@ -63,6 +72,16 @@ func checkMountOptions(t *testing.T, v *validation, at string, options []string,
 	for flag, want := range flags {
 		same(t, at+": "+flag, slices.Contains(got.options, flag), want)
 	}
+}
+
+// outside is which id of the machine one of the container is.
+func (v *validation) outside(key string, id uint32) uint32 {
+	for _, m := range map[string][]specs.LinuxIDMapping{"uid": v.spec.Linux.UIDMappings, "gid": v.spec.Linux.GIDMappings}[key] {
+		if id >= m.ContainerID && id-m.ContainerID < m.Size {
+			return m.HostID + id - m.ContainerID
+		}
+	}
+	return id
 }
 
 func optionValue(options []string, key string) string {

@@ -158,9 +158,9 @@ func TestVMContainers(t *testing.T) {
 			weight := uint16(500)
 			s.Linux.Resources.BlockIO = &specs.LinuxBlockIO{Weight: &weight}
 		}), fault.Unsupported, "enforce"},
-		{"user namespaces", edit(script(""), func(s *specs.Spec) {
+		{"a user namespace without maps", edit(script(""), func(s *specs.Spec) {
 			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
-		}), fault.Unsupported, "enforce"},
+		}), fault.Invalid, "make the user namespace"},
 		{"no pid namespace", edit(script(""), func(s *specs.Spec) { s.Linux.Namespaces = s.Linux.Namespaces[1:] }), fault.Invalid, "read the runtime spec"},
 		{"an unknown capability", edit(script(""), func(s *specs.Spec) { s.Process.Capabilities.Bounding = []string{"CAP_X"} }), fault.Invalid, "set capability"},
 		{"a mount that fails", edit(script(""), func(s *specs.Spec) {

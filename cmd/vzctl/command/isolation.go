@@ -24,6 +24,9 @@ func isolationFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "security-opt", Usage: "`OPTION`: no-new-privileges, seccomp=FILE or seccomp=unconfined; may be repeated"},
 		&cli.StringSliceFlag{Name: "ulimit", Usage: "`TYPE=SOFT[:HARD]` limit of each process, like nofile=1024:4096; -1 is unlimited; may be repeated"},
 		&cli.StringSliceFlag{Name: "sysctl", Usage: "`NAME=VALUE` of a kernel setting of the container's own; may be repeated"},
+		&cli.StringSliceFlag{Name: "uidmap", Usage: "`CONTAINER:VM:SIZE`: in a user namespace of its own users from CONTAINER on are the VM's from VM on; of groups, too, without --gidmap; may be repeated"},
+		&cli.StringSliceFlag{Name: "gidmap", Usage: "`CONTAINER:VM:SIZE` of groups; may be repeated"},
+		&cli.StringFlag{Name: "userns", Usage: "`auto`: a user namespace with the map " + runtimespec.AutoIDMap},
 		&cli.StringSliceFlag{Name: "group-add", Usage: "`GROUP` that the processes are in too, name or number; may be repeated"},
 		&cli.IntFlag{Name: "oom-score-adj", Usage: "`NUMBER` from -1000 to 1000: which process goes first when memory is short"},
 		&cli.StringFlag{Name: "shm-size", Usage: "`SIZE` of /dev/shm (default: 64m)"},
@@ -58,7 +61,10 @@ func readIsolation(c *cli.Context, request *engine.CreateRequest) (err error) {
 	request.Isolation = runtimespec.Isolation{
 		Privileged: c.Bool("privileged"), CapAdd: given(c, "cap-add"), CapDrop: given(c, "cap-drop"), Ulimits: given(c, "ulimit"),
 		Groups: given(c, "group-add"), Tmpfs: given(c, "tmpfs"), PidsLimit: c.Int64("pids-limit"), CPUShares: c.Uint64("cpu-shares"),
-		CPUSet: c.String("cpuset-cpus"),
+		CPUSet: c.String("cpuset-cpus"), UIDMap: given(c, "uidmap"), GIDMap: given(c, "gidmap"),
+	}
+	if err := readUserNamespace(c.String("userns"), &request.Isolation); err != nil {
+		return err
 	}
 	request.Init = c.Bool("init")
 	i := &request.Isolation
@@ -79,6 +85,20 @@ func readIsolation(c *cli.Context, request *engine.CreateRequest) (err error) {
 		return err
 	}
 	return readSecurity(c.StringSlice("security-opt"), request)
+}
+
+// readUserNamespace reads --userns.
+func readUserNamespace(text string, i *runtimespec.Isolation) error {
+	switch {
+	case text == "":
+	case text != "auto":
+		return usage("--userns %q: use auto, or say the map with --uidmap", text)
+	case len(i.UIDMap)+len(i.GIDMap) > 0:
+		return usage("--userns auto: --uidmap and --gidmap say the map already")
+	default:
+		i.UIDMap = []string{runtimespec.AutoIDMap}
+	}
+	return nil
 }
 
 // given returns the values of a flag, nil if there are none.

@@ -131,7 +131,7 @@ func (s *filesStream) read(r *guestv1.ReadFilesRequest) (err error) {
 	}
 	w := archive.NewWriter(s.out)
 	w.OwnHoles = r.OwnHoles
-	if err := archive.NewPacker(w, archive.PackOptions{Warn: s.warn}).Tree(s.ctx, place.Dir, place.Name, r.Name); err != nil {
+	if err := archive.NewPacker(w, archive.PackOptions{IDs: s.use.Namespace().IDs(), Warn: s.warn}).Tree(s.ctx, place.Dir, place.Name, r.Name); err != nil {
 		return err
 	}
 	return w.Close()
@@ -147,14 +147,15 @@ func (s *filesStream) write(r *guestv1.WriteFilesRequest) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, place.Dir.Close()) }()
-	options := archive.ExtractOptions{Owners: true, Specials: true, Xattr: func(string) bool { return true }, Warn: s.warn}
+	ns := s.use.Namespace()
+	options := archive.ExtractOptions{Owners: true, IDs: ns.IDs(), Specials: true, Xattr: func(string) bool { return true }, Warn: s.warn}
 	if r.As {
 		if place.Name == "." {
 			return errors.New("a directory is there already")
 		}
 		options.Rename = place.Name
 	}
-	if err := archive.Extract(s.ctx, place.Dir, s.in, options); err != nil {
+	if err := ns.Own(func() error { return archive.Extract(s.ctx, place.Dir, s.in, options) }); err != nil {
 		return err
 	}
 	return s.in.Drain() // the padding of a tar; and the host's end, without which it was not all

@@ -23,6 +23,7 @@ import (
 	"github.com/vzctl/vzctl/guest/vminitd/rootfs"
 	"github.com/vzctl/vzctl/guest/vminitd/sockets"
 	"github.com/vzctl/vzctl/guest/vminitd/sources"
+	"github.com/vzctl/vzctl/guest/vminitd/userns"
 	"github.com/vzctl/vzctl/sdk/fault"
 )
 
@@ -75,6 +76,7 @@ type Container struct {
 	filters []helper.Filter // of system calls
 	groups  []string
 	sockets *sockets.Set
+	userns  *userns.Namespace // its own, or nil
 
 	updating sync.Mutex // held while its limits are changed
 
@@ -101,6 +103,10 @@ func (c *Container) build(ctx context.Context, r Request) error {
 	if err != nil {
 		return err
 	}
+	ids, err := idMaps(spec)
+	if err != nil {
+		return err
+	}
 	if err := checkSockets(r.Sockets); err != nil {
 		return err
 	}
@@ -110,8 +116,10 @@ func (c *Container) build(ctx context.Context, r Request) error {
 	}
 	phase.Done(ctx, "spec")
 	init := initConfig(spec, flags)
-	if init.Devices, err = devices(spec); err != nil {
-		return err
+	if ids == nil { // the machine's are nobody's who is in a user namespace
+		if init.Devices, err = devices(spec); err != nil {
+			return err
+		}
 	}
 	if err := refresh(spec); err != nil {
 		return fmt.Errorf("draw random numbers of the machine: %w", err)
@@ -134,11 +142,14 @@ func (c *Container) build(ctx context.Context, r Request) error {
 		return limitError(err)
 	}
 	phase.Done(ctx, "cgroup")
+	if err := c.makeUserNamespace(ids, init); err != nil {
+		return err
+	}
 	if c.root, err = c.mount(ctx, r); err != nil {
 		return &fault.Error{Reason: fault.Invalid, Op: "mount root file system of container", Subject: c.id, Cause: err}
 	}
 	phase.Done(ctx, "mount")
-	if c.sources, err = sources.Mount(ctx, c.dir, c.root.Path, r.Sources, c.runtime.disks.Find); err != nil {
+	if c.sources, err = sources.Mount(ctx, c.dir, sources.Root{Path: c.root.Path, IDs: ids}, r.Sources, c.runtime.disks.Find); err != nil {
 		return &fault.Error{Reason: fault.Invalid, Op: "mount for container", Subject: c.id, Cause: err}
 	}
 	if len(r.IOLimits) > 0 {
@@ -160,16 +171,25 @@ func (c *Container) build(ctx context.Context, r Request) error {
 	if init.Files, err = c.writeFiles(init.Hostname, r); err != nil {
 		return err
 	}
-	if c.sockets, err = sockets.Open(c.id, c.dir, r.Sockets, c.runtime.dial); err != nil {
+	inMachine, err := mappedSockets(r.Sockets, ids)
+	if err != nil {
+		return err
+	}
+	if c.sockets, err = sockets.Open(c.id, c.dir, inMachine, c.runtime.dial); err != nil {
 		return err
 	}
 	init.Files = append(init.Files, c.sockets.Files()...)
-	if c.spare != nil {
+	if ids != nil {
+		err = c.giveFiles(init)
+	} else if c.spare != nil {
 		spare.unstage(init)
+	}
+	if err != nil {
+		return err
 	}
 	phase.Done(ctx, "files")
 	c.init, err = newProcess(c, InitProcess, helper.Config{Init: init, Process: spec.Process, User: r.User, Groups: c.groups, Filters: c.filters,
-		Supervised: r.Init})
+		Supervised: r.Init, IDs: ids})
 	if err == nil && r.InputEnded {
 		c.init.EndInput()
 	}
@@ -224,7 +244,7 @@ func (c *Container) mount(ctx context.Context, r Request) (*rootfs.Root, error) 
 		c.devices = append(c.devices, device)
 	}
 	phase.Done(ctx, "find disks")
-	return rootfs.Mount(c.dir, lower, upper, places)
+	return rootfs.Mount(c.dir, lower, upper, places, c.userns)
 }
 
 // disksOf finds the devices that limits are of.
@@ -329,6 +349,9 @@ func (c *Container) destroy(ctx context.Context, processes []*Process, last bool
 	}
 	c.unwatchMemory()
 	c.endFileUses()
+	if c.userns != nil {
+		_ = c.userns.Close() // only looked at
+	}
 	// What is not yet written out is charged to who wrote it, and would be held up by the container's limits for longer than a host waits.
 	if c.group != nil {
 		if err := c.group.LiftIO(); err != nil {

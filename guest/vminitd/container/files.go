@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/vzctl/vzctl/guest/vminitd/files"
+	"github.com/vzctl/vzctl/guest/vminitd/userns"
 	"github.com/vzctl/vzctl/sdk/fault"
 )
 
@@ -55,6 +56,9 @@ func (r *Runtime) Files(ctx context.Context, id string) (context.Context, *Files
 	})}, nil
 }
 
+// Namespace is the user namespace whose ids the files are shown with, nil if it is the machine's.
+func (f *Files) Namespace() *userns.Namespace { return f.container.userns }
+
 // Close ends the use.
 func (f *Files) Close() { f.done() }
 
@@ -80,6 +84,7 @@ func (f *Files) Layers() files.Layers {
 	c := f.container
 	layers := files.Layers{Merged: c.root.Path, Upper: filepath.Join(c.dir, "upper", "upper"), Placeholders: map[string]bool{}}
 	layers.Lower = c.root.Lower
+	layers.IDs = c.userns.IDs()
 	for _, path := range []string{"/etc/hosts", "/etc/hostname", "/etc/resolv.conf"} {
 		layers.Placeholders[path] = true
 	}

@@ -84,6 +84,10 @@ func (p *Process) Start(ctx context.Context) (pid int, err error) {
 		return 0, err
 	}
 	defer func() { _ = request.Cgroup.Close() }()
+	if request.Handed, err = p.container.handed(p.config.Init); err != nil {
+		return 0, err
+	}
+	defer closeAll(request.Handed)
 	kills := p.container.group.OOMKills()
 	if err := p.container.direct.guard(ctx, p.config.Process); err != nil {
 		return 0, err
@@ -118,6 +122,12 @@ func (p *Process) Start(ctx context.Context) (pid int, err error) {
 		p.closeStreams()
 	}
 	return started.Pid, nil
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		_ = f.Close()
+	}
 }
 
 // startBeside starts a further process in the cgroup of the first one. A container that shares its cgroup out, as service managers and container engines do, may have no process in

@@ -32,6 +32,8 @@ func (r *Runtime) Processes(id string) ([]ProcessInfo, error) {
 	all := make([]ProcessInfo, 0, len(found))
 	for _, p := range found {
 		if p.Pid != 0 { // those of the machine itself, on their way in
+			uid, _ := c.userns.IDs().In(int(p.UID), -1)
+			p.UID = uint32(uid)
 			all = append(all, ProcessInfo{p, users[p.UID]})
 		}
 	}

@@ -185,7 +185,7 @@ func (r *Runtime) CreateProcess(container, process string, spec []byte, user str
 		return nil, &fault.Error{Reason: fault.AlreadyExists, Op: "create process", Subject: process}
 	}
 	inherit(parsed, c.spec.Process)
-	p, err := newProcess(c, process, helper.Config{Process: parsed, User: user, Groups: c.groups, Filters: c.filters})
+	p, err := newProcess(c, process, helper.Config{Process: parsed, User: user, Groups: c.groups, Filters: c.filters, IDs: c.userns.IDs()})
 	if err != nil {
 		return nil, err
 	}

@@ -74,7 +74,7 @@ func (s *spare) rehearse(r *Runtime) error {
 
 // helperFor returns the helper if a container with such namespaces can have it: those that it has made are not undone.
 func (s *spare) helperFor(namespaces int) *launch.Helper {
-	if namespaces&helper.StagedNamespaces == helper.StagedNamespaces {
+	if namespaces&helper.StagedNamespaces == helper.StagedNamespaces && namespaces&unix.CLONE_NEWUSER == 0 {
 		return s.helper
 	}
 	s.helper.Discard()

@@ -36,11 +36,13 @@ func parseSpec(text []byte) (*specs.Spec, error) {
 			return nil, invalid("mount "+m.Destination, errors.New("it is not an absolute path"))
 		}
 	}
+	if _, err := idMaps(&spec); err != nil {
+		return nil, err
+	}
 	l := spec.Linux
 	return &spec, failure.First(
 		noHooks(spec.Hooks),
 		failure.Unenforced(spec.Solaris != nil || spec.Windows != nil || spec.VM != nil || spec.ZOS != nil || spec.FreeBSD != nil, "another platform's settings"),
-		failure.Unenforced(len(l.UIDMappings)+len(l.GIDMappings) > 0, "linux.uidMappings"),
 		failure.Unenforced(l.MountLabel != "", "linux.mountLabel"),
 		failure.Unenforced(l.IntelRdt != nil, "linux.intelRdt"),
 		failure.Unenforced(l.Personality != nil, "linux.personality"),
@@ -107,6 +109,7 @@ func namespaces(list []specs.LinuxNamespace) (flags int, err error) {
 	known := map[specs.LinuxNamespaceType]int{
 		specs.PIDNamespace: unix.CLONE_NEWPID, specs.MountNamespace: unix.CLONE_NEWNS, specs.IPCNamespace: unix.CLONE_NEWIPC,
 		specs.UTSNamespace: unix.CLONE_NEWUTS, specs.NetworkNamespace: unix.CLONE_NEWNET, specs.CgroupNamespace: unix.CLONE_NEWCGROUP,
+		specs.UserNamespace: unix.CLONE_NEWUSER,
 	}
 	for _, n := range list {
 		if err := failure.Unenforced(n.Path != "", "path of the "+string(n.Type)+" namespace"); err != nil {
@@ -129,7 +132,7 @@ func namespaces(list []specs.LinuxNamespace) (flags int, err error) {
 func initConfig(spec *specs.Spec, flags int) *helper.Init {
 	return &helper.Init{
 		Domainname:    spec.Domainname,
-		Namespaces:    flags &^ unix.CLONE_NEWPID,
+		Namespaces:    flags &^ (unix.CLONE_NEWPID | unix.CLONE_NEWUSER),
 		Mounts:        spec.Mounts,
 		Devices:       spec.Linux.Devices,
 		Sysctl:        spec.Linux.Sysctl,

@@ -11,11 +11,13 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vzctl/vzctl/guest/idmap"
 )
 
 // FromRoot copies what a path of a container's root has in it to an existing directory, which gets its owner and mode. Links on the way to it lead within the root. Nothing is copied
-// if there is no such directory. Nobody may change the root meanwhile.
-func FromRoot(root, name, to string) error {
+// if there is no such directory. Nobody may change the root meanwhile. If it shows ids as a user namespace has them, ids are the maps, and the copy has what they are in it; nil: as they are.
+func FromRoot(root, name, to string, ids *idmap.Maps) error {
 	dir, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
@@ -30,7 +32,7 @@ func FromRoot(root, name, to string) error {
 		return err
 	}
 	defer func() { _ = unix.Close(from) }()
-	c := copier{seen: map[inode]string{}}
+	c := copier{seen: map[inode]string{}, ids: ids}
 	source := fmt.Sprintf("/proc/self/fd/%d", from)
 	var stat unix.Stat_t
 	if err := unix.Fstat(from, &stat); err != nil {
@@ -45,7 +47,10 @@ func FromRoot(root, name, to string) error {
 type inode struct{ device, number uint64 }
 
 // copier knows which files with several names it has copied, and where to.
-type copier struct{ seen map[inode]string }
+type copier struct {
+	seen map[inode]string
+	ids  *idmap.Maps
+}
 
 func (c *copier) children(from, to string) error {
 	entries, err := os.ReadDir(from)
@@ -98,7 +103,8 @@ func (c *copier) entry(from, to string) error {
 
 // finish gives the copy what its content does not say.
 func (c *copier) finish(from, to string, stat unix.Stat_t) error {
-	if err := unix.Lchown(to, int(stat.Uid), int(stat.Gid)); err != nil {
+	uid, gid := c.ids.In(int(stat.Uid), int(stat.Gid))
+	if err := unix.Lchown(to, uid, gid); err != nil {
 		return failed("give owner to", to, err)
 	}
 	if stat.Mode&unix.S_IFMT != unix.S_IFLNK {
@@ -106,7 +112,7 @@ func (c *copier) finish(from, to string, stat unix.Stat_t) error {
 			return failed("give mode to", to, err)
 		}
 	}
-	if err := attributes(from, to); err != nil {
+	if err := c.attributes(from, to); err != nil {
 		return failed("give attributes to", to, err)
 	}
 	return failed("give times to", to, unix.UtimesNanoAt(unix.AT_FDCWD, to, []unix.Timespec{stat.Atim, stat.Mtim}, unix.AT_SYMLINK_NOFOLLOW))
@@ -127,7 +133,7 @@ func content(from, to string) error {
 }
 
 // attributes copies extended ones, but those of the overlay, which are of the layers.
-func attributes(from, to string) error {
+func (c *copier) attributes(from, to string) error {
 	size, err := unix.Llistxattr(from, nil)
 	if errors.Is(err, unix.ENOTSUP) || err == nil && size == 0 {
 		return nil
@@ -146,7 +152,7 @@ func attributes(from, to string) error {
 		value := make([]byte, 64<<10) // XATTR_SIZE_MAX
 		n, err := unix.Lgetxattr(from, name, value)
 		if err == nil {
-			err = unix.Lsetxattr(to, name, value[:n], 0)
+			err = unix.Lsetxattr(to, name, c.ids.InAttribute(name, value[:n]), 0)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)

@@ -27,7 +27,7 @@ func TestACopyHasAllThatAFileCanBe(t *testing.T) {
 	if os.Geteuid() == 0 {
 		must(t, os.Chown(filepath.Join(from, "dir"), 999, 998))
 	}
-	must(t, FromRoot(root, "/link", to))
+	must(t, FromRoot(root, "/link", to, nil))
 	for _, name := range []string{".", "file", "dir", "dir/again", "dir/link", "fifo"} {
 		var was, is unix.Stat_t
 		must(t, unix.Lstat(filepath.Join(from, name), &was), unix.Lstat(filepath.Join(to, name), &is))
@@ -48,7 +48,7 @@ func TestWhatIsNoDirectoryOfTheImageIsNotCopied(t *testing.T) {
 	root, to := t.TempDir(), t.TempDir()
 	must(t, os.WriteFile(filepath.Join(root, "file"), nil, 0o600), os.Symlink("nowhere", filepath.Join(root, "link")), os.Symlink("loop", filepath.Join(root, "loop")))
 	for _, name := range []string{"/missing", "/file", "/link", "/loop", "/file/below"} {
-		must(t, FromRoot(root, name, to))
+		must(t, FromRoot(root, name, to, nil))
 	}
 	if entries, err := os.ReadDir(to); len(entries) > 0 || err != nil {
 		t.Error(entries, err)

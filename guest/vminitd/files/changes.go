@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vzctl/vzctl/guest/archive"
+	"github.com/vzctl/vzctl/guest/idmap"
 )
 
 // Layers are a root that is laid of several, as package rootfs mounts it.
@@ -21,6 +22,8 @@ type Layers struct {
 	Lower  []string // the uppermost first
 	// Placeholders are paths that vminitd makes to mount something over: as long as nothing is there they are no change.
 	Placeholders map[string]bool
+	// IDs are the maps of a user namespace that Merged is shown with; nil: it has the ids of the disks.
+	IDs *idmap.Maps
 }
 
 // Kind of a Change.

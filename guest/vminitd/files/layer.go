@@ -29,7 +29,7 @@ func (l Layers) WriteLayer(ctx context.Context, changes []Change, to *archive.Wr
 		return err
 	}
 	defer root.Close() // only read
-	w := &layerWriter{ctx: ctx, root: root, to: to, warn: warn, packer: archive.NewPacker(to, archive.PackOptions{NoHoles: true, Warn: warn})}
+	w := &layerWriter{ctx: ctx, root: root, to: to, warn: warn, packer: archive.NewPacker(to, archive.PackOptions{NoHoles: true, Warn: warn, IDs: l.IDs})}
 	for _, c := range changes {
 		err := w.change(c)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {

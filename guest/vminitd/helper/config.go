@@ -18,6 +18,7 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/vzctl/vzctl/guest/idmap"
 	"github.com/vzctl/vzctl/guest/vminitd/failure"
 )
 
@@ -40,6 +41,8 @@ type Config struct {
 	Filters []Filter `json:",omitempty"`
 	// Supervised has the first process stay ours, and start that of the spec (supervise.go).
 	Supervised bool `json:",omitempty"`
+	// IDs are the maps of the container's user namespace, which the helper is born in (hand.go), and one that is to join with it in all others; nil: it has none of its own.
+	IDs *idmap.Maps `json:",omitempty"`
 }
 
 // Filter of system calls.
@@ -86,7 +89,7 @@ type Init struct {
 	Rootfs               string // where the root file system is mounted, in vminitd's eyes
 	ReadOnly             bool
 	Hostname, Domainname string // set if the container has its own UTS namespace
-	Namespaces           int    // CLONE_NEW* flags of those to be made; a pid namespace the helper is born in
+	Namespaces           int    // CLONE_NEW* flags of those to be made; a pid namespace the helper is born in, and BornNamespaces with a user namespace
 	Staged               bool   // begin with what was staged; it is in none of the following
 	Mounts               []specs.Mount
 	Files                []File

@@ -65,15 +65,19 @@ func (f *Further) become(c Config, of Container, stdio []int) error {
 	if err != nil {
 		return err
 	}
+	if err := user.check(c.User, c.IDs); err != nil {
+		return err
+	}
+	owner, _ := c.IDs.Out(user.uid, user.gid)
 	if p.Terminal {
-		stdio, err = f.openTerminal(in, p.ConsoleSize, user.uid)
+		stdio, err = f.openTerminal(in, p.ConsoleSize, owner)
 	} else {
-		err = chownStdio(stdio, user.uid)
+		err = chownStdio(stdio, owner)
 	}
 	if err != nil {
 		return err
 	}
-	cwd, err := in.directory(p.Cwd)
+	cwd, err := f.workingDirectory(in, c)
 	if err != nil {
 		return err
 	}
@@ -85,7 +89,14 @@ func (f *Further) become(c Config, of Container, stdio []int) error {
 	}
 	f.UnblockSignals()
 	f.Call("begin a session", unix.SYS_SETSID)
-	f.Call("join the container", unix.SYS_SETNS, uintptr(of.Init), joined)
+	namespaces := uintptr(Joined)
+	if c.IDs != nil { // in which no limit can be raised
+		namespaces |= unix.CLONE_NEWUSER
+		if err := f.setRlimits(p.Rlimits); err != nil {
+			return err
+		}
+	}
+	f.Call("join the container", unix.SYS_SETNS, uintptr(of.Init), namespaces)
 	f.Call("enter the working directory", unix.SYS_FCHDIR, uintptr(cwd))
 	for i, fd := range stdio {
 		f.Call("take a stream", unix.SYS_DUP3, uintptr(fd), uintptr(i), 0)
@@ -94,6 +105,12 @@ func (f *Further) become(c Config, of Container, stdio []int) error {
 		f.Call("take the terminal", unix.SYS_IOCTL, 0, unix.TIOCSCTTY, 0)
 	}
 	f.Call("close what is the machine's", unix.SYS_CLOSE_RANGE, 3, uintptr(^uint32(0)), unix.CLOSE_RANGE_CLOEXEC)
+	f.Call("set the umask", unix.SYS_UMASK, uintptr(user.mask()))
+	if c.IDs == nil {
+		if err := f.setRlimits(p.Rlimits); err != nil {
+			return err
+		}
+	}
 	if err := f.limit(p, user, c.Filters); err != nil {
 		return err
 	}
@@ -138,12 +155,16 @@ func (r root) find(name string, env []string) (string, error) {
 	return "", ErrIndirect
 }
 
-// limit is that of privilege.go.
-func (f *Further) limit(p *specs.Process, a account, filters []Filter) error {
-	f.Call("set the umask", unix.SYS_UMASK, uintptr(a.mask()))
-	if err := f.setRlimits(p.Rlimits); err != nil {
-		return err
+// workingDirectory opens it. Where it is missing it is made, unless it were the machine's then.
+func (f *Further) workingDirectory(in root, c Config) (fd int, err error) {
+	if c.IDs != nil {
+		return in.open(c.Process.Cwd, unix.O_PATH|unix.O_DIRECTORY, 0)
 	}
+	return in.directory(c.Process.Cwd)
+}
+
+// limit is that of privilege.go, but for the umask and the limits.
+func (f *Further) limit(p *specs.Process, a account, filters []Filter) error {
 	if !p.NoNewPrivileges {
 		f.install(filters)
 	}
@@ -158,16 +179,13 @@ func (f *Further) limit(p *specs.Process, a account, filters []Filter) error {
 }
 
 func (f *Further) setRlimits(limits []specs.POSIXRlimit) error {
-	set := func(resource int, limit unix.Rlimit) {
-		f.Call("set a limit", unix.SYS_PRLIMIT64, 0, uintptr(resource), vfork.Pointer(f.Script, &limit), 0)
-	}
-	set(unix.RLIMIT_NOFILE, unix.Rlimit{Cur: softFiles, Max: hardFiles})
-	for _, l := range limits {
+	for _, l := range allRlimits(limits) {
 		resource, known := rlimitNumber(l.Type)
 		if !known {
 			return ErrIndirect
 		}
-		set(resource, unix.Rlimit{Cur: l.Soft, Max: l.Hard})
+		limit := &unix.Rlimit{Cur: l.Soft, Max: l.Hard}
+		f.Call("set a limit", unix.SYS_PRLIMIT64, 0, uintptr(resource), vfork.Pointer(f.Script, limit), 0)
 	}
 	return nil
 }

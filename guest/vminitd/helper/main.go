@@ -49,7 +49,7 @@ func run() {
 
 // become makes the container's process of this one, or says why it cannot.
 func become(socket *os.File) error {
-	config, stdio, staged, err := awaitConfig(socket)
+	config, fds, staged, err := awaitConfig(socket)
 	if err != nil {
 		return fmt.Errorf("receive the configuration: %w", err)
 	}
@@ -66,9 +66,13 @@ func become(socket *os.File) error {
 			return err
 		}
 	}
-	if config.Init != nil {
+	stdio, handed := fds[:config.streams()], fds[config.streams():]
+	switch {
+	case config.IDs != nil && config.Init != nil:
+		err = buildRootHanded(config.Init, handed, config.Process.Cwd)
+	case config.Init != nil:
 		err = buildRoot(config.Init, staged, config.Process.Cwd)
-	} else {
+	case config.IDs == nil:
 		err = join()
 	}
 	if err != nil {
@@ -77,6 +81,9 @@ func become(socket *os.File) error {
 	p := config.Process
 	user, err := lookUp(own, config.User, config.Groups, p.User)
 	if err != nil {
+		return err
+	}
+	if err := user.check(config.User, config.IDs); err != nil {
 		return err
 	}
 	if p.Terminal {
@@ -113,11 +120,11 @@ func become(socket *os.File) error {
 }
 
 // awaitConfig waits for a configuration that is not a rehearsal, and returns with it what has been staged until then.
-func awaitConfig(socket *os.File) (config *Config, stdio []int, staged []prepared, err error) {
+func awaitConfig(socket *os.File) (config *Config, fds []int, staged []prepared, err error) {
 	for {
-		config, stdio, err = receiveConfig(socket)
+		config, fds, err = receiveConfig(socket)
 		if err != nil || !config.Rehearsal {
-			return config, stdio, staged, err
+			return config, fds, staged, err
 		}
 		if config.Init != nil && staged == nil {
 			if staged, err = stage(config.Init); err != nil {
@@ -132,7 +139,7 @@ func awaitConfig(socket *os.File) (config *Config, stdio []int, staged []prepare
 
 func receiveConfig(socket *os.File) (*Config, []int, error) {
 	length := make([]byte, 4)
-	rights := make([]byte, unix.CmsgSpace(3*4))
+	rights := make([]byte, unix.CmsgSpace(MaxDescriptors*4))
 	n, rightsLength, _, _, err := unix.Recvmsg(socketFD, length, rights, unix.MSG_CMSG_CLOEXEC|unix.MSG_WAITALL)
 	if err != nil {
 		return nil, nil, err
@@ -159,14 +166,22 @@ func receiveConfig(socket *os.File) (*Config, []int, error) {
 	if config.Process == nil {
 		return nil, nil, errPacked
 	}
-	if !config.Rehearsal && !config.Process.Terminal && len(fds) != 3 {
+	if !config.Rehearsal && len(fds) != config.streams()+config.handed() {
 		return nil, nil, fmt.Errorf("%d descriptors", len(fds))
 	}
 	return config, fds, nil
 }
 
-// joined are the namespaces of a container that a further process enters.
-const joined = unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWNET
+// streams is how many descriptors of streams come with a configuration, before all others.
+func (c *Config) streams() int {
+	if c.Process.Terminal {
+		return 0
+	}
+	return 3
+}
+
+// Joined are the namespaces of a container that a further process enters, as CLONE_NEW* flags.
+const Joined = unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWNET
 
 // join enters the namespaces of the container's first process. Of its pid namespace the helper is a member already.
 func join() error {
@@ -175,7 +190,7 @@ func join() error {
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		return err
 	}
-	if err := unix.Setns(joinFD, joined); err != nil {
+	if err := unix.Setns(joinFD, Joined); err != nil {
 		return &failure.Error{Reason: failure.FailedPrecondition, Op: "join the container", Cause: err}
 	}
 	return nil

@@ -3,6 +3,7 @@ package helper
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unsafe"
 
@@ -116,10 +117,7 @@ func parseCapabilities(c *specs.LinuxCapabilities) (capability.Capabilities, err
 const softFiles, hardFiles = 1024, 524288
 
 func setRlimits(limits []specs.POSIXRlimit) error {
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: softFiles, Max: hardFiles}); err != nil {
-		return fmt.Errorf("limit open files: %w", err)
-	}
-	for _, l := range limits {
+	for _, l := range allRlimits(limits) {
 		resource, known := rlimitNumber(l.Type)
 		if !known {
 			return &failure.Error{Reason: failure.Invalid, Op: "set limit", Subject: l.Type, Cause: errors.New("there is none of that name")}
@@ -129,6 +127,15 @@ func setRlimits(limits []specs.POSIXRlimit) error {
 		}
 	}
 	return nil
+}
+
+// allRlimits are those of a spec, and before them that of open files, unless the spec has it: in a user namespace what was lower cannot become higher.
+func allRlimits(limits []specs.POSIXRlimit) []specs.POSIXRlimit {
+	const files = "RLIMIT_NOFILE"
+	if slices.ContainsFunc(limits, func(l specs.POSIXRlimit) bool { return l.Type == files }) {
+		return limits
+	}
+	return append([]specs.POSIXRlimit{{Type: files, Soft: softFiles, Hard: hardFiles}}, limits...)
 }
 
 func rlimitNumber(name string) (int, bool) {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/vzctl/vzctl/guest/vminitd/failure"
@@ -39,7 +38,7 @@ func buildRoot(i *Init, staged []prepared, cwd string) error {
 	if i.Staged {
 		mounts = append(staged, mounts...)
 	}
-	if err := setSysctls(i.Sysctl); err != nil {
+	if err := SetSysctls(i.Sysctl); err != nil {
 		return err
 	}
 	if err := pivot(i.Rootfs); err != nil {
@@ -51,14 +50,19 @@ func buildRoot(i *Init, staged []prepared, cwd string) error {
 		}
 	}
 	if !i.Staged {
-		if err := makeStandardDevices(); err != nil {
+		if err := own.makeStandardDevices("/dev", nil); err != nil {
 			return err
 		}
 	}
-	if err := makeDevices(i.Devices); err != nil {
+	if err := own.makeDevices(i.Devices, nil); err != nil {
 		return err
 	}
-	fd, err := directory(cwd) // while the root can still be written
+	return makeWorkingDirectory(cwd)
+}
+
+// makeWorkingDirectory makes it if it is missing, while the root can still be written.
+func makeWorkingDirectory(cwd string) error {
+	fd, err := directory(cwd)
 	if err != nil {
 		return &failure.Error{Reason: failure.Invalid, Op: "make working directory", Subject: cwd, Cause: err}
 	}
@@ -97,8 +101,8 @@ func prepareAll(i *Init) (mounts []prepared, err error) {
 	return mounts, nil
 }
 
-// setSysctls writes through a procfs of the process's own namespaces, mounted nowhere.
-func setSysctls(sysctl map[string]string) error {
+// SetSysctls writes through a procfs of the thread's own namespaces, mounted nowhere.
+func SetSysctls(sysctl map[string]string) error {
 	if len(sysctl) == 0 {
 		return nil
 	}
@@ -259,17 +263,4 @@ func loopbackUp() error {
 	}
 	request.SetUint16(unix.IFF_UP)
 	return unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, request)
-}
-
-// standardDevices are those of every container (OCI runtime spec, "Default Devices").
-func standardDevices() []specs.LinuxDevice {
-	mode := modeAll
-	var devices []specs.LinuxDevice
-	for _, d := range []struct {
-		name         string
-		major, minor int64
-	}{{"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0}} {
-		devices = append(devices, specs.LinuxDevice{Path: "/dev/" + d.name, Type: "c", Major: d.major, Minor: d.minor, FileMode: &mode})
-	}
-	return devices
 }

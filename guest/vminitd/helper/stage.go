@@ -50,7 +50,7 @@ func stageInside(i *Init) (trees []prepared, err error) {
 			return nil, err
 		}
 	}
-	if err := makeStandardDevices(); err != nil {
+	if err := own.makeStandardDevices("/dev", nil); err != nil {
 		return nil, err
 	}
 	if err := sealRoot(i); err != nil {

@@ -12,6 +12,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/vzctl/vzctl/guest/idmap"
 	"github.com/vzctl/vzctl/guest/vminitd/failure"
 )
 
@@ -35,6 +36,17 @@ func (a account) mask() int {
 		return 0o022
 	}
 	return int(*a.umask & 0o777)
+}
+
+// check says that the user whom the name stands for is none of the container's user namespace.
+func (a account) check(name string, ids *idmap.Maps) error {
+	if err := ids.Check(a.uid, append([]int{a.gid}, a.groups...)...); err != nil {
+		if name == "" {
+			name = strconv.Itoa(a.uid)
+		}
+		return userError(name, err)
+	}
+	return nil
 }
 
 // lookUp finds a user in the container's own passwd and group.

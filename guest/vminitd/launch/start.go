@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -33,6 +34,8 @@ type Request struct {
 	Cgroup *os.File
 	// Prepare is called with the new process, before it does anything.
 	Prepare func(pid int) error
+	// Handed are the mounts that a first process in a user namespace is given, see helper.Hand; of the caller.
+	Handed []*os.File
 }
 
 // Started is a process that has executed.
@@ -50,6 +53,11 @@ type Helper struct {
 
 // New makes a helper in a cgroup and, unless it joins those of another process, in a new pid namespace. The first process of a pid namespace ends all of it.
 func New(reaper *reap.Reaper, cgroup *os.File, joined *reap.Child) (*Helper, error) {
+	return newHelper(func(socket int) (*reap.Child, error) { return fork(reaper, cgroup, joined, socket) })
+}
+
+// newHelper makes a helper by a function that is given its end of the socket.
+func newHelper(fork func(socket int) (*reap.Child, error)) (*Helper, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
@@ -58,7 +66,7 @@ func New(reaper *reap.Reaper, cgroup *os.File, joined *reap.Child) (*Helper, err
 		return nil, errors.Join(err, unix.Close(pair[0]), unix.Close(pair[1]))
 	}
 	socket := os.NewFile(uintptr(pair[0]), "launch")
-	child, err := fork(reaper, cgroup, joined, pair[1])
+	child, err := fork(pair[1])
 	if err := errors.Join(err, unix.Close(pair[1])); err != nil {
 		return nil, errors.Join(fmt.Errorf("make a process: %w", err), socket.Close())
 	}
@@ -95,7 +103,7 @@ func Start(ctx context.Context, reaper *reap.Reaper, r Request) (*Started, error
 	h := r.Helper
 	if h == nil {
 		var err error
-		if h, err = New(reaper, r.Cgroup, r.Join); err != nil {
+		if h, err = r.newHelper(ctx, reaper); err != nil {
 			return nil, err
 		}
 		phase.Done(ctx, "fork")
@@ -156,6 +164,11 @@ func converse(ctx context.Context, socket *os.File, child *reap.Child, r Request
 	if err := r.Prepare(child.Pid); err != nil {
 		return nil, err
 	}
+	if r.Config.IDs != nil {
+		if err := prepareOutside(child, r); err != nil {
+			return nil, err
+		}
+	}
 	config, programs, err := r.Config.Encode()
 	if err != nil {
 		return nil, err
@@ -163,7 +176,7 @@ func converse(ctx context.Context, socket *os.File, child *reap.Child, r Request
 	if len(config) > helper.MaxConfig {
 		return nil, &failure.Error{Reason: failure.Invalid, Op: "start process", Cause: fmt.Errorf("arguments and environment of %d bytes are too long", len(config))}
 	}
-	if err := sendConfig(socket, config, programs, r.Stdio); err != nil && !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNRESET) {
+	if err := sendConfig(socket, config, programs, slices.Concat(r.Stdio, r.Handed)); err != nil && !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNRESET) {
 		return nil, err // a helper that has gone may have said why
 	}
 	phase.Done(ctx, "configure")
@@ -172,11 +185,11 @@ func converse(ctx context.Context, socket *os.File, child *reap.Child, r Request
 	return terminal, err
 }
 
-func sendConfig(socket *os.File, config, programs []byte, stdio []*os.File) error {
+func sendConfig(socket *os.File, config, programs []byte, files []*os.File) error {
 	var rights []byte
-	if len(stdio) > 0 {
+	if len(files) > 0 {
 		var fds []int
-		for _, f := range stdio {
+		for _, f := range files {
 			fds = append(fds, int(f.Fd()))
 		}
 		rights = unix.UnixRights(fds...)

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vzctl/vzctl/guest/vminitd/userns"
 )
 
 // Disk is a device and what is on it.
@@ -49,8 +51,9 @@ const overlayOptions = "redirect_dir=on,index=on,xino=on,metacopy=on"
 const maxLower = 24
 
 // Mount mounts the root below dir, an existing empty directory. lower is lowest first; still below that is places, a directory that MakePlaces has filled, unless it is "".
-// Without an upper disk writes go to memory; the caller makes such a root read-only once it has its mount points. What a failed Mount made is gone.
-func Mount(dir string, lower []Disk, upper *Disk, places string) (_ *Root, err error) {
+// Without an upper disk writes go to memory; the caller makes such a root read-only once it has its mount points. What a failed Mount made is gone. With a user namespace the root shows
+// the ids of the disks as that namespace's; where the disks themselves are mounted they are as ever.
+func Mount(dir string, lower []Disk, upper *Disk, places string, ns *userns.Namespace) (_ *Root, err error) {
 	if len(lower) == 0 || len(lower) > maxLower {
 		return nil, fmt.Errorf("%d read-only disks; there must be 1 to %d", len(lower), maxLower)
 	}
@@ -86,11 +89,18 @@ func Mount(dir string, lower []Disk, upper *Disk, places string) (_ *Root, err e
 	if err := prepareUpper(top, layers[0]); err != nil {
 		return nil, fmt.Errorf("prepare the writable layer: %w", err)
 	}
+	if ns != nil {
+		return root, root.mountMapped(dir, layers, top, ns)
+	}
 	if places != "" {
 		layers = append(slices.Clip(layers), places)
 	}
+	return root, root.mountOverlay(layers, top)
+}
+
+func (r *Root) mountOverlay(layers []string, top string) error {
 	options := fmt.Sprintf("lowerdir=%s,upperdir=%s/upper,workdir=%s/work,%s", strings.Join(layers, ":"), top, top, overlayOptions)
-	return root, root.mount("overlay", root.Path, "overlay", 0, options)
+	return r.mount("overlay", r.Path, "overlay", 0, options)
 }
 
 // MountImage mounts an image's disk in an existing directory.

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vzctl/vzctl/guest/idmap"
 	"github.com/vzctl/vzctl/guest/vminitd/copytree"
 	"github.com/vzctl/vzctl/guest/vminitd/rootfs"
 )
@@ -61,8 +62,14 @@ type Set struct {
 	devices map[string]string // of volumes, by name
 }
 
-// Mount mounts the sources below dir. root is the container's, in which nothing runs yet; find returns the device of a disk. What a failed Mount made is gone.
-func Mount(ctx context.Context, dir, root string, list []Source, find func(ctx context.Context, serial string) (string, error)) (_ *Set, err error) {
+// Root is a container's root, in which nothing runs yet. If it shows ids as a user namespace has them, IDs are its maps: volumes have the ids of images.
+type Root struct {
+	Path string
+	IDs  *idmap.Maps
+}
+
+// Mount mounts the sources below dir. find returns the device of a disk. What a failed Mount made is gone.
+func Mount(ctx context.Context, dir string, root Root, list []Source, find func(ctx context.Context, serial string) (string, error)) (_ *Set, err error) {
 	set := &Set{dir: dir, devices: map[string]string{}}
 	if len(list) == 0 {
 		return set, nil
@@ -88,7 +95,7 @@ func Mount(ctx context.Context, dir, root string, list []Source, find func(ctx c
 	return set, nil
 }
 
-func (s *Set) mountSource(ctx context.Context, source Source, root string, find func(context.Context, string) (string, error)) error {
+func (s *Set) mountSource(ctx context.Context, source Source, root Root, find func(context.Context, string) (string, error)) error {
 	if source.Name == "" || len(source.Name) > maxName || strings.Trim(source.Name, nameBytes) != "" {
 		return errors.New("it is no name of a mount")
 	}
@@ -127,7 +134,7 @@ func (s *Set) mountShare(share Share, at string) error {
 	return s.mount(share.Tag, at, share.Type, flags, data)
 }
 
-func (s *Set) mountVolume(v Volume, device, disk, at, root string) error {
+func (s *Set) mountVolume(v Volume, device, disk, at string, root Root) error {
 	if v.FileSystem != "" && v.FileSystem != "ext4" {
 		return fmt.Errorf("file system %.40q is not supported", v.FileSystem)
 	}
@@ -156,7 +163,7 @@ func (s *Set) mountVolume(v Volume, device, disk, at, root string) error {
 }
 
 // fill gives a new volume its directory. It appears with all that belongs in it, or not at all.
-func fill(v Volume, disk, content, root string) error {
+func fill(v Volume, disk, content string, root Root) error {
 	// Another guest may have left anything on the disk.
 	info, err := os.Lstat(content)
 	isNew := errors.Is(err, os.ErrNotExist)
@@ -192,7 +199,7 @@ func fill(v Volume, disk, content, root string) error {
 		return err
 	}
 	if v.CopyFrom != "" {
-		if err := copytree.FromRoot(root, v.CopyFrom, draft); err != nil {
+		if err := copytree.FromRoot(root.Path, v.CopyFrom, draft, root.IDs); err != nil {
 			return fmt.Errorf("copy %s of the image to it: %w", v.CopyFrom, err)
 		}
 	}

@@ -32,22 +32,22 @@ func TestAnEmptyVolumeGetsTheImagesContentAllAtOnce(t *testing.T) {
 	must(t, os.MkdirAll(filepath.Join(root, "data"), 0o750), os.WriteFile(filepath.Join(root, "data", "file"), nil, 0o600), os.Mkdir(filepath.Join(root, "data", "sub"), 0o700))
 	v := Volume{CopyFrom: "/data"}
 
-	if err := fill(Volume{CopyFrom: "/data", ReadOnly: true}, disk, content, root); err == nil {
+	if err := fill(Volume{CopyFrom: "/data", ReadOnly: true}, disk, content, Root{Path: root}); err == nil {
 		t.Error("a new volume is used read-only")
 	}
-	must(t, os.MkdirAll(filepath.Join(disk, volumeDraft, "of a killed one"), 0o700), fill(v, disk, content, root))
+	must(t, os.MkdirAll(filepath.Join(disk, volumeDraft, "of a killed one"), 0o700), fill(v, disk, content, Root{Path: root}))
 	if got := names(t, content); got != "file sub" || names(t, disk) != volumeData {
 		t.Errorf("in the volume is %q, on the disk %q", got, names(t, disk))
 	}
-	must(t, os.Remove(filepath.Join(content, "file")), fill(v, disk, content, root))
+	must(t, os.Remove(filepath.Join(content, "file")), fill(v, disk, content, Root{Path: root}))
 	if got := names(t, content); got != "sub" {
 		t.Errorf("what was removed is back: %q", got)
 	}
-	must(t, os.Remove(filepath.Join(content, "sub")), fill(Volume{}, disk, content, root))
+	must(t, os.Remove(filepath.Join(content, "sub")), fill(Volume{}, disk, content, Root{Path: root}))
 	if got := names(t, content); got != "" {
 		t.Errorf("something was copied that was not to be: %q", got)
 	}
-	must(t, fill(v, disk, content, root))
+	must(t, fill(v, disk, content, Root{Path: root}))
 	if got := names(t, content); got != "file sub" {
 		t.Errorf("an empty volume stays so: %q", got)
 	}
@@ -59,7 +59,7 @@ func TestAVolumeWhoseDirectoryIsALinkIsRefused(t *testing.T) {
 	content := filepath.Join(disk, volumeData)
 	must(t, os.Symlink(root, content))
 	for _, v := range []Volume{{}, {CopyFrom: "/"}} {
-		if err := fill(v, disk, content, root); err == nil {
+		if err := fill(v, disk, content, Root{Path: root}); err == nil {
 			t.Errorf("%+v: a link is taken for the volume's directory", v)
 		}
 	}
@@ -89,7 +89,7 @@ func TestSourcesThatAreNone(t *testing.T) {
 		"a tag with options": {Name: "a", Share: &Share{Tag: "a,b", Type: "9p"}},
 	} {
 		dir := t.TempDir()
-		if _, err := Mount(t.Context(), dir, dir, []Source{s}, nil); err == nil {
+		if _, err := Mount(t.Context(), dir, Root{Path: dir}, []Source{s}, nil); err == nil {
 			t.Errorf("%s is mounted", name)
 		}
 	}

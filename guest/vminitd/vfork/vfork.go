@@ -61,6 +61,17 @@ func (s *Script) Execute(path string, args, env []string) error {
 	if err != nil {
 		return err
 	}
+	return s.execute(args, env, func(argv, envv uintptr) { s.Call("execute", unix.SYS_EXECVE, Pointer(s, name), argv, envv) })
+}
+
+// ExecuteFile ends the script with a program that is open.
+func (s *Script) ExecuteFile(fd int, args, env []string) error {
+	return s.execute(args, env, func(argv, envv uintptr) {
+		s.Call("execute", unix.SYS_EXECVEAT, uintptr(fd), Pointer(s, new(byte)), argv, envv, unix.AT_EMPTY_PATH)
+	})
+}
+
+func (s *Script) execute(args, env []string, call func(argv, envv uintptr)) error {
 	argv, err := syscall.SlicePtrFromStrings(args)
 	if err != nil {
 		return err
@@ -69,7 +80,7 @@ func (s *Script) Execute(path string, args, env []string) error {
 	if err != nil {
 		return err
 	}
-	s.Call("execute", unix.SYS_EXECVE, Pointer(s, name), Pointer(s, &argv[0]), Pointer(s, &envv[0]))
+	call(Pointer(s, &argv[0]), Pointer(s, &envv[0]))
 	return nil
 }
 

@@ -46,6 +46,32 @@ func run(ctx context.Context, t *testing.T, script func(*Script), program string
 	return string(text), status, err
 }
 
+func TestAProgramIsExecutedThatIsOpen(t *testing.T) {
+	program, err := unix.Open("/bin/sh", unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Close(program) }()
+	var s Script
+	s.UnblockSignals()
+	if err := s.ExecuteFile(program, []string{"sh", "-c", `[ "$WORD" = hello ] && exit 7`}, []string{"WORD=hello"}); err != nil {
+		t.Fatal(err)
+	}
+	pid, err := s.Run(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var status unix.WaitStatus
+	for {
+		if _, err := unix.Wait4(pid, &status, 0, nil); !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if status.ExitStatus() != 7 {
+		t.Errorf("it ended with %v", status.ExitStatus())
+	}
+}
+
 func TestAProgramIsExecutedAfterTheCalls(t *testing.T) {
 	out, status, err := run(t.Context(), t, func(s *Script) {
 		dir, nameErr := unix.BytePtrFromString("/usr")
