@@ -3,6 +3,7 @@ package helper
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"unsafe"
@@ -117,6 +118,10 @@ func parseCapabilities(c *specs.LinuxCapabilities) (capability.Capabilities, err
 const softFiles, hardFiles = 1024, 524288
 
 func setRlimits(limits []specs.POSIXRlimit) error {
+	if slices.ContainsFunc(limits, func(l specs.POSIXRlimit) bool { return l.Type == "RLIMIT_AS" || l.Type == "RLIMIT_DATA" }) {
+		// A process of Go has a gigabyte of addresses, so what it does from here on has to do with the memory that it has.
+		runtime.GC()
+	}
 	for _, l := range allRlimits(limits) {
 		resource, known := rlimitNumber(l.Type)
 		if !known {

@@ -1,0 +1,36 @@
+package helper
+
+import (
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// TestTheHelperHasMemoryUnderItsLimits sets, in a process of its own, limits of memory that this program is beyond already: what it still has to do needs memory, too.
+func TestTheHelperHasMemoryUnderItsLimits(t *testing.T) {
+	const word = "VZCTL_TEST_LIMITS"
+	if os.Getenv(word) == "" {
+		cmd := exec.Command(os.Args[0], "-test.run", "^"+t.Name()+"$")
+		cmd.Env = append(os.Environ(), word+"=1")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, strings.SplitN(string(out), "\n\n", 2)[0])
+		}
+		return
+	}
+	runtime.MemProfileRate = 0 // as in vminitd, where nobody reads the profile
+	var kept [][]byte
+	for range 3 << 10 {
+		kept = append(kept[:0], make([]byte, 1<<10))
+	}
+	if err := setRlimits([]specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 256, Hard: 256}, {Type: "RLIMIT_DATA", Soft: 1 << 20, Hard: 1 << 20}, {Type: "RLIMIT_AS", Soft: 1 << 20, Hard: 1 << 20}}); err != nil {
+		t.Fatal(err)
+	}
+	for range 256 {
+		kept = append(kept, make([]byte, 1<<10))
+	}
+	os.Exit(0) // to end in order takes more
+}
