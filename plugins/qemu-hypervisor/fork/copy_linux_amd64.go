@@ -20,13 +20,17 @@ const cloneThread = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLON
 // Copy makes a copy, which runs when Copy returns. It is a child of this process, which has to wait for its end, and in a process group of its own.
 func (o *Original) Copy(plan Plan) (pid int, err error) {
 	err = o.traced(func() error {
-		c := &copied{Original: o, main: *o.threads[0]}
-		err := c.fork()
+		if c := o.parked; c != nil {
+			o.parked = nil
+			if c.become(plan) == nil {
+				pid = c.main.id
+				return nil
+			}
+			c.destroy() // something may have happened to it since
+		}
+		c, err := o.begin()
 		if err == nil {
 			err = c.become(plan)
-		}
-		if err == nil {
-			err = c.release()
 		}
 		if err != nil {
 			c.destroy()
@@ -38,6 +42,46 @@ func (o *Original) Copy(plan Plan) (pid int, err error) {
 		return 0, fmt.Errorf("copy process %d: %w", o.pid, err)
 	}
 	return pid, nil
+}
+
+// Park makes most of a copy, for the next who wants one: most of the time goes for page tables. It stands still, and takes memory for these. Without an error there is one then.
+func (o *Original) Park() error {
+	return o.traced(func() error {
+		if o.parked != nil {
+			return nil
+		}
+		c, err := o.begin()
+		if err != nil {
+			c.destroy()
+			return fmt.Errorf("begin a copy of process %d: %w", o.pid, err)
+		}
+		o.parked = c
+		return nil
+	})
+}
+
+// begin makes of a copy what is the same in all.
+func (o *Original) begin() (*copied, error) {
+	c := &copied{Original: o, main: *o.threads[0]}
+	if err := c.fork(); err != nil {
+		return c, err
+	}
+	if err := c.main.register(c.main.id, c.memory, c.gadget, true); err != nil {
+		return c, err
+	}
+	if err := unix.Setpgid(c.main.id, c.main.id); err != nil {
+		return c, os.NewSyscallError("setpgid", err)
+	}
+	for _, e := range c.events {
+		made, err := c.do(unix.SYS_EVENTFD2, e.count, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+		if err == nil {
+			err = c.move(made, e.descriptor)
+		}
+		if err != nil {
+			return c, err
+		}
+	}
+	return c, c.makeThreads()
 }
 
 // copied is a copy in the making.
@@ -88,24 +132,10 @@ func (c *copied) do(number uint64, arguments ...uint64) (uint64, error) {
 	return c.main.call(c.gadget, number, arguments...)
 }
 
+// become gives it what is its own, and lets it go.
 func (c *copied) become(plan Plan) error {
-	if err := c.main.register(c.main.id, c.memory, c.gadget, true); err != nil {
-		return err
-	}
-	if err := unix.Setpgid(c.main.id, c.main.id); err != nil {
-		return os.NewSyscallError("setpgid", err)
-	}
 	if err := c.exchange(plan); err != nil {
 		return err
-	}
-	for _, e := range c.events {
-		made, err := c.do(unix.SYS_EVENTFD2, e.count, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-		if err == nil {
-			err = c.move(made, e.descriptor)
-		}
-		if err != nil {
-			return err
-		}
 	}
 	if plan.DieWith > 0 {
 		if err := c.dieWith(uint64(plan.DieWith)); err != nil {
@@ -117,7 +147,7 @@ func (c *copied) become(plan Plan) error {
 			return err
 		}
 	}
-	return c.makeThreads()
+	return c.release()
 }
 
 // exchange gives the copy its files.

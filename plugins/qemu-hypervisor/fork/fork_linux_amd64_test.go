@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -197,6 +198,62 @@ func TestCopiesLiveTheirOwnLives(t *testing.T) {
 	if status := monitors[2].execute("query-status").(map[string]any); status["running"] != false {
 		t.Errorf("the third copy is %v, as the second has gone on", status)
 	}
+}
+
+func TestACopyThatIsBegunIsTheNext(t *testing.T) {
+	o, cmd := original(t)
+	others := children(t, nil)
+	for i := range 3 {
+		if err := errors.Join(o.Park(), o.Park()); err != nil {
+			t.Fatal(err)
+		}
+		begun := children(t, others)
+		name := fmt.Sprintf("copy-%05d", i)
+		pid, m, _ := copyOf(t, o, name)
+		if len(begun) != 1 || begun[0] != pid {
+			t.Errorf("process %d was made; begun were %v", pid, begun)
+		}
+		m.execute("query-status")
+		m.execute("quit")
+		awaitEnd(t, pid)
+	}
+	if err := o.Park(); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Kill(children(t, others)[0], unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	pid, m, _ := copyOf(t, o, "") // another is made
+	m.execute("query-status")
+	if err := o.Park(); err != nil {
+		t.Fatal(err)
+	}
+	o.Release()
+	_ = cmd.Wait()
+	if left := children(t, others); len(left) != 1 || left[0] != pid {
+		t.Errorf("of %v only %d should be left", left, pid)
+	}
+}
+
+// children are this process's QEMUs that have not been waited for, without some.
+func children(t *testing.T, without []int) (pids []int) {
+	t.Helper()
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		var pid, parent int
+		var state string
+		stat, err := os.ReadFile("/proc/" + e.Name() + "/stat")
+		if err != nil {
+			continue
+		}
+		if _, err := fmt.Sscanf(string(stat), "%d (qemu-system-x86) %s %d", &pid, &state, &parent); err == nil && parent == os.Getpid() && !slices.Contains(without, pid) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 func TestACopyEndsWithItsOwner(t *testing.T) {

@@ -19,5 +19,8 @@ func (o *Original) Again(int, *os.File) (*Original, error) { return nil, ErrUnsu
 // Copy fails.
 func (o *Original) Copy(Plan) (pid int, err error) { return 0, ErrUnsupported }
 
+// Park fails.
+func (o *Original) Park() error { return ErrUnsupported }
+
 // Release does nothing.
 func (o *Original) Release() {}

@@ -29,7 +29,8 @@ type Original struct {
 	events    []event
 	name      span
 	exchanged []int
-	unsure    bool // what is in the socket
+	parked    *copied // of the thread that traces; nil if there is none
+	unsure    bool    // what is in the socket
 
 	work chan func() // for the thread that traces
 	once sync.Once
@@ -78,6 +79,9 @@ func (o *Original) Release() {
 
 // end kills the original. Its threads are waited for, as the main one does not end before who traces them has; the main one is left to who has started it.
 func (o *Original) end() {
+	if o.parked != nil {
+		o.parked.destroy()
+	}
 	if len(o.threads) == 0 {
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -121,6 +122,11 @@ func (p *primer) original(ctx context.Context, a asking) *fork.Original {
 		}
 	}
 	return p.holder.Original
+}
+
+// has says whether copies can be made of it.
+func (p *primer) has(original *fork.Original) bool {
+	return original == p.holder.Original || slices.ContainsFunc(p.images, func(m *image) bool { return m.primed != nil && m.primed.Original == original })
 }
 
 // image finds one, or begins to count.

@@ -66,6 +66,8 @@ func (h *Holder) Serve(ctx context.Context, gone func()) error {
 	go listenFor(ctx, listener, asked)
 	var copies sync.WaitGroup
 	primer := newPrimer(h)
+	idler := newIdler()
+	defer idler.stop()
 	for serving := true; serving; {
 		select {
 		case <-primer.quiet.C:
@@ -74,8 +76,12 @@ func (h *Holder) Serve(ctx context.Context, gone func()) error {
 			primer.end(result)
 		case image := <-primer.gone:
 			primer.forget(image)
+		case <-idler.due:
+			idler.park(primer)
 		case a := <-asked:
-			if err := h.answer(a, primer.original(ctx, a), &copies); err != nil {
+			original := primer.original(ctx, a)
+			idler.used(original)
+			if err := h.answer(a, original, &copies, idler.ended); err != nil {
 				_ = a.conn.Close()
 				serving = !errors.Is(err, errNoCopies)
 				break
@@ -185,7 +191,7 @@ var errGone = errors.New("who has asked is gone")
 var errRefused = errors.New("refused")
 
 // answer makes a copy for one who asks. The connection is kept until the copy has ended, if there is no error.
-func (h *Holder) answer(a asking, original *fork.Original, copies *sync.WaitGroup) error {
+func (h *Holder) answer(a asking, original *fork.Original, copies *sync.WaitGroup, over func()) error {
 	plan, err := h.plan(a)
 	refused := err
 	var pid int
@@ -209,6 +215,7 @@ func (h *Holder) answer(a asking, original *fork.Original, copies *sync.WaitGrou
 		_ = unix.Kill(pid, unix.SIGKILL)
 	}
 	copies.Go(func() {
+		defer over()
 		process, err := os.FindProcess(pid) // which nobody else waits for
 		how := ""
 		if err == nil {
