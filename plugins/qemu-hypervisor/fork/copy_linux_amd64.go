@@ -22,11 +22,15 @@ func (o *Original) Copy(plan Plan) (pid int, err error) {
 	err = o.traced(func() error {
 		if c := o.parked; c != nil {
 			o.parked = nil
-			if c.become(plan) == nil {
+			if _, gone := c.do(unix.SYS_GETPID); gone == nil {
 				pid = c.main.id
-				return nil
+				err := c.become(plan)
+				if err != nil {
+					c.destroy()
+				}
+				return err
 			}
-			c.destroy() // something may have happened to it since
+			c.destroy() // somebody has killed it meanwhile
 		}
 		c, err := o.begin()
 		if err == nil {
