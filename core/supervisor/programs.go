@@ -2,13 +2,17 @@ package supervisor
 
 import (
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/vzctl/vzctl/core/store"
 )
 
-// maxPrograms bounds the paths that programs returns.
-const maxPrograms = 32
+// Bounds of what programs returns, see vzctl.hypervisor.v1.Disk.
+const (
+	maxPrograms = 32
+	maxPath     = 255 // bytes
+)
 
 // programs are the paths in the image where the process's program may be.
 func programs(p store.Process) []string {
@@ -17,7 +21,7 @@ func programs(p store.Process) []string {
 	}
 	name := p.Args[0]
 	if strings.Contains(name, "/") {
-		return []string{absolute(p.WorkingDir, name)}
+		return short([]string{absolute(p.WorkingDir, name)})
 	}
 	var paths []string
 	for _, variable := range p.Env {
@@ -30,7 +34,12 @@ func programs(p store.Process) []string {
 			}
 		}
 	}
-	return paths
+	return short(paths)
+}
+
+// short leaves long ones out: they are hints.
+func short(paths []string) []string {
+	return slices.DeleteFunc(paths, func(path string) bool { return len(path) > maxPath })
 }
 
 func absolute(dir, name string) string {

@@ -183,6 +183,23 @@ func (p *person) knows(images int, args ...string) {
 	}
 }
 
+// having are the QEMUs that stand by and have a file open whose name ends so.
+func (p *person) having(suffix string) (pids []int) {
+	for pid, line := range p.processes() {
+		if !standsBy(line) {
+			continue
+		}
+		files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid)) // it may have ended
+		if slices.ContainsFunc(files, func(file string) bool {
+			name, _ := os.Readlink(file)
+			return strings.HasSuffix(name, suffix)
+		}) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
 // TestE2EForksKnowTheirImage has VMs of two images forked from copies that know these, and looks for what the one leaves for the next, or for another's.
 func TestE2EForksKnowTheirImage(t *testing.T) {
 	p, begun := alone(t), time.Now()
@@ -229,15 +246,29 @@ func TestE2EForksKnowTheirImage(t *testing.T) {
 			}
 			time.Sleep(50 * time.Millisecond) // nobody tells
 		}
-		for pid, line := range p.processes() {
-			files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid)) // it may have ended
-			for _, file := range files {
-				if name, _ := os.Readlink(file); strings.Contains(name, ".ext4 (deleted)") {
-					t.Errorf("%s has %s", line, name)
-				}
+		for len(p.having(".ext4 (deleted)")) > 0 {
+			if time.Now().After(deadline) {
+				t.Fatalf("%v still have it", p.having(".ext4 (deleted)"))
 			}
+			time.Sleep(50 * time.Millisecond) // the same
 		}
 		p.must("rm", "-f", p.forks(p.desk.busybox, "sleep", "1000"))
+	})
+	t.Run("one that is killed is done without", func(t *testing.T) {
+		p := &person{t, p.desk, p.root, p.env, p.command}
+		killed := p.having(".ext4")
+		if len(killed) == 0 {
+			t.Fatal("no VM that stands by has the image's disk")
+		}
+		for _, pid := range killed {
+			kill9(t, pid)
+		}
+		for range 3 {
+			p.must("rm", "-f", p.forks(p.desk.busybox, "sleep", "1000"))
+		}
+		if failure, err := os.ReadFile(filepath.Join(p.root, "cache/qemu-hypervisor/standby/failure.log")); err == nil {
+			t.Errorf("it is taken for a failure of all: %s", failure)
+		}
 	})
 }
 

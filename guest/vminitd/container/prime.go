@@ -40,7 +40,7 @@ func (r *Runtime) Prime(ctx context.Context, lower []Disk, programs []string) (r
 		if err := rootfs.MountImage(disk, at); err != nil {
 			return read, err
 		}
-		read += prime.Read(at, programs)
+		read += prime.Read(at, programs, prime.MaxTotal-read)
 		disk.Mounted = at
 		mounted[d.Serial] = disk
 	}

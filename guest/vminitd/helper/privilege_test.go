@@ -3,6 +3,7 @@ package helper
 import (
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -30,5 +31,6 @@ func TestTheHelperHasMemoryUnderItsLimits(t *testing.T) {
 	for range 2 {
 		kept = append(kept, make([]byte, 512<<10))
 	}
+	runtime.KeepAlive(kept)
 	os.Exit(0) // to end in order takes more
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"runtime"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -16,8 +17,9 @@ import (
 // What one image may have read, in bytes and files. A program is rarely larger; of one that is, the beginning is as good as any part.
 const (
 	maxFile  = 4 << 20
-	maxTotal = 16 << 20
 	maxFiles = 64
+	// MaxTotal is what may be read of all.
+	MaxTotal = 16 << 20
 )
 
 // common are read by most programs, or looked for.
@@ -29,14 +31,15 @@ func libraries() []string {
 	return []string{"/lib/" + triplet, "/usr/lib/" + triplet, "/lib64", "/usr/lib64", "/lib", "/usr/lib"}
 }
 
-// Read reads below root, where an image is mounted, the files and what they need to run: interpreters, and the libraries that these load. It returns how many bytes that were. What cannot be read is left out.
-func Read(root string, files []string) (total int64) {
+// Read reads below root, where an image is mounted, the files and what they need to run: interpreters, and the libraries that these load; most bytes at most, and at most MaxTotal. It returns how many bytes that were. What cannot be
+// read is left out.
+func Read(root string, files []string, most int64) (total int64) {
 	dir, err := os.Open(root)
 	if err != nil {
 		return 0
 	}
 	defer func() { _ = dir.Close() }()
-	r := reader{root: dir, known: map[string]bool{}, buffer: make([]byte, 256<<10)}
+	r := reader{root: dir, known: map[string]bool{}, buffer: make([]byte, 256<<10), most: min(most, MaxTotal)}
 	for _, name := range append(append([]string(nil), files...), common...) {
 		r.add(name)
 	}
@@ -53,6 +56,7 @@ type reader struct {
 	todo   []string
 	known  map[string]bool
 	total  int64
+	most   int64
 	buffer []byte
 }
 
@@ -73,7 +77,7 @@ func (r *reader) read(name string) {
 		return
 	}
 	defer func() { _ = file.Close() }()
-	n, _ := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{io.LimitReader(file, min(maxFile, maxTotal-r.total))}, r.buffer)
+	n, _ := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{io.LimitReader(file, min(maxFile, r.most-r.total))}, r.buffer)
 	r.total += n
 	start := make([]byte, 256)
 	got, _ := file.ReadAt(start, 0)
@@ -100,17 +104,16 @@ func (r *reader) read(name string) {
 
 // open opens a regular file below the root, as a process would see it whose root that is.
 func (r *reader) open(name string) (*os.File, error) {
-	fd, err := unix.Openat2(int(r.root.Fd()), name, &unix.OpenHow{Flags: unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
+	fd, err := unix.Openat2(int(r.root.Fd()), name, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
 	if err != nil {
 		return nil, err
 	}
-	file := os.NewFile(uintptr(fd), name)
+	defer func() { _ = unix.Close(fd) }()
 	var stat unix.Stat_t
-	if err := unix.Fstat(fd, &stat); err != nil || stat.Mode&unix.S_IFMT != unix.S_IFREG {
-		_ = file.Close()
+	if err := unix.Fstat(fd, &stat); err != nil || stat.Mode&unix.S_IFMT != unix.S_IFREG { // to open a device already does something
 		return nil, os.ErrInvalid
 	}
-	return file, nil
+	return os.Open("/proc/self/fd/" + strconv.Itoa(fd))
 }
 
 func (r *reader) exists(name string) bool {

@@ -87,7 +87,7 @@ func TestWhatAProgramNeedsIsRead(t *testing.T) {
 		{"/usr", 0},
 		{"/large", maxFile},
 	} {
-		if got := Read(root, strings.Fields(test.files)); got != test.want {
+		if got := Read(root, strings.Fields(test.files), MaxTotal); got != test.want {
 			t.Errorf("for %q it reads %d bytes; want %d", test.files, got, test.want)
 		}
 	}
@@ -100,15 +100,15 @@ func TestOneImageHasNotAllOfTheMemory(t *testing.T) {
 		names = append(names, string(rune('a'+i)))
 		write(t, root, names[i], make([]byte, maxFile))
 	}
-	if got := Read(root, names); got != maxTotal {
-		t.Errorf("it reads %d bytes; want %d", got, maxTotal)
+	if got := Read(root, names, MaxTotal+1); got != MaxTotal {
+		t.Errorf("it reads %d bytes; want %d", got, MaxTotal)
 	}
 	names = nil
 	for i := range 2 * maxFiles {
 		names = append(names, filepath.Join("many", string(rune('A'+i%26)), string(rune('a'+i/26))))
 		write(t, root, names[i], []byte("x"))
 	}
-	if got := Read(root, names); got != maxFiles {
+	if got := Read(root, names, MaxTotal+1); got != maxFiles {
 		t.Errorf("it reads %d files; want %d", got, maxFiles)
 	}
 }

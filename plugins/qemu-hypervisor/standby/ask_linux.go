@@ -15,6 +15,7 @@ import (
 // Copy is a copy of a VM's QEMU, as who asked for it has it.
 type Copy struct {
 	PID     int
+	Primed  bool    // its guest knows the image
 	Sizes   []int64 // of the disks as the guest knows them, in bytes
 	Console []byte  // what the guest has said before
 
@@ -80,7 +81,7 @@ func ask(conn *net.UnixConn, name string, files Files) (*Copy, error) {
 		closeAll(received)
 		return nil, err
 	}
-	return &Copy{PID: m.PID, Sizes: m.Sizes, Console: m.Console, conn: conn, pidfd: received[0]}, nil
+	return &Copy{PID: m.PID, Primed: m.Primed, Sizes: m.Sizes, Console: m.Console, conn: conn, pidfd: received[0]}, nil
 }
 
 // dial reaches a socket however long its path is.

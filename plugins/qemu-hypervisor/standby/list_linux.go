@@ -61,7 +61,7 @@ func (p Place) Remove(key string) error {
 	if _, err := os.Lstat(p.Dir(key)); err != nil {
 		return fs.ErrNotExist
 	}
-	return os.RemoveAll(p.Dir(key))
+	return errors.Join(os.RemoveAll(p.Dir(key)), os.RemoveAll(p.Priming(key)))
 }
 
 // holds says whether somebody has the right to hold a VM of the shape.
@@ -84,7 +84,20 @@ func (h *Holder) announce(since time.Time, images int) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(h.Place.Dir(h.Key), aboutName), text, 0o600)
+	// Others read it at any time. The directory is watched for what is removed there, so the new one is made beside it.
+	draft := filepath.Join(h.Place.dir, aboutName+"-"+h.Key)
+	if err := os.WriteFile(draft, text, 0o600); err != nil {
+		return err
+	}
+	used := since
+	path := filepath.Join(h.Place.Dir(h.Key), aboutName)
+	if info, err := os.Stat(path); err == nil {
+		used = info.ModTime()
+	}
+	if err := errors.Join(os.Chtimes(draft, used, used), os.Rename(draft, path)); err != nil {
+		return errors.Join(err, os.Remove(draft))
+	}
+	return nil
 }
 
 // used notes that a copy was asked for.

@@ -34,6 +34,7 @@ type made struct {
 	Version int
 	Error   string  `json:",omitempty"`
 	PID     int     `json:",omitempty"`
+	Primed  bool    `json:",omitempty"` // its guest knows the image
 	Sizes   []int64 // of the disks as the guest knows them, in bytes
 	Console []byte  // what the guest has said before
 }

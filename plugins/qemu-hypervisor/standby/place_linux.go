@@ -145,6 +145,7 @@ func (p Place) Claim(key string) (Slot, error) {
 	if p.holds(key) {
 		return nil, nil
 	}
+	p.tidy()
 	for i := range slots {
 		file, err := os.OpenFile(p.slot(i), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 		if err != nil {
@@ -162,6 +163,16 @@ func (p Place) Claim(key string) (Slot, error) {
 		}
 	}
 	return nil, nil
+}
+
+// tidy removes what holders have left that were killed while they primed a VM.
+func (p Place) tidy() {
+	left, _ := filepath.Glob(p.Priming("*")) // the pattern is one
+	for _, dir := range left {
+		if !p.holds(strings.TrimPrefix(dir, p.Priming(""))) {
+			_ = os.RemoveAll(dir) // or the next one does
+		}
+	}
 }
 
 func writeAt(file *os.File, text string) error {

@@ -92,6 +92,7 @@ type primeResult struct {
 	image  *image
 	primed *Primed
 	err    error
+	ended  bool // the holder has, meanwhile
 }
 
 func newPrimer(h *Holder) *primer {
@@ -116,7 +117,10 @@ func (p *primer) original(ctx context.Context, a asking) *fork.Original {
 	}
 	if m.asked >= primeAfter && !m.failed && p.wanted == nil && !p.busy && p.room() {
 		m.lasting, m.reads = a.request.Lasting, a.request.Reads
-		if m.hold(ctx, files, p.gone) {
+		if err := m.hold(ctx, files, p.gone); err != nil {
+			m.failed = true
+			p.holder.Place.NotePriming(err)
+		} else {
 			p.wanted, p.since = m, time.Now()
 			p.quiet.Reset(primeQuiet)
 		}
@@ -138,7 +142,11 @@ func (p *primer) image(key string) *image {
 	}
 	m := &image{key: key}
 	if len(p.images) >= maxImages {
-		p.forget(p.oldest(func(m *image) bool { return m != p.wanted && m.disks == nil }))
+		unheld := func(m *image) bool { return m.disks == nil && !m.failed }
+		if p.oldest(unheld) == nil {
+			unheld = func(m *image) bool { return m.disks == nil }
+		}
+		p.forget(p.oldest(unheld))
 	}
 	p.images = append(p.images, m)
 	return m
@@ -154,13 +162,13 @@ func (p *primer) oldest(of func(*image) bool) (oldest *image) {
 }
 
 // hold keeps the disks open, so that nothing else can be taken for them, and watches for their removal.
-func (m *image) hold(ctx context.Context, files []*os.File, gone chan<- *image) bool {
+func (m *image) hold(ctx context.Context, files []*os.File, gone chan<- *image) error {
 	ctx, m.unwatch = context.WithCancel(ctx)
 	for _, file := range files {
 		disk, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", file.Fd())) // opened again: that file's locks are its VM's
 		if err != nil {
 			m.drop()
-			return false
+			return err
 		}
 		m.disks = append(m.disks, disk)
 	}
@@ -168,7 +176,7 @@ func (m *image) hold(ctx context.Context, files []*os.File, gone chan<- *image) 
 		removed, err := awaitUnlink(ctx, disk)
 		if err != nil {
 			m.drop()
-			return false
+			return err
 		}
 		go func() {
 			select {
@@ -178,7 +186,7 @@ func (m *image) hold(ctx context.Context, files []*os.File, gone chan<- *image) 
 			}
 		}()
 	}
-	return true
+	return nil
 }
 
 // count is of the images that VMs are primed with.
@@ -194,17 +202,24 @@ func (p *primer) count() (n int) {
 // tell says it to people.
 func (p *primer) tell() {
 	_ = p.holder.announce(p.holder.since, p.count()) // who removes the directory ends all
-	p.holder.used()
 }
 
-// room makes room for one more that is primed, if it can be.
+// room says whether one more may be primed: one that rests gives way to it.
 func (p *primer) room() bool {
-	if p.count() < maxPrimed {
-		return true
+	return p.count() < maxPrimed || p.oldest(func(m *image) bool { return m.primed != nil && time.Since(m.used) > primedRest }) != nil
+}
+
+// fail lets go of a VM of which no copy could be made.
+func (p *primer) fail(original *fork.Original, err error) {
+	for _, m := range p.images {
+		if m.primed != nil && m.primed.Original == original {
+			m.failed = true
+			m.drop()
+			p.tell()
+			p.holder.Place.NotePriming(err)
+			return
+		}
 	}
-	rests := p.oldest(func(m *image) bool { return m.primed != nil && time.Since(m.used) > primedRest })
-	p.forget(rests)
-	return rests != nil
 }
 
 // drop lets go of the disks, and of the VM, if one is primed with them.
@@ -246,7 +261,7 @@ func (p *primer) begin(ctx context.Context) {
 	files := append([]*os.File(nil), m.disks...)
 	go func() {
 		primed, err := p.holder.Prime(ctx, m.lasting, files, m.reads)
-		p.done <- primeResult{m, primed, err}
+		p.done <- primeResult{m, primed, err, ctx.Err() != nil}
 	}()
 }
 
@@ -254,6 +269,8 @@ func (p *primer) begin(ctx context.Context) {
 func (p *primer) end(r primeResult) {
 	p.busy = false
 	switch {
+	case r.err != nil && (r.ended || r.image.disks == nil): // which is why
+		r.image.drop()
 	case r.err != nil:
 		r.image.failed = true
 		r.image.drop()
@@ -262,6 +279,9 @@ func (p *primer) end(r primeResult) {
 		r.primed.Original.Release()
 		go r.primed.Ended()
 	default:
+		if p.count() >= maxPrimed {
+			p.forget(p.oldest(func(m *image) bool { return m.primed != nil }))
+		}
 		r.image.primed = r.primed
 		p.tell()
 	}
@@ -295,12 +315,12 @@ func awaitUnlink(ctx context.Context, disk *os.File) (<-chan struct{}, error) {
 		defer func() { _, _ = stop(), events.Close() }()
 		buffer := make([]byte, 4<<10)
 		for {
-			if _, err := events.Read(buffer); err != nil {
-				return
-			}
-			var stat unix.Stat_t
+			var stat unix.Stat_t // at first, too: it may have come before it was watched
 			if unix.Fstat(int(disk.Fd()), &stat) != nil || stat.Nlink == 0 /* or it is closed */ {
 				close(removed)
+				return
+			}
+			if _, err := events.Read(buffer); err != nil {
 				return
 			}
 		}

@@ -79,14 +79,14 @@ func (h *Holder) Serve(ctx context.Context, gone func()) error {
 		case <-idler.due:
 			idler.park(primer)
 		case a := <-asked:
-			original := primer.original(ctx, a)
-			idler.used(original)
-			if err := h.answer(a, original, &copies, idler.ended); err != nil {
+			original, err := h.answer(ctx, a, primer, &copies, idler.ended)
+			if err != nil {
 				_ = a.conn.Close()
 				serving = !errors.Is(err, errNoCopies)
 				break
 			}
 			idle.Reset(h.Keep)
+			idler.used(original)
 			h.used()
 		case <-idle.C:
 			serving = false
@@ -191,12 +191,19 @@ var errGone = errors.New("who has asked is gone")
 var errRefused = errors.New("refused")
 
 // answer makes a copy for one who asks. The connection is kept until the copy has ended, if there is no error.
-func (h *Holder) answer(a asking, original *fork.Original, copies *sync.WaitGroup, over func()) error {
+func (h *Holder) answer(ctx context.Context, a asking, primer *primer, copies *sync.WaitGroup, over func()) (*fork.Original, error) {
 	plan, err := h.plan(a)
 	refused := err
 	var pid int
 	var handle *os.File
+	original := h.Original
 	if err == nil {
+		original = primer.original(ctx, a)
+		pid, handle, err = h.fork(original, plan, a.files)
+	}
+	if err != nil && original != h.Original && !errors.Is(err, errGone) { // it may have been killed
+		primer.fail(original, err)
+		original = h.Original
 		pid, handle, err = h.fork(original, plan, a.files)
 	}
 	closeAll(a.files)                                       // first: who is refused goes on without, and they may be locked
@@ -204,12 +211,12 @@ func (h *Holder) answer(a asking, original *fork.Original, copies *sync.WaitGrou
 	if err != nil {
 		_ = send(a.conn, made{Version: version, Error: err.Error()}, nil) // it may be gone
 		if refused != nil || errors.Is(err, errGone) {
-			return errRefused
+			return nil, errRefused
 		}
 		h.Failed(err)
-		return errNoCopies
+		return nil, errNoCopies
 	}
-	err = send(a.conn, made{Version: version, PID: pid, Sizes: h.Sizes, Console: h.Console}, []*os.File{handle})
+	err = send(a.conn, made{Version: version, PID: pid, Primed: original != h.Original, Sizes: h.Sizes, Console: h.Console}, []*os.File{handle})
 	_ = handle.Close()
 	if err != nil { // nobody will have it
 		_ = unix.Kill(pid, unix.SIGKILL)
@@ -228,7 +235,7 @@ func (h *Holder) answer(a asking, original *fork.Original, copies *sync.WaitGrou
 		}
 		_ = a.conn.Close()
 	})
-	return nil
+	return original, nil
 }
 
 // plan is what the copy gets that is asked for.

@@ -40,6 +40,7 @@ func (Place) Ask(context.Context, string, string, Files) (*Copy, error) { return
 // Copy is never made.
 type Copy struct {
 	PID     int
+	Primed  bool // its guest knows the image
 	Sizes   []int64
 	Console []byte
 }

@@ -59,10 +59,15 @@ func (v *VM) fork(ctx context.Context, key string) (*process, error) {
 	case errors.Is(err, standby.ErrNone), errors.Is(err, errBinds):
 		return nil, nil
 	case errors.Is(err, errUseless) && ctx.Err() == nil: // or every start would pay for it
-		place.Note(err)
+		if p == nil || !p.primed { // otherwise it may be the image's fault
+			place.Note(err)
+		}
 		err = errors.Join(err, gone(place.Remove(key)))
 	}
-	return p, err
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 // forkDeadline bounds all that it takes until a copy runs; measured 10 ms, and many may ask at once.
@@ -92,7 +97,7 @@ func (v *VM) forked(ctx context.Context, key string) (_ *process, err error) {
 	if err != nil {
 		return nil, err
 	}
-	p.copy, p.pid, p.kills, p.shape = c, c.PID, c.Kill, key
+	p.copy, p.pid, p.kills, p.shape, p.primed = c, c.PID, c.Kill, key, c.Primed
 	locked := o.lockDisks(v.spec)
 	if o.console != nil {
 		_, _ = o.console.file.Write(c.Console) // as what follows, if it cannot be written it is missing
@@ -109,7 +114,7 @@ func (v *VM) forked(ctx context.Context, key string) (_ *process, err error) {
 		return nil, locked
 	}
 	if err := p.goOnWith(ctx, v.spec, c.Sizes); err != nil {
-		return nil, fmt.Errorf("%w: %w", errUseless, p.failed("did not go on as a copy", err))
+		return p, fmt.Errorf("%w: %w", errUseless, p.failed("did not go on as a copy", err))
 	}
 	return p, nil
 }

@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
-	"github.com/vzctl/vzctl/guest/serialmux"
 	"github.com/vzctl/vzctl/guest/unary"
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/machine"
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/qmp"
@@ -32,11 +31,13 @@ const (
 func (h *held) prime(ctx context.Context, server *standby.Holder, lasting []standby.Lasting, disks []*os.File, reads []string) (_ *standby.Primed, err error) {
 	ctx, cancel := context.WithTimeout(ctx, primeDeadline)
 	defer cancel()
+	ctx, gone := context.WithCancelCause(ctx)
+	defer gone(nil)
 	dir := server.Place.Priming(h.Key)
 	if err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o700)); err != nil { // of an earlier one that was killed
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	defer func() { _ = os.RemoveAll(dir) }() // the next one removes it
 	short, err := os.Open(dir)
 	if err != nil {
 		return nil, err
@@ -56,7 +57,20 @@ func (h *held) prime(ctx context.Context, server *standby.Holder, lasting []stan
 	if err := c.start(server); err != nil {
 		return nil, err
 	}
+	go func() {
+		select {
+		case <-c.p.exited:
+			gone(errors.New("its QEMU has ended"))
+		case <-ctx.Done():
+		}
+	}()
+	if err := c.p.monitor.Execute(ctx, "cont", nil, nil); err != nil {
+		return nil, err
+	}
 	if err := c.call(ctx, lasting, reads); err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
 		return nil, fmt.Errorf("prime the guest: %w", err)
 	}
 	if err := c.p.quiet(ctx); err != nil {
@@ -172,7 +186,7 @@ func (c *primed) make(server *standby.Holder, home string, lasting []standby.Las
 	return err
 }
 
-// start makes the copy, and lets it go on.
+// start makes the copy, whose CPUs do not run yet.
 func (c *primed) start(server *standby.Holder) error {
 	plan := server.PlanOf(c.files)
 	plan.Handover = c.hand
@@ -180,26 +194,26 @@ func (c *primed) start(server *standby.Holder) error {
 	if err != nil {
 		return err
 	}
+	c.release() // or what QEMU has would not end with it
+	child, err := os.FindProcess(pid)
+	if err != nil {
+		return errors.Join(err, unix.Kill(pid, unix.SIGKILL)) // nobody has waited for it
+	}
 	p := newProcess(birth{standby: &standbyFiles{}})
-	p.pid = pid
-	p.kills = func() error { return unix.Kill(pid, unix.SIGKILL) } // it is not waited for before it has ended
+	p.pid, p.kills = pid, child.Kill
 	c.p = p
 	go func() {
 		awaitExit(pid)
-		for {
-			if _, err := unix.Wait4(pid, nil, 0, nil); !errors.Is(err, unix.EINTR) {
-				break
-			}
-		}
+		_, _ = child.Wait() // how does not matter
 		close(p.exited)
 	}()
 	p.monitor = qmp.Attach(c.conn, p.event)
 	c.conn = nil
 	close(p.greeted)
 	uplink := vsock.NewUplink()
-	p.link(c.spec, uplink, func(*serialmux.Request) {})
+	p.link(c.spec, uplink, nil)
 	c.uplink = uplink
-	return p.monitor.Execute(context.Background(), "cont", nil, nil)
+	return nil
 }
 
 // call asks the guest for it.
@@ -217,11 +231,17 @@ func (c *primed) call(ctx context.Context, lasting []standby.Lasting, reads []st
 	return errors.Join(unary.Call(conn, primeDeadline, guestv1.Agent_Prime_FullMethodName, request), conn.Close())
 }
 
-// close closes what the copy has of its own by now, or does not need.
-func (c *primed) close() {
+// release closes what is the copy's. Idempotent.
+func (c *primed) release() {
 	for _, file := range c.theirs {
 		_ = file.Close()
 	}
+	c.theirs = nil
+}
+
+// close closes what is not needed once the copy stands still.
+func (c *primed) close() {
+	c.release()
 	for _, peer := range c.peers {
 		_ = peer.Close()
 	}

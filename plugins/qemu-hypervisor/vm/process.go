@@ -75,6 +75,7 @@ type process struct {
 	migrated   chan string   // gets how the reading or writing of a state has ended
 	named      bool          // the guest's memory has a name of its own
 	forkable   bool          // it will be stopped by ptrace(2)
+	primed     bool          // it is the copy of one that knows its image
 }
 
 // startProcess returns when the VM's CPUs run.

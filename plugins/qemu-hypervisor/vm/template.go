@@ -262,7 +262,9 @@ func (v *VM) doubt(p *process, exit hypervisor.Exit) {
 	if p.shape != "" {
 		v.log.Warn("a VM that stands by is ended, as a guest that was forked from it does not come to life", "exit", exit.Message)
 		place := standbyOf(v.spec.CacheDir)
-		place.Note(errors.New("a guest that was forked does not come to life"))
+		if !p.primed { // otherwise it may be the image's fault
+			place.Note(errors.New("a guest that was forked does not come to life"))
+		}
 		if err := gone(place.Remove(p.shape)); err != nil {
 			v.log.Warn("cannot end a VM that stands by", "error", err)
 		}

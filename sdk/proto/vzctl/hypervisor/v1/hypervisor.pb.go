@@ -813,10 +813,11 @@ type Disk struct {
 	//	*Disk_Nbd
 	//	*Disk_VhostUser
 	Backend isDisk_Backend `protobuf_oneof:"backend"`
-	// What is on it is the same for as long as the file exists, and file_system, "ext4", has it: a plugin may have guests that are copied from one another know it already.
+	// Of a read-only disk: what is on it is the same for as long as the file exists, in a file system of the kind file_system ("ext4", also if it is empty, or "erofs"). A plugin may have guests
+	// that are copied from one another know it already.
 	Lasting    bool   `protobuf:"varint,7,opt,name=lasting,proto3" json:"lasting,omitempty"`
 	FileSystem string `protobuf:"bytes,8,opt,name=file_system,json=fileSystem,proto3" json:"file_system,omitempty"`
-	// Of a lasting disk: paths in its file system that the guest will probably read first. A hint, at most 32.
+	// Of a lasting disk: paths in its file system that the guest will probably read first. A hint: at most 32, of at most 255 bytes.
 	Reads         []string `protobuf:"bytes,9,rep,name=reads,proto3" json:"reads,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
