@@ -72,7 +72,9 @@ func begin(o *Original) (*Original, error) {
 // Release ends the original. Copies live on.
 func (o *Original) Release() {
 	o.once.Do(func() {
-		close(o.work)
+		if o.work != nil { // its zero value is none
+			close(o.work)
+		}
 		_ = o.handover.Close()
 	})
 }

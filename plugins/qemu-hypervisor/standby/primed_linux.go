@@ -2,6 +2,7 @@ package standby
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -300,23 +301,26 @@ func (p *primer) close() {
 
 // awaitUnlink returns a channel that is closed when a file has no name any more.
 func awaitUnlink(ctx context.Context, disk *os.File) (<-chan struct{}, error) {
+	own, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", disk.Fd())) // the caller closes its
+	if err != nil {
+		return nil, err
+	}
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
-		return nil, os.NewSyscallError("inotify_init1", err)
+		return nil, errors.Join(os.NewSyscallError("inotify_init1", err), own.Close())
 	}
 	events := os.NewFile(uintptr(fd), "inotify")
-	if _, err := unix.InotifyAddWatch(fd, fmt.Sprintf("/proc/self/fd/%d", disk.Fd()), unix.IN_ATTRIB); err != nil {
-		_ = events.Close()
-		return nil, os.NewSyscallError("inotify_add_watch", err)
+	if _, err := unix.InotifyAddWatch(fd, fmt.Sprintf("/proc/self/fd/%d", own.Fd()), unix.IN_ATTRIB); err != nil {
+		return nil, errors.Join(os.NewSyscallError("inotify_add_watch", err), events.Close(), own.Close())
 	}
 	stop := context.AfterFunc(ctx, func() { _ = events.Close() })
 	removed := make(chan struct{})
 	go func() {
-		defer func() { _, _ = stop(), events.Close() }()
+		defer func() { _, _, _ = stop(), events.Close(), own.Close() }()
 		buffer := make([]byte, 4<<10)
 		for {
 			var stat unix.Stat_t // at first, too: it may have come before it was watched
-			if unix.Fstat(int(disk.Fd()), &stat) != nil || stat.Nlink == 0 /* or it is closed */ {
+			if unix.Fstat(int(own.Fd()), &stat) == nil && stat.Nlink == 0 {
 				close(removed)
 				return
 			}
