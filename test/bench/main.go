@@ -26,7 +26,7 @@ import (
 func rows() []row {
 	return []row{
 		start(), bootedStart(), containerd(), answer(), share(), crowd(), bootKernel(), startPlugin(), buildRootfs(), pullImage(), throughput(), execute(),
-		executeRPC(), stop(), idleMemory(), idleClones(), resident(), list(),
+		executeRPC(), executeCall(), stop(), idleMemory(), idleClones(), resident(), list(),
 	}
 }
 
