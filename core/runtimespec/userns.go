@@ -51,8 +51,17 @@ func (i Isolation) mapIDs(spec *specs.Spec) (err error) {
 	if l.GIDMappings, err = idMappings(gidMap); err != nil {
 		return err
 	}
-	if _, err := idmap.New(l.UIDMappings, l.GIDMappings); err != nil {
+	maps, err := idmap.New(l.UIDMappings, l.GIDMappings)
+	if err != nil {
 		return invalid("map ids", strings.Join(slices.Concat(i.UIDMap, i.GIDMap), " "), err.Error())
+	}
+	const terminals = 5 // the group of Debian's, and of most others'
+	if _, mapped := maps.GIDs.Outside(terminals); !mapped {
+		for n := range spec.Mounts {
+			if m := &spec.Mounts[n]; m.Type == "devpts" {
+				m.Options = slices.DeleteFunc(slices.Clone(m.Options), func(option string) bool { return option == fmt.Sprintf("gid=%d", terminals) })
+			}
+		}
 	}
 	l.Namespaces = append([]specs.LinuxNamespace{{Type: specs.UserNamespace}}, l.Namespaces...)
 	if l.Sysctl == nil {

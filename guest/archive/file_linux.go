@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/vzctl/vzctl/guest/idmap"
 	"golang.org/x/sys/unix"
 )
 
@@ -59,7 +60,10 @@ func xattrsOf(f *os.File) (attrs map[string]string, err error) {
 		if !kept(name) || len(attrs) == maxXattrs {
 			continue
 		}
-		n, err := unix.Fgetxattr(int(f.Fd()), name, value)
+		n, err := unix.Fgetxattr(int(f.Fd()), name, value[:idmap.MaxValue])
+		if errors.Is(err, unix.ERANGE) {
+			n, err = unix.Fgetxattr(int(f.Fd()), name, value)
+		}
 		if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
 			continue
 		}

@@ -5,6 +5,10 @@ import (
 	"slices"
 )
 
+// MaxValue is how long a value is that is read of an extended attribute, in bytes: all there can be but for a list of who may that long. Linux 6.1 takes the room for the value's length, and maps the ids only if that can be the length
+// of such a list.
+const MaxValue = 64<<10 - 4
+
 // Extended attributes of files that have ids in them.
 const (
 	// capabilities are good for one root and the namespaces below, which the attribute says if it is not the machine's.
@@ -20,7 +24,6 @@ func (m *Maps) InAttribute(name string, value []byte) []byte {
 	case name == capabilities:
 		return m.inCapability(value)
 	case name == accessACL, name == defaultACL:
-		// Linux 6.1 tells those of an overlay as they are on the disk; of ids that are not mapped one can tell.
 		return mapACL(value, Map.Inside, m)
 	}
 	return value

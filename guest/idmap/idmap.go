@@ -47,6 +47,8 @@ func (m Map) check() error {
 			return fmt.Errorf("%s has no ids", text(r))
 		case uint64(r.ContainerID)+uint64(r.Size) > maxIDs, uint64(r.HostID)+uint64(r.Size) > maxIDs:
 			return fmt.Errorf("%s ends beyond the last id, %d", text(r), uint32(maxIDs-1))
+		case nobodys(r):
+			return fmt.Errorf("%s has id %d of the VM, as which files look there whose owner is nobody's, for another of the container", text(r), Overflow)
 		}
 		for _, other := range m[:i] {
 			if meet(r.ContainerID, other.ContainerID, r.Size, other.Size) || meet(r.HostID, other.HostID, r.Size, other.Size) {
@@ -61,6 +63,11 @@ func (m Map) check() error {
 		return fmt.Errorf("it is longer than the %d bytes that the kernel takes", maxText)
 	}
 	return nil
+}
+
+// nobodys reports whether a range makes somebody of nobody.
+func nobodys(r specs.LinuxIDMapping) bool {
+	return r.HostID <= Overflow && Overflow-r.HostID < r.Size && r.HostID != r.ContainerID
 }
 
 // meet reports whether two ranges have something in common.

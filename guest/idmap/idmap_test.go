@@ -32,6 +32,8 @@ func TestWhatIsNoMapIsRefused(t *testing.T) {
 		{"a range of nothing", Map{line(0, 100000, 0)}, "0:100000:0"},
 		{"ids of the container twice", Map{line(0, 100000, 10), line(9, 200000, 1)}, "0:100000:10 and 9:200000:1"},
 		{"ids of the VM twice", Map{line(0, 100000, 10), line(10, 100009, 1)}, "in common"},
+		{"nobody's files for somebody", Map{line(0, 60000, 10000)}, "nobody's"},
+		{"nobody's files for nobody", Map{line(0, 0, 65536)}, ""},
 		{"beyond the last id of the container", Map{line(0, 5, 1), line(maxIDs-1, 100000, 2)}, "beyond"},
 		{"beyond the last id of the VM", Map{line(0, maxIDs-1, 2)}, "beyond"},
 		{"the id that is nobody's", Map{line(0, 0, 1), line(maxIDs, 7, 1)}, "beyond"},

@@ -75,7 +75,7 @@ func TestE2EAContainerInAUserNamespace(t *testing.T) {
 			echo mine >/mine; echo app >/of-app; chown app:app /of-app; echo data >/home/data; chown app:extra /home/data; chmod 4711 /of-app
 			owner / /etc/passwd /etc/hosts /begun /mine /of-app /home/data /home/app /scratch /dev/null /dev/shm /dev/pts/ptmx /var/run/root /var/run/other
 			echo "nofile=$(ulimit -n):$(ulimit -Hn)"; echo "msgmax=$(cat /proc/sys/kernel/msgmax)"; echo "hostname=$(hostname)"
-			nc -l -p 80 & for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do cat /proc/net/tcp* | grep -q ':0050 0*:0000 0A' && echo port=80 && break; sleep 0.2; done; kill $!
+			nc -l -p 80 & for i in $(seq 200); do cat /proc/net/tcp* | grep -q ':0050 0*:0000 0A' && echo port=80 && break; sleep 0.2; done; kill $!
 			try ping ping -c 1 -W 10 127.0.0.1 # by a raw socket
 			try sysctl sh -c 'echo 1 >/proc/sys/kernel/panic'; try link ip link set lo mtu 65000; try unshare unshare -m true; try disk sh -c 'mknod /tmp/disk b 254 0 && cat /tmp/disk'
 			su app -c 'cat /home/data; touch /scratch/x && echo scratch=written; touch /x 2>/dev/null || echo root=kept'; true`)
@@ -208,6 +208,25 @@ func TestE2EAUserNamespaceAndDirectoriesOfTheHost(t *testing.T) {
 	must(t, err)
 	if stat := info.Sys().(*syscall.Stat_t); int(stat.Uid) != uid || int(stat.Gid) != gid {
 		t.Errorf("what root of the container has written is of %d:%d", stat.Uid, stat.Gid)
+	}
+}
+
+// TestE2EMapsOfAFewIDs has ids that are somebody's in the VM and somebody else's in the container, and a container without the group of terminals.
+func TestE2EMapsOfAFewIDs(t *testing.T) {
+	p := me(t)
+	name := p.name()
+	p.must("run", "-d", "--name", name, "--uidmap", "0:1000:1", "--uidmap", "1:100000:65535", p.desk.busybox, "sleep", "1000")
+	if r := p.vzctlWith(attributed(t), "cp", "-", name+":/"); r.code != 0 || r.stderr != "" {
+		t.Errorf("cp of files with attributes: %+v", r)
+	}
+	if r := p.vzctl("exec", "-u", "app", name, "cat", "/listed"); r.code != 0 {
+		t.Errorf("who may read a file: %+v", r)
+	}
+	if tarball := p.must("cp", name+":/listed", "-"); !strings.Contains(tarball, "system.posix_acl_access="+listed) {
+		t.Errorf("the list does not come back as it was")
+	}
+	if got := p.must("run", "--rm", "--uidmap", "0:1000:1", p.desk.busybox, "sh", "-c", "id -u; ls -d /dev/pts/ptmx"); got != "0\n/dev/pts/ptmx\n" {
+		t.Errorf("with one id it prints %q", got)
 	}
 }
 

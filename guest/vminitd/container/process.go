@@ -71,9 +71,14 @@ func (p *Process) Start(ctx context.Context) (pid int, err error) {
 	if done {
 		return 0, p.wrongState("start process", "it was started or deleted before")
 	}
-	request := launch.Request{Config: p.config, Prepare: p.prepare}
+	request := launch.Request{Config: p.config, Prepare: p.prepare, Unreadable: p.container.runtime.unreadable}
 	if p.id == InitProcess {
 		request.Helper = p.container.takeHelper()
+		defer func() {
+			if err != nil && request.Helper != nil { // who has it killed already does not mind
+				request.Helper.Discard()
+			}
+		}()
 	} else if request.Join, err = p.container.runningInit(); err != nil {
 		return 0, err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/vzctl/vzctl/guest/seccomp"
 	"github.com/vzctl/vzctl/guest/vminitd/disk"
 	"github.com/vzctl/vzctl/guest/vminitd/helper"
+	"github.com/vzctl/vzctl/guest/vminitd/launch"
 	"github.com/vzctl/vzctl/guest/vminitd/phase"
 	"github.com/vzctl/vzctl/guest/vminitd/reap"
 	"github.com/vzctl/vzctl/guest/vminitd/rootfs"
@@ -41,6 +42,8 @@ type Runtime struct {
 	freezing sync.Mutex     // held by Freeze and Thaw
 	always   helper.Filter  // of every container's system calls
 	dial     sockets.Dial   // to the host
+	// unreadable is the helper's program for processes in user namespaces.
+	unreadable func() (*os.File, error)
 
 	mu         sync.Mutex
 	containers map[string]*Container
@@ -53,7 +56,7 @@ type Runtime struct {
 // NewRuntime returns a runtime without containers. prepare makes the machine fit for them; it runs beside the caller, which need not wait, see Ready: what
 // needs it does. dial is the way to the host.
 func NewRuntime(reaper *reap.Reaper, disks disk.Disks, prepare func() error, dial sockets.Dial) *Runtime {
-	r := &Runtime{reaper: reaper, disks: disks, dial: dial, ready: make(chan struct{}),
+	r := &Runtime{reaper: reaper, disks: disks, dial: dial, unreadable: launch.Unreadable(), ready: make(chan struct{}),
 		containers: map[string]*Container{}, watchers: map[chan Event]struct{}{}, always: encodeFilter(seccomp.Always(runtime.GOARCH))}
 	r.work.Go(func() {
 		defer close(r.ready)

@@ -150,7 +150,10 @@ func (c *copier) attributes(from, to string) error {
 			continue
 		}
 		value := make([]byte, 64<<10) // XATTR_SIZE_MAX
-		n, err := unix.Lgetxattr(from, name, value)
+		n, err := unix.Lgetxattr(from, name, value[:idmap.MaxValue])
+		if errors.Is(err, unix.ERANGE) {
+			n, err = unix.Lgetxattr(from, name, value)
+		}
 		if err == nil {
 			err = unix.Lsetxattr(to, name, c.ids.InAttribute(name, value[:n]), 0)
 		}

@@ -43,6 +43,9 @@ func (c *Config) handed() int {
 // isHanded reports whether a mount is vminitd's to make: what has a source in the machine, what is of a namespace of the machine, and /dev, as the kernel opens no device of a file system that was
 // mounted in a user namespace.
 func (i *Init) isHanded(m specs.Mount) bool {
+	if isBind(m) {
+		return true
+	}
 	switch m.Type {
 	case "tmpfs":
 		return isDev(m.Destination)
@@ -53,7 +56,7 @@ func (i *Init) isHanded(m specs.Mount) bool {
 	case "cgroup", "cgroup2":
 		return i.Namespaces&unix.CLONE_NEWCGROUP == 0
 	}
-	return isBind(m)
+	return false
 }
 
 func isBind(m specs.Mount) bool {
@@ -66,7 +69,7 @@ func isDev(destination string) bool { return path.Join("/", destination) == dev 
 
 // CheckHanded refuses what cannot be done for a container with a user namespace.
 func (i *Init) CheckHanded() error {
-	if !slices.ContainsFunc(i.Mounts, func(m specs.Mount) bool { return m.Type == "tmpfs" && isDev(m.Destination) }) {
+	if !slices.ContainsFunc(i.Mounts, func(m specs.Mount) bool { return m.Type == "tmpfs" && !isBind(m) && isDev(m.Destination) }) {
 		return refuseHanded(dev, "with a user namespace it must be a tmpfs")
 	}
 	for _, d := range i.Devices {

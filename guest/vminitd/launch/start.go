@@ -36,6 +36,8 @@ type Request struct {
 	Prepare func(pid int) error
 	// Handed are the mounts that a first process in a user namespace is given, see helper.Hand; of the caller.
 	Handed []*os.File
+	// Unreadable is the program for a further process in a user namespace, see there.
+	Unreadable func() (*os.File, error)
 }
 
 // Started is a process that has executed.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -54,11 +56,42 @@ func (r Request) newHelper(ctx context.Context, reaper *reap.Reaper) (*Helper, e
 	case r.Join == nil:
 		return NewIn(reaper, r.Cgroup, r.Config.IDs, r.Config.Init.Namespaces)
 	}
-	return newHelper(func(socket int) (*reap.Child, error) { return forkInto(ctx, reaper, r.Cgroup, r.Join, socket) })
+	return newHelper(func(socket int) (*reap.Child, error) {
+		return forkInto(ctx, reaper, r.Cgroup, r.Join, socket, r.Unreadable)
+	})
+}
+
+// Unreadable returns a function that returns this program in a file which may be executed and not read; always the same, made when it is needed. Who executes a program that it could not read, may not be looked into by
+// anybody who is not the machine's root, see ptrace(2): neither by a capability in the user namespace that it is in.
+func Unreadable() func() (*os.File, error) {
+	return sync.OnceValues(func() (_ *os.File, err error) {
+		from, err := os.Open("/proc/self/exe")
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = from.Close() }()
+		fd, err := unix.MemfdCreate("helper", unix.MFD_CLOEXEC)
+		if err != nil {
+			return nil, os.NewSyscallError("memfd_create", err)
+		}
+		to := os.NewFile(uintptr(fd), "helper")
+		defer func() { err = errors.Join(err, to.Close()) }() // what is open to be written is not executed
+		if _, err := io.Copy(to, from); err != nil {
+			return nil, err
+		}
+		if err := to.Chmod(0o711); err != nil {
+			return nil, err
+		}
+		path, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_PATH|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return nil, err
+		}
+		return os.NewFile(uintptr(path), "helper"), nil
+	})
 }
 
 // forkInto is fork for a process that joins another's user namespace.
-func forkInto(ctx context.Context, reaper *reap.Reaper, cgroup *os.File, joined *reap.Child, socket int) (*reap.Child, error) {
+func forkInto(ctx context.Context, reaper *reap.Reaper, cgroup *os.File, joined *reap.Child, socket int, unreadable func() (*os.File, error)) (*reap.Child, error) {
 	null, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
@@ -69,17 +102,16 @@ func forkInto(ctx context.Context, reaper *reap.Reaper, cgroup *os.File, joined 
 		return nil, err
 	}
 	defer func() { _ = unix.Close(pidfd) }()
-	program, err := unix.Open("/proc/self/exe", unix.O_PATH|unix.O_CLOEXEC, 0) // not by its name, which is the container's to give there
+	program, err := unreadable()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("copy the helper's program: %w", err)
 	}
-	defer func() { _ = unix.Close(program) }()
 	var script vfork.Script
 	script.UnblockSignals()
 	script.Call("join the container", unix.SYS_SETNS, uintptr(pidfd), helper.Joined|unix.CLONE_NEWUSER)
 	const away = 16 // from the descriptors that a helper has
 	var high [5]int
-	for i, fd := range [...]int{int(null.Fd()), int(null.Fd()), 2, socket, program} {
+	for i, fd := range [...]int{int(null.Fd()), int(null.Fd()), 2, socket, int(program.Fd())} {
 		if high[i], err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, away); err != nil {
 			return nil, err
 		}
@@ -91,6 +123,7 @@ func forkInto(ctx context.Context, reaper *reap.Reaper, cgroup *os.File, joined 
 	script.Call("close what is the machine's", unix.SYS_CLOSE_RANGE, 4, uintptr(^uint32(0)), unix.CLOSE_RANGE_CLOEXEC)
 	script.Call("become the group", unix.SYS_SETRESGID, 0, 0, 0)
 	script.Call("become the user", unix.SYS_SETRESUID, 0, 0, 0)
+	script.Call("be looked into by nobody", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0) // a system setting may have said otherwise just now, and the memory is vminitd's still
 	if err := script.ExecuteFile(high[4], []string{helper.Name}, nil); err != nil {
 		return nil, err
 	}

@@ -122,5 +122,5 @@ func become(uid, gid int) error {
 	if now, err := unix.SetfsuidRetUid(-1); err != nil || now != uid {
 		return errors.Join(err, fmt.Errorf("files are made as user %d, not %d", now, uid))
 	}
-	return nil
+	return unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0) // a system setting may have said otherwise just now
 }
