@@ -44,12 +44,21 @@ var theDesk struct {
 func TestMain(m *testing.M) {
 	code := m.Run()
 	if d := theDesk.desk; d != nil {
-		if err := errors.Join(d.registry.Close(), os.RemoveAll(d.dir)); err != nil {
+		if err := errors.Join(d.registry.Close(), remove(d.dir)); err != nil {
 			fmt.Fprintln(os.Stderr, "clean up:", err)
 			code = 1
 		}
 	}
 	os.Exit(code)
+}
+
+// remove removes a directory in which who holds a VM that stands by may write until it has noticed.
+func remove(dir string) error {
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) { // nobody tells
+		if err := os.RemoveAll(dir); !errors.Is(err, syscall.ENOTEMPTY) || time.Now().After(deadline) {
+			return err
+		}
+	}
 }
 
 // sit returns the desk, set up by whoever comes first.
@@ -131,7 +140,7 @@ func alone(t *testing.T) *person {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { // VMs that stand by have as much memory as others, and would stay for minutes
-		if err := os.RemoveAll(filepath.Join(dir, "cache/qemu-hypervisor/standby")); err != nil {
+		if err := remove(filepath.Join(dir, "cache/qemu-hypervisor/standby")); err != nil {
 			t.Error(err)
 		}
 	})

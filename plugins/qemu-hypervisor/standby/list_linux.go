@@ -61,7 +61,7 @@ func (p Place) Remove(key string) error {
 	if _, err := os.Lstat(p.Dir(key)); err != nil {
 		return fs.ErrNotExist
 	}
-	return errors.Join(os.RemoveAll(p.Dir(key)), os.RemoveAll(p.Priming(key)))
+	return errors.Join(removeAll(p.Dir(key)), removeAll(p.Priming(key)))
 }
 
 // holds says whether somebody has the right to hold a VM of the shape.

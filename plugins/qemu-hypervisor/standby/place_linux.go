@@ -47,8 +47,11 @@ func (p Place) Note(err error) {
 // primingName is of the file that says why a VM could not be primed last.
 const primingName = "priming.log"
 
-// NotePriming keeps why a VM could not be primed: there are copies all the same.
-func (p Place) NotePriming(err error) {
+// NotePriming keeps why a VM of a shape could not be primed, if it still is to be: there are copies all the same.
+func (p Place) NotePriming(key string, err error) {
+	if _, missing := os.Lstat(p.Dir(key)); missing != nil { // which is why
+		return
+	}
 	_ = os.WriteFile(filepath.Join(p.dir, primingName), []byte(time.Now().Format(time.RFC3339)+" "+err.Error()+"\n"), 0o600) // nobody is left to tell
 }
 
@@ -62,7 +65,19 @@ func (p Place) FailedWithin(d time.Duration) bool {
 }
 
 // Clear ends all VMs that stand by, soon. Their copies live on.
-func (p Place) Clear() error { return os.RemoveAll(p.dir) }
+func (p Place) Clear() error { return removeAll(p.dir) }
+
+// removeAll removes a directory in which holders may write until they have noticed.
+func removeAll(dir string) error {
+	const tries, pause = 100, 10 * time.Millisecond
+	for range tries {
+		if err := os.RemoveAll(dir); !errors.Is(err, unix.ENOTEMPTY) {
+			return err
+		}
+		time.Sleep(pause) // nobody tells
+	}
+	return os.RemoveAll(dir)
+}
 
 // Surroundings are what a process inherits, and a copy would have of its holder: user, namespaces, control group, CPUs, limits, rights. They belong into the key of a shape, so that only who has the same asks.
 func Surroundings() (list []string, err error) {

@@ -120,7 +120,7 @@ func (p *primer) original(ctx context.Context, a asking) *fork.Original {
 		m.lasting, m.reads = a.request.Lasting, a.request.Reads
 		if err := m.hold(ctx, files, p.gone); err != nil {
 			m.failed = true
-			p.holder.Place.NotePriming(err)
+			p.holder.Place.NotePriming(p.holder.Key, err)
 		} else {
 			p.wanted, p.since = m, time.Now()
 			p.quiet.Reset(primeQuiet)
@@ -217,7 +217,7 @@ func (p *primer) fail(original *fork.Original, err error) {
 			m.failed = true
 			m.drop()
 			p.tell()
-			p.holder.Place.NotePriming(err)
+			p.holder.Place.NotePriming(p.holder.Key, err)
 			return
 		}
 	}
@@ -275,7 +275,7 @@ func (p *primer) end(r primeResult) {
 	case r.err != nil:
 		r.image.failed = true
 		r.image.drop()
-		p.holder.Place.NotePriming(r.err)
+		p.holder.Place.NotePriming(p.holder.Key, r.err)
 	case r.image.disks == nil: // removed meanwhile
 		r.primed.Original.Release()
 		go r.primed.Ended()
