@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -162,7 +163,18 @@ func (s *stage) close() error {
 	if s.store != nil {
 		errs = append(errs, s.store.Close())
 	}
-	return errors.Join(append(errs, os.RemoveAll(s.dir))...)
+	return errors.Join(append(errs, remove(s.dir))...)
+}
+
+// remove removes a directory in which who holds a VM that stands by may write until it has noticed.
+func remove(dir string) (err error) {
+	for range 100 {
+		if err = os.RemoveAll(dir); !errors.Is(err, syscall.ENOTEMPTY) {
+			break
+		}
+		time.Sleep(10 * time.Millisecond) // nobody tells
+	}
+	return err
 }
 
 // awaitNetworks returns when the daemons of networks have left; they do some time after the last container.

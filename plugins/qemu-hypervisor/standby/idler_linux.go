@@ -6,8 +6,12 @@ import (
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/fork"
 )
 
-// parkAfter is how long after a copy was made the next is begun, at the latest: by then the container has what it needs of the CPUs. If the copy has ended before, that is the time.
-const parkAfter = time.Second
+const (
+	// parkAfter is how long after a copy was made the next is begun: by then the container has what it needs of the CPUs.
+	parkAfter = time.Second
+	// parkAfterEnd is how long after one has ended: by then the command has, too.
+	parkAfterEnd = 100 * time.Millisecond
+)
 
 // idler has the next copy begun while nobody waits for one.
 type idler struct {
@@ -18,7 +22,12 @@ type idler struct {
 
 func newIdler() *idler {
 	i := &idler{due: make(chan struct{}, 1)}
-	i.timer = time.AfterFunc(parkAfter, i.ended)
+	i.timer = time.AfterFunc(parkAfter, func() {
+		select {
+		case i.due <- struct{}{}:
+		default:
+		}
+	})
 	return i
 }
 
@@ -30,12 +39,7 @@ func (i *idler) used(original *fork.Original) {
 }
 
 // ended is called by anybody when a copy has.
-func (i *idler) ended() {
-	select {
-	case i.due <- struct{}{}:
-	default:
-	}
-}
+func (i *idler) ended() { i.timer.Reset(parkAfterEnd) }
 
 // park begins a copy of what was copied last, if that still can be.
 func (i *idler) park(p *primer) {
