@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -48,17 +49,25 @@ func send(conn net.Conn, framer *http2.Framer, method string, body []byte, withi
 	}
 	var headers bytes.Buffer
 	encoder := hpack.NewEncoder(&headers)
-	for _, h := range [][2]string{{":method", "POST"}, {":scheme", "http"}, {":path", method}, {":authority", "guest"},
-		{"content-type", "application/grpc"}, {"user-agent", "vzctl"}, {"te", "trailers"}, {"grpc-timeout", fmt.Sprintf("%dm", within.Milliseconds())}} {
-		if err := encoder.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]}); err != nil {
-			return err
-		}
+	if err := WriteFields(encoder, method, within); err != nil {
+		return err
 	}
 	if err := framer.WriteHeaders(http2.HeadersFrameParam{StreamID: streamID, BlockFragment: headers.Bytes(), EndHeaders: true}); err != nil {
 		return err
 	}
 	message := binary.BigEndian.AppendUint32([]byte{0}, uint32(len(body))) // not compressed
 	return framer.WriteData(streamID, true, append(message, body...))
+}
+
+// WriteFields writes the headers of a call, which may take so long.
+func WriteFields(to *hpack.Encoder, method string, within time.Duration) error {
+	for _, h := range [][2]string{{":method", "POST"}, {":scheme", "http"}, {":path", method}, {":authority", "guest"},
+		{"content-type", "application/grpc"}, {"user-agent", "vzctl"}, {"te", "trailers"}, {"grpc-timeout", fmt.Sprintf("%dm", within.Milliseconds())}} {
+		if err := to.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // awaitEnd reads until the server has answered.
@@ -76,8 +85,11 @@ func awaitEnd(framer *http2.Framer) error {
 			if !f.StreamEnded() {
 				continue
 			}
-			if said := message(f); said != "" || !answered {
-				return errors.New("the call failed: " + said)
+			if err := Status(f); err != nil {
+				return fmt.Errorf("the call failed: %q", err.Error()) // it is the other side's word, and may end in a log
+			}
+			if !answered {
+				return errors.New("the call has no answer")
 			}
 			return nil
 		case *http2.RSTStreamFrame, *http2.GoAwayFrame:
@@ -86,19 +98,22 @@ func awaitEnd(framer *http2.Framer) error {
 	}
 }
 
-// message is what a failure says.
-func message(f *http2.MetaHeadersFrame) string {
-	status, text := "", ""
-	for _, field := range f.Fields {
-		switch field.Name {
+// Status is what the last headers of an answer say: nil, or what has failed.
+func Status(f *http2.MetaHeadersFrame) error {
+	status, message := "", ""
+	for _, h := range f.Fields {
+		switch h.Name {
 		case "grpc-status":
-			status = field.Value
+			status = h.Value
 		case "grpc-message":
-			text = field.Value
+			message = h.Value
 		}
 	}
 	if status == "0" {
-		return ""
+		return nil
 	}
-	return fmt.Sprintf("status %.10q, %.500q", status, text)
+	if text, err := url.PathUnescape(message); err == nil {
+		message = text
+	}
+	return fmt.Errorf("status %.10s: %.500s", status, message)
 }

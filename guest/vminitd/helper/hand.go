@@ -195,19 +195,8 @@ func (i *Init) SplitSysctls() (outside, inside map[string]string) {
 
 // buildRootHanded is buildRoot in a user namespace.
 func buildRootHanded(i *Init, handed []int, cwd string) error {
-	if err := unix.Unshare(i.Namespaces &^ BornNamespaces); err != nil {
-		return fmt.Errorf("make namespaces: %w", err)
-	}
-	if err := names(i); err != nil {
+	if err := i.part(i.Namespaces &^ BornNamespaces); err != nil {
 		return err
-	}
-	if i.Namespaces&unix.CLONE_NEWNET != 0 {
-		if err := loopbackUp(); err != nil {
-			return fmt.Errorf("bring up lo: %w", err)
-		}
-	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("part from the machine's mounts: %w", err)
 	}
 	mounts, err := i.takeHanded(handed[1:])
 	if err != nil {

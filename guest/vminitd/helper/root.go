@@ -10,13 +10,8 @@ import (
 	"github.com/vzctl/vzctl/guest/vminitd/failure"
 )
 
-// buildRoot gives a first process its root and what is mounted in it. The process is alone in a new pid namespace, and makes the others here unless it has when it staged. Masks, and what
-// makes the root read-only, follow in sealRoot.
-func buildRoot(i *Init, staged []prepared, cwd string) error {
-	namespaces := i.Namespaces
-	if staged != nil {
-		namespaces &^= StagedNamespaces
-	}
+// part makes namespaces, and what is to be in them from the beginning.
+func (i *Init) part(namespaces int) error {
 	if err := unix.Unshare(namespaces); err != nil { // the root of a cgroup namespace is the cgroup that one is in now
 		return fmt.Errorf("make namespaces: %w", err)
 	}
@@ -30,6 +25,19 @@ func buildRoot(i *Init, staged []prepared, cwd string) error {
 	}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("part from the machine's mounts: %w", err)
+	}
+	return nil
+}
+
+// buildRoot gives a first process its root and what is mounted in it. The process is alone in a new pid namespace, and makes the others here unless it has when it staged. Masks, and what
+// makes the root read-only, follow in sealRoot.
+func buildRoot(i *Init, staged []prepared, cwd string) error {
+	namespaces := i.Namespaces
+	if staged != nil {
+		namespaces &^= StagedNamespaces
+	}
+	if err := i.part(namespaces); err != nil {
+		return err
 	}
 	mounts, err := prepareAll(i)
 	if err != nil {

@@ -8,9 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"sync"
+	"time"
 
+	"github.com/vzctl/vzctl/guest/unary"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 	"google.golang.org/protobuf/proto"
@@ -139,6 +140,9 @@ func (c *client) end(ctx context.Context, a *answer) error {
 	}
 }
 
+// callTime is what the calls of a host have left that gives them two minutes.
+const callTime = 2*time.Minute - time.Millisecond
+
 func (c *client) ask(method string, request proto.Message) (*answer, error) {
 	body, err := proto.Marshal(request)
 	if err != nil {
@@ -154,11 +158,8 @@ func (c *client) ask(method string, request proto.Message) (*answer, error) {
 		return nil, c.lost
 	}
 	c.headers.Reset()
-	for _, h := range [][2]string{{":method", "POST"}, {":scheme", "http"}, {":path", method}, {":authority", "guest"},
-		{"content-type", "application/grpc"}, {"user-agent", "rehearsal"}, {"te", "trailers"}, {"grpc-timeout", "119999m"}} {
-		if err := c.encoder.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]}); err != nil {
-			return nil, err
-		}
+	if err := unary.WriteFields(c.encoder, method, callTime); err != nil {
+		return nil, err
 	}
 	id, a := c.next, &answer{id: c.next, came: make(chan struct{}, 1), done: make(chan struct{})}
 	c.next += 2
@@ -207,7 +208,7 @@ func (c *client) take(frame http2.Frame) error {
 		}
 	case *http2.MetaHeadersFrame:
 		if a != nil && f.StreamEnded() {
-			c.finish(id, a, statusOf(f))
+			c.finish(id, a, unary.Status(f))
 		}
 	case *http2.RSTStreamFrame:
 		if a != nil {
@@ -215,23 +216,4 @@ func (c *client) take(frame http2.Frame) error {
 		}
 	}
 	return nil
-}
-
-func statusOf(f *http2.MetaHeadersFrame) error {
-	status, message := "", ""
-	for _, h := range f.Fields {
-		switch h.Name {
-		case "grpc-status":
-			status = h.Value
-		case "grpc-message":
-			message = h.Value
-		}
-	}
-	if status == "0" {
-		return nil
-	}
-	if text, err := url.PathUnescape(message); err == nil {
-		message = text
-	}
-	return fmt.Errorf("status %s: %s", status, message)
 }
