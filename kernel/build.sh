@@ -160,7 +160,12 @@ find_source
 source_hash=$(source_id)
 # shellcheck disable=SC2086
 config_hash=$(cat $fragments | sha256)
-key=$(printf '%s\n' "$RECIPE" "$arch" "$name" "$config_hash" "$source_hash" | sha256 | cut -c1-32)
+# A tree is somebody's, and stays as it is; another project's kernel is as that has it.
+patches=
+[ -n "$foreign" ] || [ -d "$source" ] || [ ! -d "$here/patches" ] || patches=$(find "$here/patches" -name '*.patch' | LC_ALL=C sort)
+# shellcheck disable=SC2086
+patches_hash=$([ -z "$patches" ] || cat $patches | sha256)
+key=$(printf '%s\n' "$RECIPE" "$arch" "$name" "$config_hash" "$source_hash" $patches_hash | sha256 | cut -c1-32)
 entry=$cache/$key
 if [ -n "$print_key" ]; then
 	printf '%s\n' "$entry"
@@ -175,17 +180,21 @@ build() {
 	work=$(mktemp -d "$cache/building.XXXXXX")
 	trap '[ -n "$keep" ] || rm -rf "$work"' EXIT
 	trap 'exit 130' INT TERM HUP
-	for tool in make flex bison bc "${cross}gcc"; do
+	for tool in make flex bison bc patch "${cross}gcc"; do
 		command -v "$tool" >/dev/null || die "\"$tool\" is missing; \"make deps\" installs what a kernel build needs"
 	done
 	mkdir "$work/objects" "$work/entry"
 	if [ -d "$source" ]; then
 		tree=$(cd "$source" && pwd)
+		[ -n "$foreign" ] || say "$source is taken as it is, without the patches in $here/patches"
 	else
 		say "unpacking $source"
 		mkdir "$work/source"
 		tar -xf "$source" -C "$work/source" --strip-components=1
 		tree=$work/source
+		for file in $patches; do
+			patch -s -f -p1 -d "$tree" <"$file" >&2 || die "$file does not fit $source"
+		done
 	fi
 	configure "$tree" "$work/objects"
 	say "$(grep -c '=y' "$work/objects/.config") options on, every requested one among them"

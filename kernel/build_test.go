@@ -212,3 +212,43 @@ func TestBuildRefuses(t *testing.T) {
 		})
 	}
 }
+
+// pack makes the source a tarball.
+func (w *workshop) pack() {
+	w.t.Helper()
+	tarball := w.source + ".tar"
+	if out, err := exec.Command("tar", "-cf", tarball, "-C", filepath.Dir(w.source), filepath.Base(w.source)).CombinedOutput(); err != nil {
+		w.t.Fatalf("tar: %v\n%s", err, out)
+	}
+	w.environment = append(w.environment, "KERNEL_SRC="+tarball)
+}
+
+func toyPatch(option string) string {
+	return "Why it is there\n\n--- a/kernel/configs/tiny-base.config\n+++ b/kernel/configs/tiny-base.config\n@@ -1 +1,2 @@\n CONFIG_EMBEDDED=y\n+" + option + "=y\n"
+}
+
+func TestBuildPatchesWhatItUnpacks(t *testing.T) {
+	w := newWorkshop(t)
+	first, second := filepath.Join(w.dir, "patches/0001-first.patch"), filepath.Join(w.dir, "patches/0002-second.patch")
+	w.write(first, toyPatch("CONFIG_FIRST"))
+	w.appendTo("config/common.config", "# CONFIG_FIRST is not set\n") // which the build notices if the patch is applied
+	w.mustBuild()                                                     // a tree is somebody's
+	w.pack()
+	if _, stderr, err := w.build(); err == nil || !strings.Contains(stderr, "CONFIG_FIRST off, but it is CONFIG_FIRST=y") {
+		t.Fatalf("the first patch is not applied: %v\n%s", err, stderr)
+	}
+	w.write(first, toyPatch("CONFIG_OTHER"))
+	w.mustBuild()
+	before := w.compilations()
+	if w.mustBuild(); w.compilations() != before {
+		t.Error("nothing has changed, and it compiles again")
+	}
+	w.write(second, strings.Replace(toyPatch("CONFIG_SECOND"), "@@ -1 +1,2 @@\n CONFIG_EMBEDDED=y\n", "@@ -1,2 +1,3 @@\n CONFIG_EMBEDDED=y\n CONFIG_OTHER=y\n", 1))
+	if w.mustBuild(); w.compilations() != before+1 {
+		t.Error("a patch was added, and it does not compile")
+	}
+	w.write(second, strings.ReplaceAll(toyPatch("CONFIG_THIRD"), "tiny-base", "absent"))
+	if _, stderr, err := w.build(); err == nil || !strings.Contains(stderr, "0002-second.patch does not fit") {
+		t.Errorf("a patch that does not fit gives %v\n%s", err, stderr)
+	}
+}

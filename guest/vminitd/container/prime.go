@@ -6,7 +6,9 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
+	"github.com/vzctl/vzctl/guest/vminitd/cage"
 	"github.com/vzctl/vzctl/guest/vminitd/prime"
 	"github.com/vzctl/vzctl/guest/vminitd/rootfs"
 	"github.com/vzctl/vzctl/sdk/fault"
@@ -15,7 +17,10 @@ import (
 // primed is where disks are mounted that containers to come have, each below its place in the list.
 const primed = "/run/vzctl/primed"
 
-// Prime mounts images' disks before there is a container, and reads what programs need that are named by paths within them. It returns how many bytes were read.
+// cageTime bounds how long a program is run before there is a container.
+const cageTime = 300 * time.Millisecond
+
+// Prime mounts images' disks before there is a container, reads what programs need that are named by paths within them, and runs the first of them in a cage. It returns how many bytes were read.
 func (r *Runtime) Prime(ctx context.Context, lower []Disk, programs []string) (read int64, err error) {
 	<-r.ready
 	if r.readyErr != nil {
@@ -45,6 +50,17 @@ func (r *Runtime) Prime(ctx context.Context, lower []Disk, programs []string) (r
 		mounted[d.Serial] = disk
 	}
 	r.primed = mounted
+	if len(lower) != 1 { // none of several is a root
+		return read, nil
+	}
+	root := mounted[lower[0].Serial].Mounted
+	if program := prime.First(root, programs); program != "" {
+		ctx, cancel := context.WithTimeout(ctx, cageTime)
+		defer cancel()
+		if err := cage.Run(ctx, r.reaper, root, program); err != nil {
+			return read, err
+		}
+	}
 	return read, nil
 }
 

@@ -51,6 +51,22 @@ func Read(root string, files []string, most int64) (total int64) {
 	return r.total
 }
 
+// First returns the first of some paths below root that is a file's, or else "".
+func First(root string, files []string) string {
+	dir, err := os.Open(root)
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = dir.Close() }()
+	r := reader{root: dir}
+	for _, name := range files {
+		if r.exists(name) {
+			return name
+		}
+	}
+	return ""
+}
+
 type reader struct {
 	root   *os.File
 	todo   []string

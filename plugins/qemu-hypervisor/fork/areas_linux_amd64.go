@@ -13,6 +13,7 @@ type area struct {
 	begin, end uint64
 	name       string
 	private    bool
+	writable   bool
 	dropped    bool // by fork, as madvise(2) MADV_DONTFORK has it
 }
 
@@ -40,7 +41,7 @@ func areasOf(pid int) (areas []area, err error) {
 		if _, err := fmt.Sscanf(fields[0], "%x-%x", &a.begin, &a.end); err != nil {
 			return nil, fmt.Errorf("read %s: %w", file.Name(), err)
 		}
-		a.private = strings.HasSuffix(fields[1], "p")
+		a.private, a.writable = strings.HasSuffix(fields[1], "p"), strings.HasPrefix(fields[1], "rw")
 		a.name = strings.Join(fields[5:], " ")
 		areas = append(areas, a)
 	}

@@ -48,9 +48,11 @@ func (o *Original) Copy(plan Plan) (pid int, err error) {
 	return pid, nil
 }
 
-// Park makes most of a copy, for the next who wants one: most of the time goes for page tables. It stands still, and takes memory for these. Without an error there is one then.
+// Park makes most of a copy, for the next who wants one: most of the time goes for page tables, and then for the pages that are foreseen. It stands still, and takes memory for these. Without an error there is one then, unless it was
+// taken meanwhile: Copy does not wait for Park to return.
 func (o *Original) Park() error {
-	return o.traced(func() error {
+	var begun *copied
+	err := o.traced(func() error {
 		if o.parked != nil {
 			return nil
 		}
@@ -59,9 +61,13 @@ func (o *Original) Park() error {
 			c.destroy()
 			return fmt.Errorf("begin a copy of process %d: %w", o.pid, err)
 		}
-		o.parked = c
+		o.parked, begun = c, c
 		return nil
 	})
+	if begun != nil {
+		o.touch(begun)
+	}
+	return err
 }
 
 // begin makes of a copy what is the same in all.

@@ -235,6 +235,57 @@ func TestACopyThatIsBegunIsTheNext(t *testing.T) {
 	}
 }
 
+func TestACopyThatIsBegunHasThePagesThatAreForeseen(t *testing.T) {
+	o, _ := original(t)
+	written := func(pid int) fork.Pages {
+		pages, err := o.Written(pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pages
+	}
+	pid, m, _ := copyOf(t, o, "")
+	m.execute("query-status")
+	foreseen := written(pid)
+	if len(foreseen) == 0 || !slices.IsSorted(foreseen) {
+		t.Fatalf("a copy that has answered has written to %d pages", len(foreseen))
+	}
+	others := children(t, nil)
+	o.Foresee(foreseen)
+	if err := o.Park(); err != nil {
+		t.Fatal(err)
+	}
+	begun := children(t, others)
+	if missing := len(foreseen) - len(written(begun[0]).Common(foreseen)); len(begun) != 1 || missing > 0 {
+		t.Errorf("of %d pages %d are missing", len(foreseen), missing)
+	}
+	if again, m, _ := copyOf(t, o, ""); again != begun[0] {
+		t.Errorf("process %d was made; begun was %d", again, begun[0])
+	} else {
+		m.execute("query-status")
+		m.execute("quit")
+		awaitEnd(t, again)
+		if pages, err := o.Written(again); err == nil {
+			t.Errorf("a process that has ended has %d pages", len(pages))
+		}
+	}
+	o.Foresee(fork.Pages{0, 4096}) // where there is nothing
+	if err := o.Park(); err != nil {
+		t.Fatal(err)
+	}
+	_, m, _ = copyOf(t, o, "")
+	m.execute("query-status")
+}
+
+func TestPagesInCommon(t *testing.T) {
+	if got := (fork.Pages{1, 3, 5}).Common(fork.Pages{0, 3, 4, 5, 9}); !slices.Equal(got, fork.Pages{3, 5}) {
+		t.Errorf("%v", got)
+	}
+	if got := (fork.Pages{1}).Common(nil); len(got) != 0 {
+		t.Errorf("%v", got)
+	}
+}
+
 // children are this process's QEMUs that have not been waited for, without some.
 func children(t *testing.T, without []int) (pids []int) {
 	t.Helper()

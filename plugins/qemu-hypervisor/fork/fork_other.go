@@ -22,5 +22,8 @@ func (o *Original) Copy(Plan) (pid int, err error) { return 0, ErrUnsupported }
 // Park fails.
 func (o *Original) Park() error { return ErrUnsupported }
 
+// Pages are none.
+type Pages []uint64
+
 // Release does nothing.
 func (o *Original) Release() {}

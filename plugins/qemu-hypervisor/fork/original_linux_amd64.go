@@ -30,9 +30,12 @@ type Original struct {
 	name      span
 	exchanged []int
 	parked    *copied // of the thread that traces; nil if there is none
+	foreseen  Pages   // of the thread that traces
+	writable  []area  // of its memory
 	unsure    bool    // what is in the socket
 
 	work chan func() // for the thread that traces
+	over chan struct{}
 	once sync.Once
 }
 
@@ -54,13 +57,19 @@ func (o *Original) Again(pid int, handover *os.File) (*Original, error) {
 }
 
 func begin(o *Original) (*Original, error) {
-	o.memory, o.work = memory(o.pid), make(chan func())
+	o.memory, o.work, o.over = memory(o.pid), make(chan func()), make(chan struct{})
 	go func() {
 		runtime.LockOSThread() // and not unlocked: what it traces is its own, and ends with it
-		for do := range o.work {
-			do()
+		for {
+			select {
+			case do := <-o.work:
+				do()
+				continue
+			case <-o.over:
+			}
+			o.end()
+			return
 		}
-		o.end()
 	}()
 	if err := o.traced(o.take); err != nil {
 		o.Release()
@@ -72,8 +81,8 @@ func begin(o *Original) (*Original, error) {
 // Release ends the original. Copies live on.
 func (o *Original) Release() {
 	o.once.Do(func() {
-		if o.work != nil { // its zero value is none
-			close(o.work)
+		if o.over != nil { // its zero value is none
+			close(o.over)
 		}
 		_ = o.handover.Close()
 	})
@@ -95,11 +104,17 @@ func (o *Original) end() {
 	}
 }
 
+var errReleased = errors.New("it is released")
+
 // traced runs a function on the thread that traces.
 func (o *Original) traced(do func() error) error {
 	done := make(chan error, 1)
-	o.work <- func() { done <- do() }
-	return <-done
+	select {
+	case o.work <- func() { done <- do() }:
+		return <-done
+	case <-o.over:
+		return errReleased
+	}
 }
 
 func (o *Original) take() error {
@@ -124,6 +139,9 @@ func (o *Original) take() error {
 		}
 	}
 	for _, a := range areas {
+		if a.private && a.writable {
+			o.writable = append(o.writable, a)
+		}
 		if !a.dropped {
 			continue
 		}

@@ -102,6 +102,10 @@ func checkOptions(s hypervisor.Spec) error {
 			if !slices.Contains([]string{"", "on", "off"}, value) {
 				return invalid("use on or off", "option templates is %q", value)
 			}
+		case OptionRandomize:
+			if !slices.Contains([]string{"", randomizeBoot, randomizeProcess}, value) {
+				return invalid("use boot or process", "option %s is %q", name, value)
+			}
 		case OptionStandby:
 			if _, err := StandbyTime(s.Options); err != nil {
 				return invalid("write off, or a time like 10m", "option %s: %w", name, err)

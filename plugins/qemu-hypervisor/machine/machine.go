@@ -27,6 +27,7 @@ const (
 	OptionCPU         = "cpu"         // QEMU's -cpu, as it is
 	OptionTemplates   = "templates"   // on or off
 	OptionStandby     = "standby"     // off, or how long a VM stands by to be forked after it was last, like 10m
+	OptionRandomize   = "randomize"   // boot or process: how often a guest whose CPU is emulated draws where code is placed, see kernel/README.md; default boot
 
 	// Looked at when a template is made, of all that there are.
 	OptionTemplatesMaxSize   = "templates_max_mib"    // what they may take of the disk, in MiB; default 2048
@@ -126,7 +127,7 @@ func Capabilities(arches, accelerators []string, noVirtioFS error) map[string][]
 		hypervisor.CapabilityMaxCPUs:    {strconv.Itoa(MaxCPUs)},
 		hypervisor.CapabilityMinMemory:  {strconv.Itoa(MinMemory)},
 		hypervisor.CapabilityKernel:     kernels,
-		hypervisor.CapabilityOption:     {OptionAccelerator, OptionProfile, OptionCPU, OptionTemplates, OptionStandby, OptionTemplatesMaxSize, OptionTemplatesMaxUnused},
+		hypervisor.CapabilityOption:     {OptionAccelerator, OptionProfile, OptionCPU, OptionTemplates, OptionStandby, OptionRandomize, OptionTemplatesMaxSize, OptionTemplatesMaxUnused},
 	}
 	if noVirtioFS == nil {
 		capabilities[hypervisor.CapabilityShare] = append(capabilities[hypervisor.CapabilityShare], hypervisor.ShareVirtioFS)

@@ -51,6 +51,7 @@ func TestCommandLines(t *testing.T) {
 		"unsteady-counter":     {small(), Host{OS: "linux", Accelerator: TCG}, -1},
 		"kvm":                  {small(), Host{OS: "linux", Accelerator: KVM, TSCKilohertz: 2_596_134}, -1},
 		"cpu-chosen":           {changed(func(s *hypervisor.Spec) { s.Options = map[string]string{OptionCPU: "qemu64,+aes"} }), emulated, -1},
+		"placed-anew":          {changed(func(s *hypervisor.Spec) { s.Options = map[string]string{OptionRandomize: "process"} }), emulated, -1},
 		"bare":                 {changed(func(s *hypervisor.Spec) { s.Disks, s.NICs, s.InitrdPath = nil, nil, "" }), emulated, -1},
 		"many-disks-need-acpi": {changed(manyDisks), emulated, -1},
 		"nic-without-mac":      {changed(func(s *hypervisor.Spec) { s.NICs[0].MAC, s.NICs[0].MTU = "", 0 }), emulated, -1},

@@ -10,6 +10,15 @@ import (
 // kernelHZ is CONFIG_HZ of our kernel; another only makes a delay loop longer or shorter.
 const kernelHZ = 100
 
+// randomizeWord has the guest place code at random once per boot, not once per process: translations of it are found by virtual address.
+const randomizeWord = "vzctl.randomize=" + randomizeBoot
+
+// Values of OptionRandomize.
+const (
+	randomizeBoot    = "boot"
+	randomizeProcess = "process"
+)
+
 // Words returns the kernel's command line: its own words, and those that machine and accelerator need. The reasons, with figures, are in
 // kernel/README.md, table "What depends on machine and accelerator".
 func Words(s hypervisor.Spec, host Host, console bool) string {
@@ -19,6 +28,9 @@ func Words(s hypervisor.Spec, host Host, console bool) string {
 	}
 	if s.Arch == "amd64" {
 		words = append(words, x86Words(s, host)...)
+	}
+	if host.Accelerator == TCG && s.Options[OptionRandomize] != randomizeProcess {
+		words = append(words, randomizeWord)
 	}
 	return strings.Join(words, " ")
 }

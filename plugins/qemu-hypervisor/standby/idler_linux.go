@@ -41,9 +41,9 @@ func (i *idler) used(original *fork.Original) {
 // ended is called by anybody when a copy has.
 func (i *idler) ended() { i.timer.Reset(parkAfterEnd) }
 
-// park begins a copy of what was copied last, if that still can be.
+// park has a copy begun of what was copied last, if that still can be.
 func (i *idler) park(p *primer) {
-	if i.last != nil && p.has(i.last) && i.last.Park() != nil {
-		i.last = nil // who asks for a copy hears why
+	if original := i.last; original != nil && p.has(original) {
+		go func() { _ = original.Park() }() // who asks for a copy hears why there is none
 	}
 }

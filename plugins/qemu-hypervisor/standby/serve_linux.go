@@ -66,7 +66,7 @@ func (h *Holder) Serve(ctx context.Context, gone func()) error {
 	go listenFor(ctx, listener, asked)
 	var copies sync.WaitGroup
 	primer := newPrimer(h)
-	idler := newIdler()
+	idler, foresight := newIdler(), newForesight()
 	defer idler.stop()
 	for serving := true; serving; {
 		select {
@@ -78,8 +78,10 @@ func (h *Holder) Serve(ctx context.Context, gone func()) error {
 			primer.forget(image)
 		case <-idler.due:
 			idler.park(primer)
+		case l := <-foresight.learned:
+			foresight.learn(l, primer)
 		case a := <-asked:
-			original, err := h.answer(ctx, a, primer, &copies, idler.ended)
+			original, err := h.answer(ctx, a, primer, foresight, &copies, idler.ended)
 			if err != nil {
 				_ = a.conn.Close()
 				serving = !errors.Is(err, errNoCopies)
@@ -191,7 +193,7 @@ var errGone = errors.New("who has asked is gone")
 var errRefused = errors.New("refused")
 
 // answer makes a copy for one who asks. The connection is kept until the copy has ended, if there is no error.
-func (h *Holder) answer(ctx context.Context, a asking, primer *primer, copies *sync.WaitGroup, over func()) (*fork.Original, error) {
+func (h *Holder) answer(ctx context.Context, a asking, primer *primer, foresight *foresight, copies *sync.WaitGroup, over func()) (*fork.Original, error) {
 	plan, err := h.plan(a)
 	refused := err
 	var pid int
@@ -221,8 +223,12 @@ func (h *Holder) answer(ctx context.Context, a asking, primer *primer, copies *s
 	if err != nil { // nobody will have it
 		_ = unix.Kill(pid, unix.SIGKILL)
 	}
+	look := err == nil && foresight.wants(original)
 	copies.Go(func() {
 		defer over()
+		if look {
+			foresight.look(ctx, original, pid)
+		}
 		process, err := os.FindProcess(pid) // which nobody else waits for
 		how := ""
 		if err == nil {

@@ -1,0 +1,28 @@
+package boot
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// randomizeWord of the kernel's command line asks for code to be placed at random once per boot, not once per process. See kernel/README.md.
+const randomizeWord = "vzctl.randomize=boot"
+
+const randomizeFile = "/proc/sys/kernel/randomize_va_space"
+
+// randomize has our kernel do so. To another kernel it is what it does by itself.
+func randomize() error {
+	line, err := os.ReadFile("/proc/cmdline")
+	if err != nil || !slices.Contains(strings.Fields(string(line)), randomizeWord) {
+		return err
+	}
+	// Random numbers that can be foretold would be kept.
+	if _, err := unix.Getrandom(make([]byte, 1), 0); err != nil {
+		return fmt.Errorf("await random numbers: %w", err)
+	}
+	return os.WriteFile(randomizeFile, []byte("3"), 0)
+}
