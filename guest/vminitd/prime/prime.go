@@ -1,5 +1,5 @@
 // Package prime reads what programs of an image will read first, into the kernel's memory, in a machine that others are copied from: none of the copies needs to. Which files that are, it finds by
-// names and by what is in the files. Nothing of the image is executed, and all that it says is taken for a hint.
+// names and by what is in the files. All that the image says is taken for a hint. Package cage runs what was read.
 package prime
 
 import (

@@ -61,7 +61,7 @@ type AgentClient interface {
 	Hello(ctx context.Context, in *HelloRequest, opts ...grpc.CallOption) (*HelloResponse, error)
 	// Adopt gives a booted (or restored) VM its identity. Entropy and clock come first. It may be called again: what is named then replaces what was.
 	Adopt(ctx context.Context, in *AdoptRequest, opts ...grpc.CallOption) (*AdoptResponse, error)
-	// Prime has a machine that others are copied from mount read-only disks of containers to come, and read what those will probably read first. It comes before Adopt, on a connection that is
+	// Prime has a machine that others are copied from mount read-only disks of containers to come, read what those will probably read first, and run it in a cage. It comes before Adopt, on a connection that is
 	// given up before the first copy is made; an error is no reason not to copy the machine. FAILED_PRECONDITION once there is a container.
 	Prime(ctx context.Context, in *PrimeRequest, opts ...grpc.CallOption) (*PrimeResponse, error)
 	// CreateContainer mounts the root file system and prepares all the init process needs; nothing of the container runs yet.
@@ -357,7 +357,7 @@ type AgentServer interface {
 	Hello(context.Context, *HelloRequest) (*HelloResponse, error)
 	// Adopt gives a booted (or restored) VM its identity. Entropy and clock come first. It may be called again: what is named then replaces what was.
 	Adopt(context.Context, *AdoptRequest) (*AdoptResponse, error)
-	// Prime has a machine that others are copied from mount read-only disks of containers to come, and read what those will probably read first. It comes before Adopt, on a connection that is
+	// Prime has a machine that others are copied from mount read-only disks of containers to come, read what those will probably read first, and run it in a cage. It comes before Adopt, on a connection that is
 	// given up before the first copy is made; an error is no reason not to copy the machine. FAILED_PRECONDITION once there is a container.
 	Prime(context.Context, *PrimeRequest) (*PrimeResponse, error)
 	// CreateContainer mounts the root file system and prepares all the init process needs; nothing of the container runs yet.
