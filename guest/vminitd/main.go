@@ -63,7 +63,12 @@ func run() error {
 	}
 	failed := make(chan error, 3)
 	runtime := container.NewRuntime(reaper, disk.New(), cgroup.Setup, way.Dial)
+	placeCode := boot.PlaceCode
 	if rehearsal.Wanted() {
+		if err := boot.PlaceCode(); err != nil { // in common with all copies, which have what is translated of it
+			return err
+		}
+		placeCode = nil
 		if err := rehearsal.Run(ctx, version, started, runtime); errors.Is(err, rehearsal.ErrNotUndone) {
 			return err
 		} else if err != nil {
@@ -71,6 +76,7 @@ func run() error {
 		}
 	}
 	guest := agent.New(version, started, runtime)
+	guest.Drawn = placeCode
 	server := guest.Server()
 	go func() { failed <- server.Serve(control) }()
 	if err := guest.Rehearse(server); err != nil {

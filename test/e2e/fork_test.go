@@ -64,15 +64,27 @@ func (p *person) forks(args ...string) string {
 
 // TestE2EForksHaveNoSecretNorTimeInCommon is TestE2EClonesHaveNoSecretNorTimeInCommon for VMs that are forked.
 func TestE2EForksHaveNoSecretNorTimeInCommon(t *testing.T) {
-	for name, options := range map[string][]string{"CPU without random numbers": {"--hypervisor-opt", "cpu=max,-erms,-fsrm,-rdrand,-rdseed"}, "three CPUs": {"--cpus", "3"}} {
+	for name, options := range map[string][]string{"CPU without random numbers": {"--hypervisor-opt", "cpu=max,-erms,-fsrm,-rdrand,-rdseed"}, "three CPUs, code placed for each process": {"--cpus", "3", "--hypervisor-opt", "randomize=process"}} {
 		t.Run(name, func(t *testing.T) {
 			p := alone(t)
+			own := slices.Contains(options, "randomize=process")
 			options := append([]string{"-m", "512m"}, append(options, p.desk.probeImage(t))...)
 			begun := time.Now()
 			p.standing(options...)
 			making := time.Since(begun)
-			p.must("rm", "-f", p.forks(append(options, "sleep", "1000")...))
-			p.haveNothingInCommon(options, making)
+			name := p.forks(append(options, "sleep", "1000")...)
+			var first, second seen
+			for _, s := range []*seen{&first, &second} {
+				if err := json.Unmarshal([]byte(p.must("exec", name, "probe")), s); err != nil {
+					t.Fatal(err)
+				}
+			}
+			const stack = "address of the stack"
+			if first.Differ[stack] == second.Differ[stack] || (first.Mapping == second.Mapping) == own {
+				t.Errorf("two processes of a container have stacks at %s and %s, and mappings at %s and %s", first.Differ[stack], second.Differ[stack], first.Mapping, second.Mapping)
+			}
+			p.must("rm", "-f", name)
+			p.haveNothingInCommon(options, making, own)
 		})
 	}
 }
@@ -234,7 +246,7 @@ func TestE2EForksKnowTheirImage(t *testing.T) {
 	})
 	t.Run("they have no secret in common", func(t *testing.T) {
 		p := &person{t, p.desk, p.root, p.env, p.command}
-		p.haveNothingInCommon([]string{probe}, time.Since(begun))
+		p.haveNothingInCommon([]string{probe}, time.Since(begun), false)
 	})
 	t.Run("an image that is removed is let go", func(t *testing.T) {
 		p := &person{t, p.desk, p.root, p.env, p.command}

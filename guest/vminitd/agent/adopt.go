@@ -28,6 +28,11 @@ func (a *Agent) adopt(ctx context.Context, r *guestv1.AdoptRequest) error {
 		if err := identity.AddEntropy(r.Entropy); err != nil {
 			return adoptError("entropy", err)
 		}
+		if a.Drawn != nil {
+			if err := a.Drawn(); err != nil {
+				return adoptError("entropy", err)
+			}
+		}
 		phase.Done(ctx, "entropy")
 	}
 	if r.Time != nil {

@@ -51,6 +51,8 @@ const (
 // Agent serves one host.
 type Agent struct {
 	guestv1.UnimplementedAgentServer
+	// Drawn is called when the machine has random numbers of its own, unless it is nil. To be set before the agent serves.
+	Drawn   func() error
 	version string
 	started time.Duration // uptime at the start of vminitd
 	runtime *container.Runtime

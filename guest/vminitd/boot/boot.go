@@ -30,7 +30,7 @@ var mounts = []mount{
 	{"binfmt_misc", "/proc/sys/fs/binfmt_misc", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC, ""},
 }
 
-// Setup mounts what every Linux program expects, raises vminitd's own limits, has disks read ahead, code placed at random as the host wants it, and Go's runtime look after its threads less often.
+// Setup mounts what every Linux program expects, raises vminitd's own limits, has disks read ahead, and Go's runtime look after its threads less often.
 func Setup() error {
 	unix.Umask(0o022)
 	if err := leaveInitialRoot(); err != nil {
@@ -50,7 +50,6 @@ func Setup() error {
 	limit := &unix.Rlimit{Cur: maxFiles, Max: maxFiles}
 	return errors.Join(
 		readAhead(),
-		randomize(),
 		unix.Setrlimit(unix.RLIMIT_NOFILE, limit),
 		// Others of the machine may make processes with its memory before they execute (package vfork), which nobody in a container may look into.
 		unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0))

@@ -14,8 +14,8 @@ const randomizeWord = "vzctl.randomize=boot"
 
 const randomizeFile = "/proc/sys/kernel/randomize_va_space"
 
-// randomize has our kernel do so. To another kernel it is what it does by itself.
-func randomize() error {
+// PlaceCode has our kernel do so, if the host wants it; to another kernel it is what it does by itself. The place is drawn when the next program is executed, and kept: what machines are copied from before has been drawn by each for itself.
+func PlaceCode() error {
 	line, err := os.ReadFile("/proc/cmdline")
 	if err != nil || !slices.Contains(strings.Fields(string(line)), randomizeWord) {
 		return err

@@ -24,6 +24,8 @@ import (
 type report struct {
 	// Differ has, by name, what must differ.
 	Differ map[string]string
+	// Mapping is where the kernel puts what the program maps.
+	Mapping string
 	// Secrets have what is left of a number that the kernel makes of a secret and the time if the time is taken away: with one secret it is the same, about.
 	Secrets map[string]uint32
 	// Uptime is that of the machine when the probe began, in nanoseconds.
@@ -157,7 +159,7 @@ func layout(r *report) error {
 	if err != nil {
 		return err
 	}
-	r.Differ["address of a mapping"] = fmt.Sprintf("%p", &mapped[0])
+	r.Mapping = fmt.Sprintf("%p", &mapped[0])
 	return nil
 }
 
