@@ -54,7 +54,9 @@ func (s *Sandbox) vmSpec() hypervisor.Spec {
 		spec.Disks = append(spec.Disks, disk)
 	}
 	if s.spec.Layer != nil {
-		spec.Disks = append(spec.Disks, vmDisk(layerSerial, *s.spec.Layer))
+		disk := vmDisk(layerSerial, *s.spec.Layer)
+		disk.FileSystem, disk.Fresh = s.spec.Layer.FileSystem, s.spec.Journal == "" // the plugin looks whether it still is
+		spec.Disks = append(spec.Disks, disk)
 	}
 	s.addSources(&spec)
 	if s.lease != nil {

@@ -53,7 +53,7 @@ func specFromProto(s *hypervisorv1.Spec) Spec {
 }
 
 func diskToProto(d Disk) *hypervisorv1.Disk {
-	out := &hypervisorv1.Disk{Serial: d.Serial, ReadOnly: d.ReadOnly, Lasting: d.Lasting, FileSystem: d.FileSystem, Reads: d.Reads}
+	out := &hypervisorv1.Disk{Serial: d.Serial, ReadOnly: d.ReadOnly, Lasting: d.Lasting, FileSystem: d.FileSystem, Reads: d.Reads, Fresh: d.Fresh}
 	switch {
 	case d.File != nil:
 		out.Backend = &hypervisorv1.Disk_File{File: &hypervisorv1.FileBackend{Path: d.File.Path, Format: d.File.Format}}
@@ -68,7 +68,7 @@ func diskToProto(d Disk) *hypervisorv1.Disk {
 }
 
 func diskFromProto(d *hypervisorv1.Disk) Disk {
-	out := Disk{Serial: d.GetSerial(), ReadOnly: d.GetReadOnly(), Lasting: d.GetLasting(), FileSystem: d.GetFileSystem(), Reads: d.GetReads()}
+	out := Disk{Serial: d.GetSerial(), ReadOnly: d.GetReadOnly(), Lasting: d.GetLasting(), FileSystem: d.GetFileSystem(), Reads: d.GetReads(), Fresh: d.GetFresh()}
 	switch b := d.GetBackend().(type) {
 	case *hypervisorv1.Disk_File:
 		out.File = &FileBackend{Path: b.File.GetPath(), Format: b.File.GetFormat()}

@@ -146,6 +146,8 @@ type Disk struct {
 	Lasting    bool
 	FileSystem string
 	Reads      []string
+	// Fresh says that a writable disk probably is as it was made, with an empty file system of that kind for a container's writable layer.
+	Fresh bool
 }
 
 // FileBackend is a disk image.

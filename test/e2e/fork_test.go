@@ -244,6 +244,36 @@ func TestE2EForksKnowTheirImage(t *testing.T) {
 			t.Errorf("the other image prints %q", got)
 		}
 	})
+	t.Run("its layer is mounted already, and is a disk as any", func(t *testing.T) {
+		p := &person{t, p.desk, p.root, p.env, p.command}
+		mounted := func(options ...string) bool {
+			return strings.Contains(p.must(slices.Concat([]string{"run", "--rm"}, options, []string{p.desk.busybox, "grep", "upperdir=", "/proc/self/mountinfo"})...), "/primed/root/")
+		}
+		if !mounted() || !mounted("--read-only") {
+			t.Error("it is mounted for each container anew")
+		}
+		for _, options := range [][]string{{"--storage-size", "1g"}, {"--userns", "auto"}} {
+			if mounted(options...) {
+				t.Errorf("with %v it is another, and was mounted before", options)
+			}
+		}
+		name := p.forks(p.desk.busybox, "sleep", "1000")
+		p.must("exec", name, "sh", "-c", "for i in $(seq 200); do echo $i > /file$i; done; sync; echo lost > /lost")
+		pid, _ := p.qemu(name)
+		kill9(t, pid)
+		p.must("wait", name)
+		p.agrees(p.layer(name))
+		p.must("start", name) // on a disk that is not empty any more
+		if got := p.must("exec", name, "sh", "-c", "cat /file* | wc -l; grep -c primed/root /proc/self/mountinfo || true"); got != "200\n0\n" {
+			t.Errorf("after its VM was killed it has %q", got)
+		}
+		p.must("stop", "-t", "0", name)
+		p.agrees(p.layer(name))
+		if got := p.must("diff", name); strings.Count(got, "A /file") != 200 {
+			t.Errorf("diff prints %q", got)
+		}
+		p.must("rm", name)
+	})
 	t.Run("they have no secret in common", func(t *testing.T) {
 		p := &person{t, p.desk, p.root, p.env, p.command}
 		p.haveNothingInCommon([]string{probe}, time.Since(begun), false)

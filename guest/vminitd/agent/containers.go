@@ -29,7 +29,11 @@ func (a *Agent) Prime(ctx context.Context, r *guestv1.PrimeRequest) (*guestv1.Pr
 	for _, d := range r.Lower {
 		lower = append(lower, container.Disk{Serial: d.GetSerial(), FileSystem: d.GetFileSystem()})
 	}
-	read, err := a.runtime.Prime(ctx, lower, r.Reads)
+	var upper *container.Disk
+	if r.Upper != nil {
+		upper = &container.Disk{Serial: r.Upper.Serial, FileSystem: r.Upper.FileSystem}
+	}
+	read, err := a.runtime.Prime(ctx, lower, upper, r.Reads)
 	if err != nil {
 		return nil, err
 	}

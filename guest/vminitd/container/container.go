@@ -244,6 +244,9 @@ func (c *Container) mount(ctx context.Context, r Request) (*rootfs.Root, error) 
 		c.devices = append(c.devices, device)
 	}
 	phase.Done(ctx, "find disks")
+	if root, err := c.runtime.takeRoot(r.Lower, r.Upper, c.userns != nil); root != nil || err != nil {
+		return root, err
+	}
 	return rootfs.Mount(c.dir, lower, upper, places, c.userns)
 }
 

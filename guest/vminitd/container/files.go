@@ -82,7 +82,7 @@ func (f *Files) View(rootOnly bool) (files.View, error) {
 // Layers are what the root is laid of.
 func (f *Files) Layers() files.Layers {
 	c := f.container
-	layers := files.Layers{Merged: c.root.Path, Upper: filepath.Join(c.dir, "upper", "upper"), Placeholders: map[string]bool{}}
+	layers := files.Layers{Merged: c.root.Path, Upper: c.root.Upper(), Placeholders: map[string]bool{}}
 	layers.Lower = c.root.Lower
 	layers.IDs = c.userns.IDs()
 	for _, path := range []string{"/etc/hosts", "/etc/hostname", "/etc/resolv.conf"} {
@@ -99,7 +99,7 @@ func (f *Files) Layers() files.Layers {
 	return layers
 }
 
-func (c *Container) upper() string { return filepath.Join(c.dir, "upper") }
+func (c *Container) upper() string { return c.root.Top }
 
 // Freeze has who writes to the container's own file system wait, and writes all out.
 func (f *Files) Freeze() error {

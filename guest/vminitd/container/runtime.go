@@ -47,8 +47,8 @@ type Runtime struct {
 
 	mu         sync.Mutex
 	containers map[string]*Container
-	spare      *spare                 // for the next container; nil if there is none
-	primed     map[string]rootfs.Disk // by serial, see Prime
+	spare      *spare  // for the next container; nil if there is none
+	primed     *primed // see Prime; nil if it was not called
 	closed     bool
 	watchers   map[chan Event]struct{}
 }

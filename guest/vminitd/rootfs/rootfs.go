@@ -39,6 +39,7 @@ func JournalOption(mode string) (string, error) {
 type Root struct {
 	Path   string   // where the root is mounted
 	Lower  []string // where the read-only disks are, the uppermost first
+	Top    string   // where what takes the writes is mounted, a disk or memory
 	mounts []string // in the order they were made
 	upper  string   // where the disk that takes the writes is mounted; "" without one
 }
@@ -77,6 +78,7 @@ func Mount(dir string, lower []Disk, upper *Disk, places string, ns *userns.Name
 	slices.Reverse(layers) // overlayfs wants the uppermost first
 	root.Lower = layers
 	top := filepath.Join(dir, "upper")
+	root.Top = top
 	if upper != nil {
 		err = root.mountDisk(*upper, top, 0)
 		root.upper = top
@@ -168,8 +170,7 @@ func prepareUpper(top, image string) error {
 		if err := unix.Access(filepath.Join(work, "work"), unix.F_OK); err == nil {
 			return nil
 		}
-		now := []unix.Timespec{{Nsec: unix.UTIME_NOW}, {Nsec: unix.UTIME_NOW}}
-		if err := unix.UtimesNanoAt(unix.AT_FDCWD, upper, now, 0); err != nil {
+		if err := touch(upper); err != nil {
 			return err
 		}
 	}
@@ -182,6 +183,27 @@ func prepareUpper(top, image string) error {
 	}
 	return errors.Join(unix.Chown(upper, int(stat.Uid), int(stat.Gid)), unix.Chmod(upper, stat.Mode&0o7777))
 }
+
+func touch(path string) error {
+	now := []unix.Timespec{{Nsec: unix.UTIME_NOW}, {Nsec: unix.UTIME_NOW}}
+	return unix.UtimesNanoAt(unix.AT_FDCWD, path, now, 0)
+}
+
+// Upper is the directory of what was written.
+func (r *Root) Upper() string { return filepath.Join(r.Top, "upper") }
+
+// Sync writes out what a root with an upper disk has written.
+func (r *Root) Sync() error {
+	dir, err := os.Open(r.upper)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = dir.Close() }()
+	return os.NewSyscallError("syncfs", unix.Syncfs(int(dir.Fd())))
+}
+
+// Begin has a new root that was mounted earlier be as old as its container.
+func (r *Root) Begin() error { return touch(r.Path) }
 
 // Settle writes out what was written and leaves the disks as Unmount does, but mounted, for a machine that is about to end: to unmount takes several times as long, most of
 // it for what nobody will miss. No process may be in the root any more.

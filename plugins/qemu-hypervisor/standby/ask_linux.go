@@ -62,7 +62,7 @@ func (p Place) Ask(ctx context.Context, key, name string, files Files) (*Copy, e
 }
 
 func ask(conn *net.UnixConn, name string, files Files) (*Copy, error) {
-	r := request{Version: version, Name: name, Disks: len(files.Disks), Links: len(files.Links), Shares: len(files.Shares), Console: files.Console != nil, Lasting: files.Lasting, Reads: files.Reads}
+	r := request{Version: version, Name: name, Disks: len(files.Disks), Links: len(files.Links), Shares: len(files.Shares), Console: files.Console != nil, Lasting: files.Lasting, Reads: files.Reads, Fresh: files.Fresh}
 	if err := send(conn, r, files.list()); err != nil {
 		return nil, err
 	}

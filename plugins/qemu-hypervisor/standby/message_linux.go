@@ -27,6 +27,7 @@ type request struct {
 	Console bool
 	Lasting []Lasting // of the disks
 	Reads   []string  // paths on those that are probably read first
+	Fresh   *Fresh    `json:",omitempty"` // of the disks
 }
 
 // made is the answer. The copy's pidfd comes with it.

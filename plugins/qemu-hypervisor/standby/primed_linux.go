@@ -16,7 +16,7 @@ import (
 )
 
 // A VM that stands by can be copied for any image. Once the same image is asked for again, a copy is primed with it: its guest has the image's disks mounted and has read what is read first, and then it is copied in
-// place of the original for all who ask with the same disks. It takes only the memory that it has of its own.
+// place of the original for all who ask with the same disks. It takes only the memory that it has of its own. See layer_linux.go for what follows.
 
 const (
 	// primeAfter is how many copies of one image are made before a VM is primed with it.
@@ -49,7 +49,9 @@ type image struct {
 	reads   []string
 	disks   []*os.File // held while a VM is, or is to be, primed with them; in the order of lasting
 	unwatch func()     // with disks
+	layer   *Layer     // that the one who asked had; nil: none, or none that can be mounted before
 	primed  *Primed
+	mounted *Mounted // of primed and layer; nil: none
 	failed  bool
 }
 
@@ -57,12 +59,11 @@ type image struct {
 func imageKey(a asking, d Descriptors) (string, []*os.File) {
 	var key strings.Builder
 	var files []*os.File
-	first := len(d.All()) - len(d.Disks) - len(d.Links) - len(d.Shares)
 	for _, l := range a.request.Lasting {
 		if l.Index < 0 || l.Index >= len(d.Disks) {
 			return "", nil
 		}
-		file := a.files[first+l.Index]
+		file := a.disk(d, l.Index)
 		info, err := file.Stat()
 		if err != nil {
 			return "", nil
@@ -90,10 +91,11 @@ type primer struct {
 }
 
 type primeResult struct {
-	image  *image
-	primed *Primed
-	err    error
-	ended  bool // the holder has, meanwhile
+	image   *image
+	primed  *Primed
+	mounted *Mounted
+	err     error
+	ended   bool // the holder has, meanwhile
 }
 
 func newPrimer(h *Holder) *primer {
@@ -114,10 +116,10 @@ func (p *primer) original(ctx context.Context, a asking) *fork.Original {
 	m := p.image(key)
 	m.asked, m.used = m.asked+1, time.Now()
 	if m.primed != nil {
-		return m.primed.Original
+		return p.best(m, a)
 	}
 	if m.asked >= primeAfter && !m.failed && p.wanted == nil && !p.busy && p.room() {
-		m.lasting, m.reads = a.request.Lasting, a.request.Reads
+		m.lasting, m.reads, m.layer = a.request.Lasting, a.request.Reads, layerOf(a, p.holder.Descriptors, p.holder.Sizes)
 		if err := m.hold(ctx, files, p.gone); err != nil {
 			m.failed = true
 			p.holder.Place.NotePriming(p.holder.Key, err)
@@ -129,9 +131,28 @@ func (p *primer) original(ctx context.Context, a asking) *fork.Original {
 	return p.holder.Original
 }
 
+// best returns the one that has most of what somebody asks for.
+func (p *primer) best(m *image, a asking) *fork.Original {
+	if m.mounted == nil || a.request.Fresh == nil || a.request.Fresh.Index != m.layer.Index {
+		return m.primed.Original
+	}
+	fits, err := m.mounted.fits(a.request.Fresh, a.disk(p.holder.Descriptors, m.layer.Index))
+	if err != nil {
+		p.holder.Place.NotePriming(p.holder.Key, err)
+	}
+	if !fits {
+		return m.primed.Original
+	}
+	return m.mounted.Original
+}
+
 // has says whether copies can be made of it.
 func (p *primer) has(original *fork.Original) bool {
-	return original == p.holder.Original || slices.ContainsFunc(p.images, func(m *image) bool { return m.primed != nil && m.primed.Original == original })
+	return original == p.holder.Original || slices.ContainsFunc(p.images, func(m *image) bool { return m.has(original) })
+}
+
+func (m *image) has(original *fork.Original) bool {
+	return m.primed != nil && m.primed.Original == original || m.mounted != nil && m.mounted.Original == original
 }
 
 // image finds one, or begins to count.
@@ -213,7 +234,7 @@ func (p *primer) room() bool {
 // fail lets go of a VM of which no copy could be made.
 func (p *primer) fail(original *fork.Original, err error) {
 	for _, m := range p.images {
-		if m.primed != nil && m.primed.Original == original {
+		if m.has(original) {
 			m.failed = true
 			m.drop()
 			p.tell()
@@ -229,11 +250,20 @@ func (m *image) drop() {
 		m.unwatch()
 	}
 	closeAll(m.disks)
-	m.disks, m.unwatch = nil, nil
-	if m.primed != nil {
-		m.primed.Original.Release()
-		go m.primed.Ended()
-		m.primed = nil
+	m.disks, m.unwatch, m.layer = nil, nil, nil
+	release(m.primed, m.mounted)
+	m.primed, m.mounted = nil, nil
+}
+
+// release ends those of the two that there are.
+func release(primed *Primed, mounted *Mounted) {
+	if mounted != nil {
+		mounted.Original.Release()
+		go mounted.Ended()
+	}
+	if primed != nil {
+		primed.Original.Release()
+		go primed.Ended()
 	}
 }
 
@@ -259,10 +289,18 @@ func (p *primer) begin(ctx context.Context) {
 		return
 	}
 	p.busy = true
-	files := append([]*os.File(nil), m.disks...)
+	files, layer := append([]*os.File(nil), m.disks...), m.layer
 	go func() {
-		primed, err := p.holder.Prime(ctx, m.lasting, files, m.reads)
-		p.done <- primeResult{m, primed, err, ctx.Err() != nil}
+		result := primeResult{image: m}
+		result.primed, result.err = p.holder.Prime(ctx, m.lasting, files, m.reads)
+		if result.err == nil && layer != nil {
+			var err error
+			if result.mounted, err = p.holder.Mount(ctx, result.primed, m.lasting, files, layer); err != nil && ctx.Err() == nil {
+				p.holder.Place.NotePriming(p.holder.Key, err) // the guest mounts what it has to, as ever
+			}
+		}
+		result.ended = ctx.Err() != nil
+		p.done <- result
 	}()
 }
 
@@ -277,13 +315,12 @@ func (p *primer) end(r primeResult) {
 		r.image.drop()
 		p.holder.Place.NotePriming(p.holder.Key, r.err)
 	case r.image.disks == nil: // removed meanwhile
-		r.primed.Original.Release()
-		go r.primed.Ended()
+		release(r.primed, r.mounted)
 	default:
 		if p.count() >= maxPrimed {
 			p.forget(p.oldest(func(m *image) bool { return m.primed != nil }))
 		}
-		r.image.primed = r.primed
+		r.image.primed, r.image.mounted = r.primed, r.mounted
 		p.tell()
 	}
 }

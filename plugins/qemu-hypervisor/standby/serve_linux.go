@@ -33,6 +33,8 @@ type Holder struct {
 	Description string // of the VM, for people
 	// Prime makes a copy whose guest knows disks that never change, which are the caller's, and has read some of what is on them; nil if there are none such. It is called by one at a time, beside copies.
 	Prime func(ctx context.Context, lasting []Lasting, disks []*os.File, reads []string) (*Primed, error)
+	// Mount makes a copy of a primed one with these disks, whose guest has mounted a layer with them. Otherwise it is as Prime.
+	Mount func(ctx context.Context, of *Primed, lasting []Lasting, disks []*os.File, layer *Layer) (*Mounted, error)
 	// Failed is told of a copy that could not be made.
 	Failed func(error)
 	// Keep is how long the VM stands by after it was last forked.
@@ -152,6 +154,11 @@ type asking struct {
 	conn    *net.UnixConn
 	request request
 	files   []*os.File
+}
+
+// disk returns the file of a disk, of the number that the copy has.
+func (a asking) disk(d Descriptors, index int) *os.File {
+	return a.files[len(d.All())-len(d.Disks)-len(d.Links)-len(d.Shares)+index]
 }
 
 // listenFor hears who asks. It ends with the listener; what is not taken then is closed.

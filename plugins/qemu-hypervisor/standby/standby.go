@@ -25,12 +25,20 @@ type Files struct {
 	Disks   []*os.File
 	Lasting []Lasting  // of the disks
 	Reads   []string   // paths on those that are probably read first
+	Fresh   *Fresh     // of the disks; nil: none
 	Links   []*os.File // connected sockets
 	Shares  []*os.File // directories
 }
 
 // Lasting is a disk of which the contents never change.
 type Lasting struct {
+	Index      int // in the list of disks
+	Serial     string
+	FileSystem string
+}
+
+// Fresh is a disk that is probably an empty writable layer.
+type Fresh struct {
 	Index      int // in the list of disks
 	Serial     string
 	FileSystem string

@@ -184,6 +184,9 @@ func (o *outfit) make(spec hypervisor.Spec, p *process) error {
 			o.files.Lasting = append(o.files.Lasting, standby.Lasting{Index: i, Serial: disk.Serial, FileSystem: disk.FileSystem})
 			o.files.Reads = hints(disk.Reads)
 		}
+		if disk.Fresh && !disk.ReadOnly {
+			o.files.Fresh = &standby.Fresh{Index: i, Serial: disk.Serial, FileSystem: disk.FileSystem}
+		}
 		mode := os.O_RDWR
 		if disk.ReadOnly {
 			mode = os.O_RDONLY

@@ -125,6 +125,9 @@ func (h *held) hold(ctx context.Context, dir string, slot *os.File) (err error) 
 	server.Prime = func(ctx context.Context, lasting []standby.Lasting, disks []*os.File, reads []string) (*standby.Primed, error) {
 		return h.prime(ctx, server, lasting, disks, reads)
 	}
+	server.Mount = func(ctx context.Context, of *standby.Primed, lasting []standby.Lasting, disks []*os.File, layer *standby.Layer) (*standby.Mounted, error) {
+		return h.mount(ctx, server, of, lasting, disks, layer)
+	}
 	return server.Serve(ctx, func() {
 		p.wait()
 		_ = os.RemoveAll(dir)

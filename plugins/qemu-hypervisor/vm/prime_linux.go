@@ -13,6 +13,7 @@ import (
 
 	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
 	"github.com/vzctl/vzctl/guest/unary"
+	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/fork"
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/machine"
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/qmp"
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/standby"
@@ -27,20 +28,55 @@ const (
 	agentPort = 1024
 )
 
-// prime has the guest of a copy know disks that never change, and takes the copy to be copied in turn. Where it has no disk of somebody, it has a placeholder.
-func (h *held) prime(ctx context.Context, server *standby.Holder, lasting []standby.Lasting, disks []*os.File, reads []string) (_ *standby.Primed, err error) {
+// priming is what a copy is made of that is copied in turn, and what its guest is to know. Where it has no disk of somebody, it has a placeholder.
+type priming struct {
+	of      *fork.Original
+	lasting []standby.Lasting
+	disks   []*os.File // in the order of lasting
+	layer   *standby.Layer
+	request *guestv1.PrimeRequest
+}
+
+// prime has the guest of a copy know disks that never change, and takes the copy to be copied in turn.
+func (h *held) prime(ctx context.Context, server *standby.Holder, lasting []standby.Lasting, disks []*os.File, reads []string) (*standby.Primed, error) {
+	request := &guestv1.PrimeRequest{Reads: reads}
+	for _, l := range lasting {
+		request.Lower = append(request.Lower, &guestv1.Disk{Serial: l.Serial, FileSystem: l.FileSystem})
+	}
+	primed, _, err := h.know(ctx, server, priming{of: server.Original, lasting: lasting, disks: disks, request: request})
+	return primed, err
+}
+
+// mount has the guest of a copy of a primed one mount a layer as well, on a disk of its own.
+func (h *held) mount(ctx context.Context, server *standby.Holder, of *standby.Primed, lasting []standby.Lasting, disks []*os.File, layer *standby.Layer) (*standby.Mounted, error) {
+	request := &guestv1.PrimeRequest{Upper: &guestv1.Disk{Serial: layer.Serial, FileSystem: layer.FileSystem}}
+	primed, file, err := h.know(ctx, server, priming{of: of.Original, lasting: lasting, disks: disks, layer: layer, request: request})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }() // nothing was written by it
+	mounted, err := layer.Changed(*primed, file)
+	if err != nil {
+		primed.Original.Release()
+		primed.Ended()
+	}
+	return mounted, err
+}
+
+// know makes the copy, and returns the file of its layer, if it has one, which is the caller's.
+func (h *held) know(ctx context.Context, server *standby.Holder, of priming) (_ *standby.Primed, layer *os.File, err error) {
 	ctx, cancel := context.WithTimeout(ctx, primeDeadline)
 	defer cancel()
 	ctx, gone := context.WithCancelCause(ctx)
 	defer gone(nil)
 	dir := server.Place.Priming(h.Key)
 	if err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o700)); err != nil { // of an earlier one that was killed
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // the next one removes it
 	short, err := os.Open(dir)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { _ = short.Close() }()
 	c := &primed{spec: machine.Standby(h.Spec, dir)}
@@ -49,13 +85,16 @@ func (h *held) prime(ctx context.Context, server *standby.Holder, lasting []stan
 		c.close()
 		if err != nil {
 			c.end()
+			if c.layer != nil {
+				_ = c.layer.Close() // nobody reads it
+			}
 		}
 	}()
-	if err := c.make(server, server.Place.Dir(h.Key), lasting, disks); err != nil {
-		return nil, err
+	if err := c.make(server, server.Place.Dir(h.Key), of); err != nil {
+		return nil, nil, err
 	}
-	if err := c.start(server); err != nil {
-		return nil, err
+	if err := c.start(server, of.of); err != nil {
+		return nil, nil, err
 	}
 	go func() {
 		select {
@@ -65,30 +104,30 @@ func (h *held) prime(ctx context.Context, server *standby.Holder, lasting []stan
 		}
 	}()
 	if err := c.p.monitor.Execute(ctx, "cont", nil, nil); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if err := c.call(ctx, lasting, reads); err != nil {
+	if err := c.call(ctx, of.request); err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return nil, fmt.Errorf("prime the guest: %w", err)
+		return nil, nil, fmt.Errorf("prime the guest: %w", err)
 	}
 	if err := c.p.quiet(ctx); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := c.p.monitor.Execute(ctx, "stop", nil, nil); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	c.p.unlink()
-	again, err := server.Original.Again(c.p.pid, c.ours)
+	again, err := of.of.Again(c.p.pid, c.ours)
 	c.ours = nil // also after an error
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	return &standby.Primed{Original: again, Ended: func() {
 		c.p.wait()
 		_ = c.life.Close() // nothing was written
-	}}, nil
+	}}, c.layer, nil
 }
 
 // primed is a copy that is primed.
@@ -100,6 +139,7 @@ type primed struct {
 	ours   *os.File    // of the handover
 	hand   *os.File
 	life   *os.File
+	layer  *os.File // nil: it has none
 	conn   net.Conn // to the monitor
 	p      *process
 	uplink *vsock.Uplink
@@ -110,7 +150,7 @@ func (c *primed) give(file *os.File) *os.File {
 	return file
 }
 
-func (c *primed) make(server *standby.Holder, home string, lasting []standby.Lasting, disks []*os.File) (err error) {
+func (c *primed) make(server *standby.Holder, home string, of priming) (err error) {
 	var end *os.File
 	if c.conn, end, err = socketPair(); err != nil {
 		return err
@@ -145,15 +185,22 @@ func (c *primed) make(server *standby.Holder, home string, lasting []standby.Las
 		go func() { _, _ = io.Copy(io.Discard, said) }() // until it is closed
 	}
 	last := map[int]*os.File{}
-	for i, l := range lasting {
-		last[l.Index] = disks[i]
+	for i, l := range of.lasting {
+		last[l.Index] = of.disks[i]
 	}
 	for i, disk := range c.spec.Disks {
 		if last[i] != nil {
 			c.files.Disks = append(c.files.Disks, last[i])
 			continue
 		}
-		if err := placeholder(disk.File.Path, server.Sizes[i]); err != nil {
+		if of.layer != nil && i == of.layer.Index {
+			if c.layer, err = os.OpenFile(disk.File.Path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600); err == nil {
+				err = of.layer.Write(c.layer)
+			}
+		} else {
+			err = placeholder(disk.File.Path, server.Sizes[i])
+		}
+		if err != nil {
 			return err
 		}
 		mode := os.O_RDWR
@@ -187,10 +234,10 @@ func (c *primed) make(server *standby.Holder, home string, lasting []standby.Las
 }
 
 // start makes the copy, whose CPUs do not run yet.
-func (c *primed) start(server *standby.Holder) error {
+func (c *primed) start(server *standby.Holder, of *fork.Original) error {
 	plan := server.PlanOf(c.files)
 	plan.Handover = c.hand
-	pid, err := server.Original.Copy(plan)
+	pid, err := of.Copy(plan)
 	if err != nil {
 		return err
 	}
@@ -217,14 +264,10 @@ func (c *primed) start(server *standby.Holder) error {
 }
 
 // call asks the guest for it.
-func (c *primed) call(ctx context.Context, lasting []standby.Lasting, reads []string) error {
+func (c *primed) call(ctx context.Context, request *guestv1.PrimeRequest) error {
 	conn, err := c.uplink.Dial(ctx, agentPort)
 	if err != nil {
 		return err
-	}
-	request := &guestv1.PrimeRequest{Reads: reads}
-	for _, l := range lasting {
-		request.Lower = append(request.Lower, &guestv1.Disk{Serial: l.Serial, FileSystem: l.FileSystem})
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()

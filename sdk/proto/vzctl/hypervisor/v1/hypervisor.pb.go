@@ -818,7 +818,10 @@ type Disk struct {
 	Lasting    bool   `protobuf:"varint,7,opt,name=lasting,proto3" json:"lasting,omitempty"`
 	FileSystem string `protobuf:"bytes,8,opt,name=file_system,json=fileSystem,proto3" json:"file_system,omitempty"`
 	// Of a lasting disk: paths in its file system that the guest will probably read first. A hint: at most 32, of at most 255 bytes.
-	Reads         []string `protobuf:"bytes,9,rep,name=reads,proto3" json:"reads,omitempty"`
+	Reads []string `protobuf:"bytes,9,rep,name=reads,proto3" json:"reads,omitempty"`
+	// Of a writable disk: it holds an empty file system of the kind file_system, for the guest to mount as the writable layer of its container, and is probably as it was made, equal to others of its size byte by byte. A plugin that makes sure of that may
+	// have guests that are copied from one another have it mounted already, and write to the file what that has changed before the guest runs.
+	Fresh         bool `protobuf:"varint,10,opt,name=fresh,proto3" json:"fresh,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -929,6 +932,13 @@ func (x *Disk) GetReads() []string {
 		return x.Reads
 	}
 	return nil
+}
+
+func (x *Disk) GetFresh() bool {
+	if x != nil {
+		return x.Fresh
+	}
+	return false
 }
 
 type isDisk_Backend interface {
@@ -2992,7 +3002,7 @@ const file_vzctl_hypervisor_v1_hypervisor_proto_rawDesc = "" +
 	"\x06Kernel\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
 	"\x06format\x18\x02 \x01(\tR\x06format\x12!\n" +
-	"\fcommand_line\x18\x03 \x01(\tR\vcommandLine\"\x87\x03\n" +
+	"\fcommand_line\x18\x03 \x01(\tR\vcommandLine\"\x9d\x03\n" +
 	"\x04Disk\x12\x16\n" +
 	"\x06serial\x18\x01 \x01(\tR\x06serial\x12\x1b\n" +
 	"\tread_only\x18\x02 \x01(\bR\breadOnly\x126\n" +
@@ -3004,7 +3014,9 @@ const file_vzctl_hypervisor_v1_hypervisor_proto_rawDesc = "" +
 	"\alasting\x18\a \x01(\bR\alasting\x12\x1f\n" +
 	"\vfile_system\x18\b \x01(\tR\n" +
 	"fileSystem\x12\x14\n" +
-	"\x05reads\x18\t \x03(\tR\x05readsB\t\n" +
+	"\x05reads\x18\t \x03(\tR\x05reads\x12\x14\n" +
+	"\x05fresh\x18\n" +
+	" \x01(\bR\x05freshB\t\n" +
 	"\abackend\"9\n" +
 	"\vFileBackend\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
