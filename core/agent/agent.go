@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -17,7 +16,6 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
-	"github.com/vzctl/vzctl/sdk/fault"
 	"github.com/vzctl/vzctl/sdk/rpc"
 )
 
@@ -49,8 +47,11 @@ const window = 1 << 20
 // Client speaks to one guest. It is safe for use by several goroutines.
 type Client struct {
 	guestv1.AgentClient
-	// Greeting is what the guest said of itself.
-	Greeting *guestv1.HelloResponse
+	// Greeting is what the guest said of itself or, if it is Known, what one like it has said before.
+	Greeting Greeting
+	Known    bool
+
+	initAt, answeredAt time.Duration // what its clock showed, zero of one that was not asked
 
 	vsockPath string
 	conn      *grpc.ClientConn
@@ -59,6 +60,19 @@ type Client struct {
 // Dial connects to the agent behind a hybrid vsock socket, waiting for the guest to boot until ctx ends, and exchanges versions.
 // version is the host program's, for people.
 func Dial(ctx context.Context, vsockPath, version string) (*Client, error) {
+	return DialKnown(ctx, vsockPath, version, func() (Greeting, bool) { return Greeting{}, false })
+}
+
+// DialKnown is Dial, but no versions are exchanged if known returns what a guest like this one has said, in a protocol that this host speaks. It is called once, while
+// the guest is waited for. Whether such a guest answers calls the first of them tells.
+func DialKnown(ctx context.Context, vsockPath, version string, known func() (Greeting, bool)) (*Client, error) {
+	looked := make(chan *Greeting, 1)
+	go func() {
+		if g, ok := known(); ok && g.check() == nil {
+			looked <- &g
+		}
+		close(looked)
+	}()
 	// The first connection is made here, so that waiting for the boot is this call's to do and gRPC's clocks start after it.
 	first, err := DialPort(ctx, vsockPath, AgentPort)
 	if err != nil {
@@ -86,7 +100,9 @@ func Dial(ctx context.Context, vsockPath, version string) (*Client, error) {
 		return nil, errors.Join(fmt.Errorf("connect to the guest's agent: %w", err), first.Close())
 	}
 	c := &Client{AgentClient: guestv1.NewAgentClient(rpc.Wrap(conn, rpc.Peer{Name: "the guest's agent"})), vsockPath: vsockPath, conn: conn}
-	if err := c.hello(ctx, version); err != nil {
+	if g := <-looked; g != nil {
+		c.Greeting, c.Known = *g, true
+	} else if err := c.hello(ctx, version); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
 	return c, nil
@@ -97,13 +113,11 @@ func (c *Client) hello(ctx context.Context, version string) error {
 	if err != nil {
 		return fmt.Errorf("exchange versions with the guest's agent: %w", err)
 	}
-	if answer.ProtocolMin > protocolMax || answer.ProtocolMax < protocolMin {
-		return &fault.Error{Reason: fault.FailedPrecondition, Op: "speak to the guest's agent", Subject: bounded(answer.Version, 80),
-			Cause: fmt.Errorf("it speaks protocol %d to %d, this host %d to %d", answer.ProtocolMin, answer.ProtocolMax, protocolMin, protocolMax),
-			Hint:  "install a vzctl and an init image of the same release"}
-	}
-	c.Greeting = answer
-	return nil
+	c.Greeting = greetingOf(answer)
+	const longest = uint64(24 * time.Hour) // a restored guest may be older; it is for people only
+	answered := min(answer.UptimeNanoseconds, longest)
+	c.initAt, c.answeredAt = time.Duration(min(answer.InitUptimeNanoseconds, answered)), time.Duration(answered)
+	return c.Greeting.check()
 }
 
 // Answers returns once the agent has answered, and what its clock showed then; zero if it does not say. It changes nothing in the guest.
@@ -116,14 +130,10 @@ func (c *Client) Answers(ctx context.Context) (time.Time, error) {
 }
 
 // Offers reports whether the guest has an optional ability.
-func (c *Client) Offers(feature string) bool { return slices.Contains(c.Greeting.Features, feature) }
+func (c *Client) Offers(feature string) bool { return c.Greeting.Offers(feature) }
 
-// Booted tells how long after the start of its kernel the guest's init ran, and when it answered the first call.
-func (c *Client) Booted() (initAt, answeredAt time.Duration) {
-	const longest = uint64(24 * time.Hour) // a restored guest may be older; it is for people only
-	answered := min(c.Greeting.UptimeNanoseconds, longest)
-	return time.Duration(min(c.Greeting.InitUptimeNanoseconds, answered)), time.Duration(answered)
-}
+// Booted tells how long after the start of its kernel the guest's init ran, and when it answered the first call; zero of a guest that is Known.
+func (c *Client) Booted() (initAt, answeredAt time.Duration) { return c.initAt, c.answeredAt }
 
 // Close ends the connection to the agent. Streams go on.
 func (c *Client) Close() error { return c.conn.Close() }

@@ -148,6 +148,10 @@ func listen(t *testing.T) (net.Listener, string) {
 }
 
 func dial(t *testing.T, hello *guestv1.HelloResponse) (*Client, error) {
+	return dialKnown(t, hello, func() (Greeting, bool) { return Greeting{}, false })
+}
+
+func dialKnown(t *testing.T, hello *guestv1.HelloResponse, known func() (Greeting, bool)) (*Client, error) {
 	listener, path := listen(t)
 	server := grpc.NewServer()
 	guestv1.RegisterAgentServer(server, fakeAgent{hello: hello})
@@ -155,7 +159,7 @@ func dial(t *testing.T, hello *guestv1.HelloResponse) (*Client, error) {
 	t.Cleanup(server.Stop)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	return Dial(ctx, path, "test")
+	return DialKnown(ctx, path, "test", known)
 }
 
 func TestAGuestOfTheSameProtocolIsSpokenTo(t *testing.T) {
@@ -169,6 +173,44 @@ func TestAGuestOfTheSameProtocolIsSpokenTo(t *testing.T) {
 	}
 	if initAt, answeredAt := c.Booted(); initAt != 5 || answeredAt != 5 {
 		t.Errorf("a guest that lies about its clock: %s, %s", initAt, answeredAt)
+	}
+}
+
+func TestAKnownGuestIsNotAskedUnlessItIsKnownToSpeakAnotherProtocol(t *testing.T) {
+	says := &guestv1.HelloResponse{Version: "said", ProtocolMin: 1, ProtocolMax: 1, Features: []string{"a"}, UptimeNanoseconds: 5}
+	for name, test := range map[string]struct {
+		known Greeting
+		taken bool
+	}{
+		"as this host does": {Greeting{Version: "known", ProtocolMin: 1, ProtocolMax: 2, Features: []string{"b"}}, true},
+		"a later one":       {Greeting{Version: "known", ProtocolMin: 2, ProtocolMax: 3}, false},
+		"none":              {Greeting{Version: "known"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, err := dialKnown(t, says, func() (Greeting, bool) { return test.known, true })
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			_, answeredAt := c.Booted()
+			if c.Known != test.taken || c.Greeting.Equal(test.known) != test.taken || c.Offers("b") != test.taken || c.Offers("a") == test.taken || (answeredAt == 0) != test.taken {
+				t.Errorf("known %v, greeting %+v, answered at %s", c.Known, c.Greeting, answeredAt)
+			}
+			if _, err := c.Answers(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestAGreetingWithoutEndIsCut(t *testing.T) {
+	hello := &guestv1.HelloResponse{Version: strings.Repeat("v", 1<<16), ProtocolMin: 1, ProtocolMax: 1, Features: []string{"first", strings.Repeat("long", 1<<16), "second"}}
+	for range 1 << 12 {
+		hello.Features = append(hello.Features, "more")
+	}
+	g := greetingOf(hello)
+	if !g.Offers("first") || !g.Offers("second") || len(g.Features) > 128 || len(strings.Join(append(g.Features, g.Version), "")) > 1<<12 {
+		t.Errorf("%d abilities, %.200q", len(g.Features), g.Features)
 	}
 }
 

@@ -1,5 +1,5 @@
-// Package answers keeps what plugins answered, so that a question that was asked before takes no process. An answer is kept with the files that it
-// depends on, the plugin's own among them, and is good while none of them has changed.
+// Package answers keeps what plugins answered, so that a question that was asked before takes no process, and what guests say of themselves. An answer is kept with the
+// files that it depends on, a plugin's own among them, and is good while none of them has changed.
 package answers
 
 import (
@@ -85,6 +85,14 @@ func (b Book) Get(answer any, question ...string) bool {
 	}
 	now, err := Look(paths...)
 	return err == nil && slices.Equal(now, k.Files)
+}
+
+// Forget removes the answer to a question. That there is none is no error.
+func (b Book) Forget(question ...string) error {
+	if err := os.Remove(b.path(question)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // most is how many answers are kept.

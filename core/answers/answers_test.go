@@ -91,6 +91,22 @@ func TestADamagedAnswerIsNone(t *testing.T) {
 	}
 }
 
+func TestAnAnswerThatIsForgottenIsNone(t *testing.T) {
+	book := Book{Dir: t.TempDir()}
+	if err := book.Put("yes", nil, "q"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := book.Forget("q"); err != nil {
+			t.Error(err)
+		}
+		var answer string
+		if book.Get(&answer, "q") {
+			t.Error("it is known")
+		}
+	}
+}
+
 func TestTheOldestAnswersGo(t *testing.T) {
 	book := Book{Dir: t.TempDir()}
 	for i := range most + 1 {

@@ -173,7 +173,7 @@ func (e *Engine) maintain(ctx context.Context, c store.Container) (*sandbox.Main
 			}
 			return supervisor.Hypervisor(running), nil
 		},
-		Dial: func(ctx context.Context, vsockPath string) (sandbox.Guest, error) {
+		Dial: func(ctx context.Context, vsockPath string, _ bool) (sandbox.Guest, error) {
 			client, err := agent.Dial(ctx, vsockPath, e.options.Version)
 			if err != nil {
 				return nil, err

@@ -150,8 +150,9 @@ type Environment struct {
 	StartHypervisor func(ctx context.Context) (Hypervisor, error)
 	// Attach gets a place on Spec.Network.
 	Attach func(ctx context.Context, request network.AttachRequest) (Lease, error)
-	// Dial connects to the agent, waiting for the VM to boot.
-	Dial func(ctx context.Context, vsockPath string) (Guest, error)
+	// Dial connects to the agent, waiting for the VM to boot. copied says that the VM is a copy of one that was booted with the same kernel and init image, and no saved
+	// run: what another such guest has said of itself is true of it, and need not be asked for.
+	Dial func(ctx context.Context, vsockPath string, copied bool) (Guest, error)
 	// Log takes what the process writes: the stream (1 or 2) and the bytes.
 	Log func(stream int, p []byte) error
 	// Released is called with the process ready to run, and holds it back until it returns.

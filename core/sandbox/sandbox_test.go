@@ -288,7 +288,7 @@ func TestABootThatFailsSaysWhy(t *testing.T) {
 	w := newWorld(t)
 	w.vmEnds <- &hypervisor.Exit{Reason: hypervisor.GuestPanic, Message: "no init found"}
 	env := w.environment()
-	env.Dial = func(ctx context.Context, _ string) (Guest, error) { <-ctx.Done(); return nil, ctx.Err() }
+	env.Dial = func(ctx context.Context, _ string, _ bool) (Guest, error) { <-ctx.Done(); return nil, ctx.Err() }
 	err := New(w.spec(), env).Start(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "no init found") {
 		t.Errorf("error %v", err)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/vzctl/vzctl/core/steps"
 	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
+	"github.com/vzctl/vzctl/sdk/fault"
 	"github.com/vzctl/vzctl/sdk/hostpath"
 	"github.com/vzctl/vzctl/sdk/hypervisor"
 	"github.com/vzctl/vzctl/sdk/network"
@@ -59,7 +60,7 @@ func (s *Sandbox) agentStep(needs ...string) steps.Step {
 			if err := hostpath.Socket(s.spec.RuntimeDir, s.vm.VsockPath); err != nil {
 				return err
 			}
-			guest, err := s.env.Dial(ctx, s.vm.VsockPath)
+			guest, err := s.env.Dial(ctx, s.vm.VsockPath, s.vm.Cloned && s.spec.Restore == nil)
 			if err != nil {
 				select {
 				case <-ctx.Done():
@@ -86,6 +87,34 @@ func (s *Sandbox) agentStep(needs ...string) steps.Step {
 			return s.guest.Close()
 		},
 	}
+}
+
+// unanswered returns why a guest has not answered a call, which may be the first: the end of its VM says more than the loss of its agent, and may be known a little
+// later. Who does not answer is not asked to shut down. Errors that the guest has answered with, and the end of ctx, are returned as they are.
+func (s *Sandbox) unanswered(ctx context.Context, err error) error {
+	if !errors.Is(err, fault.Unavailable) || errors.Is(ctx.Err(), context.Canceled) {
+		return err
+	}
+	s.setGone()
+	if ctx.Err() != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, endAfterAgent)
+	defer cancel()
+	var ended error
+	watchErr := s.hypervisor.Watch(ctx, s.spec.VirtualMachineID, func(vm hypervisor.VM) {
+		if vm.State == hypervisor.Stopped {
+			ended = vmEnded("before its guest answered", vm.Exit)
+			cancel()
+		}
+	})
+	switch {
+	case ended != nil:
+		return ended
+	case watchErr != nil && ctx.Err() == nil: // the plugin has ended, and its VMs with it
+		return watchErr
+	}
+	return err
 }
 
 // vmEnded says how a VM ended.

@@ -63,7 +63,7 @@ func (s *Sandbox) containerStep(needs ...string) steps.Step {
 			begun := time.Now()
 			answer, err := s.guest.CreateContainer(ctx, request)
 			if err != nil {
-				return fmt.Errorf("prepare the container in the VM: %w", err)
+				return s.unanswered(ctx, fmt.Errorf("prepare the container in the VM: %w", err))
 			}
 			s.told(containerStepName, answer.GetPhases(), begun)
 			return nil

@@ -53,6 +53,8 @@ type world struct {
 	forget   chan struct{}                  // closed when the guest may forget processes; nil: any time
 	sockets  []*guestv1.Socket
 	phases   []*guestv1.Phase // what the guest says of CreateContainer
+	cloned   bool             // the VM is a copy
+	copied   bool             // the guest was dialled as that of a copy
 	noInput  bool             // the guest was told that the init process has none
 	closing  chan struct{}    // has one once the plugin is to end, if it is to wait for
 	closed   chan struct{}    // this; nil: it ends at once
@@ -118,7 +120,8 @@ func (w *world) environment() Environment {
 			w.made("lease")
 			return lease{w}, nil
 		},
-		Dial: func(context.Context, string) (Guest, error) {
+		Dial: func(_ context.Context, _ string, copied bool) (Guest, error) {
+			w.copied = copied
 			if err := w.do("dial"); err != nil {
 				return nil, err
 			}
@@ -217,7 +220,7 @@ func (m *machine) Start(context.Context, string) (hypervisor.VM, error) {
 		return hypervisor.VM{}, err
 	}
 	m.made("running")
-	return hypervisor.VM{State: hypervisor.Running, VsockPath: m.vsock, PID: int64(m.pid)}, nil
+	return hypervisor.VM{State: hypervisor.Running, VsockPath: m.vsock, PID: int64(m.pid), Cloned: m.cloned}, nil
 }
 
 func (m *machine) Stop(_ context.Context, _ string, mode hypervisor.StopMode) (hypervisor.VM, error) {

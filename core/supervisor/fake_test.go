@@ -202,7 +202,9 @@ func (vm *fakeVM) environment() sandbox.Environment {
 		StartHypervisor: func(context.Context) (sandbox.Hypervisor, error) {
 			return fakePlugin{fakeVM: vm}, vm.set("plugin", true)
 		},
-		Dial:   func(context.Context, string) (sandbox.Guest, error) { return fakeGuest{fakeVM: vm}, vm.failure("dial") },
+		Dial: func(context.Context, string, bool) (sandbox.Guest, error) {
+			return fakeGuest{fakeVM: vm}, vm.failure("dial")
+		},
 		Logger: hclog.NewNullLogger(),
 	}
 }

@@ -22,7 +22,6 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"google.golang.org/grpc"
 
-	"github.com/vzctl/vzctl/core/agent"
 	"github.com/vzctl/vzctl/core/containerlog"
 	"github.com/vzctl/vzctl/core/daemon"
 	"github.com/vzctl/vzctl/core/netd"
@@ -146,6 +145,7 @@ func (s *supervision) serve(env sandbox.Environment, control, streams net.Listen
 	running.Go(func() { s.heed(serving, asked) })
 
 	err = s.start()
+	s.noteGreeting(err)
 	if err == nil {
 		err = s.attend(context.Background())
 	}
@@ -228,8 +228,8 @@ func (s *supervision) environment() sandbox.Environment {
 			client := &netd.Client{Store: s.store, Program: []string{program}, Log: s.log.Named("network")}
 			return Attach(ctx, client, request)
 		},
-		Dial: func(ctx context.Context, vsockPath string) (sandbox.Guest, error) {
-			client, err := agent.Dial(ctx, vsockPath, "vzctl")
+		Dial: func(ctx context.Context, vsockPath string, copied bool) (sandbox.Guest, error) {
+			client, err := s.dial(ctx, vsockPath, copied)
 			if err != nil {
 				return nil, err
 			}

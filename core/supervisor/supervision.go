@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/vzctl/vzctl/core/agent"
 	"github.com/vzctl/vzctl/core/containerlog"
 	"github.com/vzctl/vzctl/core/events"
 	"github.com/vzctl/vzctl/core/health"
@@ -30,6 +31,7 @@ type supervision struct {
 	sandbox   store.Sandbox
 	container store.Container
 	box       *sandbox.Sandbox
+	guest     *agent.Client // as it was last dialled; nil: it was not
 	events    events.Log
 	output    *containerlog.Writer
 	early     *early       // the plugin of the first run; nil in others

@@ -198,7 +198,7 @@ type VM struct {
 	Accelerator string
 	PID         int64
 	Exit        *Exit // in state Stopped, once it has run
-	Cloned      bool  // copied from a booted VM
+	Cloned      bool  // copied from a VM that was booted from the same kernel and initrd
 }
 
 // State of a VM.

@@ -85,7 +85,7 @@ func (w *world) Write(p []byte) (int, error) {
 func (w *world) environment() sandbox.Environment {
 	return sandbox.Environment{
 		StartHypervisor: func(context.Context) (sandbox.Hypervisor, error) { return newMachine(w.dir, w.guest) },
-		Dial: func(ctx context.Context, path string) (sandbox.Guest, error) {
+		Dial: func(ctx context.Context, path string, _ bool) (sandbox.Guest, error) {
 			client, err := agent.Dial(ctx, path, "test")
 			if err != nil {
 				return nil, err

@@ -57,7 +57,8 @@ const (
 //
 // Bytes go over streams of their own (port 1025, StreamRequest below), never through a call.
 type AgentClient interface {
-	// Hello exchanges versions. It is the first call of every connection and changes nothing.
+	// Hello exchanges versions. It changes nothing, and is the first call unless the caller knows the answer of another guest with the same kernel and init image: version, protocols and
+	// features are the same then.
 	Hello(ctx context.Context, in *HelloRequest, opts ...grpc.CallOption) (*HelloResponse, error)
 	// Adopt gives a booted (or restored) VM its identity. Entropy and clock come first. It may be called again: what is named then replaces what was.
 	Adopt(ctx context.Context, in *AdoptRequest, opts ...grpc.CallOption) (*AdoptResponse, error)
@@ -353,7 +354,8 @@ func (c *agentClient) Shutdown(ctx context.Context, in *ShutdownRequest, opts ..
 //
 // Bytes go over streams of their own (port 1025, StreamRequest below), never through a call.
 type AgentServer interface {
-	// Hello exchanges versions. It is the first call of every connection and changes nothing.
+	// Hello exchanges versions. It changes nothing, and is the first call unless the caller knows the answer of another guest with the same kernel and init image: version, protocols and
+	// features are the same then.
 	Hello(context.Context, *HelloRequest) (*HelloResponse, error)
 	// Adopt gives a booted (or restored) VM its identity. Entropy and clock come first. It may be called again: what is named then replaces what was.
 	Adopt(context.Context, *AdoptRequest) (*AdoptResponse, error)

@@ -1332,7 +1332,8 @@ type VM struct {
 	Pid int64 `protobuf:"varint,5,opt,name=pid,proto3" json:"pid,omitempty"`
 	// Set in state stopped once the VM has run.
 	Exit *Exit `protobuf:"bytes,6,opt,name=exit,proto3" json:"exit,omitempty"`
-	// The VM was not booted when it was last started, but is a copy of one that was booted before: the uptime that its guest knows is not its own.
+	// The VM was not booted when it was last started, but is a copy of one that was booted before, from the same contents of kernel and initrd: the uptime that its guest knows is
+	// not its own, and what it says of its version and abilities others of them have said.
 	Cloned        bool `protobuf:"varint,7,opt,name=cloned,proto3" json:"cloned,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
