@@ -1867,10 +1867,12 @@ func (x *StartProcessResponse) GetPhases() []*Phase {
 }
 
 type RunProcessRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	ContainerId   string                 `protobuf:"bytes,300,opt,name=container_id,json=containerId,proto3" json:"container_id,omitempty"`
-	ProcessId     string                 `protobuf:"bytes,301,opt,name=process_id,json=processId,proto3" json:"process_id,omitempty"`
-	ReportPhases  bool                   `protobuf:"varint,302,opt,name=report_phases,json=reportPhases,proto3" json:"report_phases,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	ContainerId  string                 `protobuf:"bytes,300,opt,name=container_id,json=containerId,proto3" json:"container_id,omitempty"`
+	ProcessId    string                 `protobuf:"bytes,301,opt,name=process_id,json=processId,proto3" json:"process_id,omitempty"`
+	ReportPhases bool                   `protobuf:"varint,302,opt,name=report_phases,json=reportPhases,proto3" json:"report_phases,omitempty"`
+	// The end tells all that the process wrote, if that can be told at once and nobody has opened its outputs by then. Only of a process without terminal. An optional ability, "brief-run".
+	Brief         bool `protobuf:"varint,60,opt,name=brief,proto3" json:"brief,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1926,6 +1928,13 @@ func (x *RunProcessRequest) GetReportPhases() bool {
 	return false
 }
 
+func (x *RunProcessRequest) GetBrief() bool {
+	if x != nil {
+		return x.Brief
+	}
+	return false
+}
+
 // RunProcessResponse comes twice, with each of both.
 type RunProcessResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1933,7 +1942,9 @@ type RunProcessResponse struct {
 	//
 	//	*RunProcessResponse_Started
 	//	*RunProcessResponse_Exit
-	Of            isRunProcessResponse_Of `protobuf_oneof:"of"`
+	Of isRunProcessResponse_Of `protobuf_oneof:"of"`
+	// With the exit of a brief process: all that it wrote. Its outputs are at their end, and cannot be opened any more. Unset: they are to be opened, and are as they would be otherwise.
+	Output        *Output `protobuf:"bytes,60,opt,name=output,proto3" json:"output,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1993,6 +2004,13 @@ func (x *RunProcessResponse) GetExit() *Exit {
 	return nil
 }
 
+func (x *RunProcessResponse) GetOutput() *Output {
+	if x != nil {
+		return x.Output
+	}
+	return nil
+}
+
 type isRunProcessResponse_Of interface {
 	isRunProcessResponse_Of()
 }
@@ -2009,6 +2027,59 @@ func (*RunProcessResponse_Started) isRunProcessResponse_Of() {}
 
 func (*RunProcessResponse_Exit) isRunProcessResponse_Of() {}
 
+// Output is all that a process wrote, at most 64 KiB of each.
+type Output struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stdout        []byte                 `protobuf:"bytes,60,opt,name=stdout,proto3" json:"stdout,omitempty"`
+	Stderr        []byte                 `protobuf:"bytes,61,opt,name=stderr,proto3" json:"stderr,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Output) Reset() {
+	*x = Output{}
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Output) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Output) ProtoMessage() {}
+
+func (x *Output) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Output.ProtoReflect.Descriptor instead.
+func (*Output) Descriptor() ([]byte, []int) {
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Output) GetStdout() []byte {
+	if x != nil {
+		return x.Stdout
+	}
+	return nil
+}
+
+func (x *Output) GetStderr() []byte {
+	if x != nil {
+		return x.Stderr
+	}
+	return nil
+}
+
 type WaitProcessRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ContainerId   string                 `protobuf:"bytes,1,opt,name=container_id,json=containerId,proto3" json:"container_id,omitempty"`
@@ -2019,7 +2090,7 @@ type WaitProcessRequest struct {
 
 func (x *WaitProcessRequest) Reset() {
 	*x = WaitProcessRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[26]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2031,7 +2102,7 @@ func (x *WaitProcessRequest) String() string {
 func (*WaitProcessRequest) ProtoMessage() {}
 
 func (x *WaitProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[26]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2044,7 +2115,7 @@ func (x *WaitProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitProcessRequest.ProtoReflect.Descriptor instead.
 func (*WaitProcessRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{26}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *WaitProcessRequest) GetContainerId() string {
@@ -2070,7 +2141,7 @@ type WaitProcessResponse struct {
 
 func (x *WaitProcessResponse) Reset() {
 	*x = WaitProcessResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[27]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2082,7 +2153,7 @@ func (x *WaitProcessResponse) String() string {
 func (*WaitProcessResponse) ProtoMessage() {}
 
 func (x *WaitProcessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[27]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2095,7 +2166,7 @@ func (x *WaitProcessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitProcessResponse.ProtoReflect.Descriptor instead.
 func (*WaitProcessResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{27}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *WaitProcessResponse) GetExit() *Exit {
@@ -2120,7 +2191,7 @@ type Exit struct {
 
 func (x *Exit) Reset() {
 	*x = Exit{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[28]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2132,7 +2203,7 @@ func (x *Exit) String() string {
 func (*Exit) ProtoMessage() {}
 
 func (x *Exit) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[28]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2145,7 +2216,7 @@ func (x *Exit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exit.ProtoReflect.Descriptor instead.
 func (*Exit) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{28}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Exit) GetCode() int32 {
@@ -2188,7 +2259,7 @@ type SignalProcessRequest struct {
 
 func (x *SignalProcessRequest) Reset() {
 	*x = SignalProcessRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[29]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2200,7 +2271,7 @@ func (x *SignalProcessRequest) String() string {
 func (*SignalProcessRequest) ProtoMessage() {}
 
 func (x *SignalProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[29]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2213,7 +2284,7 @@ func (x *SignalProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalProcessRequest.ProtoReflect.Descriptor instead.
 func (*SignalProcessRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{29}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SignalProcessRequest) GetContainerId() string {
@@ -2252,7 +2323,7 @@ type SignalProcessResponse struct {
 
 func (x *SignalProcessResponse) Reset() {
 	*x = SignalProcessResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[30]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2264,7 +2335,7 @@ func (x *SignalProcessResponse) String() string {
 func (*SignalProcessResponse) ProtoMessage() {}
 
 func (x *SignalProcessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[30]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2277,7 +2348,7 @@ func (x *SignalProcessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalProcessResponse.ProtoReflect.Descriptor instead.
 func (*SignalProcessResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{30}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{31}
 }
 
 type ResizeTerminalRequest struct {
@@ -2292,7 +2363,7 @@ type ResizeTerminalRequest struct {
 
 func (x *ResizeTerminalRequest) Reset() {
 	*x = ResizeTerminalRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[31]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2304,7 +2375,7 @@ func (x *ResizeTerminalRequest) String() string {
 func (*ResizeTerminalRequest) ProtoMessage() {}
 
 func (x *ResizeTerminalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[31]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2317,7 +2388,7 @@ func (x *ResizeTerminalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeTerminalRequest.ProtoReflect.Descriptor instead.
 func (*ResizeTerminalRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{31}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ResizeTerminalRequest) GetContainerId() string {
@@ -2356,7 +2427,7 @@ type ResizeTerminalResponse struct {
 
 func (x *ResizeTerminalResponse) Reset() {
 	*x = ResizeTerminalResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[32]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2368,7 +2439,7 @@ func (x *ResizeTerminalResponse) String() string {
 func (*ResizeTerminalResponse) ProtoMessage() {}
 
 func (x *ResizeTerminalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[32]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2381,7 +2452,7 @@ func (x *ResizeTerminalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResizeTerminalResponse.ProtoReflect.Descriptor instead.
 func (*ResizeTerminalResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{32}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{33}
 }
 
 type DeleteProcessRequest struct {
@@ -2394,7 +2465,7 @@ type DeleteProcessRequest struct {
 
 func (x *DeleteProcessRequest) Reset() {
 	*x = DeleteProcessRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[33]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2406,7 +2477,7 @@ func (x *DeleteProcessRequest) String() string {
 func (*DeleteProcessRequest) ProtoMessage() {}
 
 func (x *DeleteProcessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[33]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2419,7 +2490,7 @@ func (x *DeleteProcessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteProcessRequest.ProtoReflect.Descriptor instead.
 func (*DeleteProcessRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{33}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DeleteProcessRequest) GetContainerId() string {
@@ -2444,7 +2515,7 @@ type DeleteProcessResponse struct {
 
 func (x *DeleteProcessResponse) Reset() {
 	*x = DeleteProcessResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[34]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2456,7 +2527,7 @@ func (x *DeleteProcessResponse) String() string {
 func (*DeleteProcessResponse) ProtoMessage() {}
 
 func (x *DeleteProcessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[34]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2469,7 +2540,7 @@ func (x *DeleteProcessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteProcessResponse.ProtoReflect.Descriptor instead.
 func (*DeleteProcessResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{34}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{35}
 }
 
 type UpdateContainerRequest struct {
@@ -2485,7 +2556,7 @@ type UpdateContainerRequest struct {
 
 func (x *UpdateContainerRequest) Reset() {
 	*x = UpdateContainerRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[35]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2497,7 +2568,7 @@ func (x *UpdateContainerRequest) String() string {
 func (*UpdateContainerRequest) ProtoMessage() {}
 
 func (x *UpdateContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[35]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2510,7 +2581,7 @@ func (x *UpdateContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateContainerRequest.ProtoReflect.Descriptor instead.
 func (*UpdateContainerRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{35}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *UpdateContainerRequest) GetContainerId() string {
@@ -2542,7 +2613,7 @@ type UpdateContainerResponse struct {
 
 func (x *UpdateContainerResponse) Reset() {
 	*x = UpdateContainerResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[36]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2554,7 +2625,7 @@ func (x *UpdateContainerResponse) String() string {
 func (*UpdateContainerResponse) ProtoMessage() {}
 
 func (x *UpdateContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[36]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2567,7 +2638,7 @@ func (x *UpdateContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateContainerResponse.ProtoReflect.Descriptor instead.
 func (*UpdateContainerResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{36}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{37}
 }
 
 type DeleteContainerRequest struct {
@@ -2579,7 +2650,7 @@ type DeleteContainerRequest struct {
 
 func (x *DeleteContainerRequest) Reset() {
 	*x = DeleteContainerRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[37]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2591,7 +2662,7 @@ func (x *DeleteContainerRequest) String() string {
 func (*DeleteContainerRequest) ProtoMessage() {}
 
 func (x *DeleteContainerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[37]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2604,7 +2675,7 @@ func (x *DeleteContainerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteContainerRequest.ProtoReflect.Descriptor instead.
 func (*DeleteContainerRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{37}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *DeleteContainerRequest) GetContainerId() string {
@@ -2622,7 +2693,7 @@ type DeleteContainerResponse struct {
 
 func (x *DeleteContainerResponse) Reset() {
 	*x = DeleteContainerResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[38]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2634,7 +2705,7 @@ func (x *DeleteContainerResponse) String() string {
 func (*DeleteContainerResponse) ProtoMessage() {}
 
 func (x *DeleteContainerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[38]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2647,7 +2718,7 @@ func (x *DeleteContainerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteContainerResponse.ProtoReflect.Descriptor instead.
 func (*DeleteContainerResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{38}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{39}
 }
 
 type ListContainersRequest struct {
@@ -2658,7 +2729,7 @@ type ListContainersRequest struct {
 
 func (x *ListContainersRequest) Reset() {
 	*x = ListContainersRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[39]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2670,7 +2741,7 @@ func (x *ListContainersRequest) String() string {
 func (*ListContainersRequest) ProtoMessage() {}
 
 func (x *ListContainersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[39]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2683,7 +2754,7 @@ func (x *ListContainersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListContainersRequest.ProtoReflect.Descriptor instead.
 func (*ListContainersRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{39}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{40}
 }
 
 type ListContainersResponse struct {
@@ -2695,7 +2766,7 @@ type ListContainersResponse struct {
 
 func (x *ListContainersResponse) Reset() {
 	*x = ListContainersResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[40]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2707,7 +2778,7 @@ func (x *ListContainersResponse) String() string {
 func (*ListContainersResponse) ProtoMessage() {}
 
 func (x *ListContainersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[40]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2720,7 +2791,7 @@ func (x *ListContainersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListContainersResponse.ProtoReflect.Descriptor instead.
 func (*ListContainersResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{40}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListContainersResponse) GetContainers() []*Container {
@@ -2740,7 +2811,7 @@ type Container struct {
 
 func (x *Container) Reset() {
 	*x = Container{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[41]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2752,7 +2823,7 @@ func (x *Container) String() string {
 func (*Container) ProtoMessage() {}
 
 func (x *Container) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[41]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2765,7 +2836,7 @@ func (x *Container) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Container.ProtoReflect.Descriptor instead.
 func (*Container) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{41}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Container) GetId() string {
@@ -2795,7 +2866,7 @@ type Process struct {
 
 func (x *Process) Reset() {
 	*x = Process{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[42]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2807,7 +2878,7 @@ func (x *Process) String() string {
 func (*Process) ProtoMessage() {}
 
 func (x *Process) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[42]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2820,7 +2891,7 @@ func (x *Process) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Process.ProtoReflect.Descriptor instead.
 func (*Process) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{42}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Process) GetId() string {
@@ -2853,7 +2924,7 @@ type ContainerStatsRequest struct {
 
 func (x *ContainerStatsRequest) Reset() {
 	*x = ContainerStatsRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[43]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2865,7 +2936,7 @@ func (x *ContainerStatsRequest) String() string {
 func (*ContainerStatsRequest) ProtoMessage() {}
 
 func (x *ContainerStatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[43]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2878,7 +2949,7 @@ func (x *ContainerStatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerStatsRequest.ProtoReflect.Descriptor instead.
 func (*ContainerStatsRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{43}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ContainerStatsRequest) GetContainerId() string {
@@ -2920,7 +2991,7 @@ type ContainerStatsResponse struct {
 
 func (x *ContainerStatsResponse) Reset() {
 	*x = ContainerStatsResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[44]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2932,7 +3003,7 @@ func (x *ContainerStatsResponse) String() string {
 func (*ContainerStatsResponse) ProtoMessage() {}
 
 func (x *ContainerStatsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[44]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2945,7 +3016,7 @@ func (x *ContainerStatsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerStatsResponse.ProtoReflect.Descriptor instead.
 func (*ContainerStatsResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{44}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ContainerStatsResponse) GetUptimeNanoseconds() uint64 {
@@ -3062,7 +3133,7 @@ type ListProcessesRequest struct {
 
 func (x *ListProcessesRequest) Reset() {
 	*x = ListProcessesRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[45]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3074,7 +3145,7 @@ func (x *ListProcessesRequest) String() string {
 func (*ListProcessesRequest) ProtoMessage() {}
 
 func (x *ListProcessesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[45]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3087,7 +3158,7 @@ func (x *ListProcessesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProcessesRequest.ProtoReflect.Descriptor instead.
 func (*ListProcessesRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{45}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ListProcessesRequest) GetContainerId() string {
@@ -3106,7 +3177,7 @@ type ListProcessesResponse struct {
 
 func (x *ListProcessesResponse) Reset() {
 	*x = ListProcessesResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[46]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3118,7 +3189,7 @@ func (x *ListProcessesResponse) String() string {
 func (*ListProcessesResponse) ProtoMessage() {}
 
 func (x *ListProcessesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[46]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3131,7 +3202,7 @@ func (x *ListProcessesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProcessesResponse.ProtoReflect.Descriptor instead.
 func (*ListProcessesResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{46}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ListProcessesResponse) GetProcesses() []*ContainerProcess {
@@ -3167,7 +3238,7 @@ type ContainerProcess struct {
 
 func (x *ContainerProcess) Reset() {
 	*x = ContainerProcess{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[47]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3179,7 +3250,7 @@ func (x *ContainerProcess) String() string {
 func (*ContainerProcess) ProtoMessage() {}
 
 func (x *ContainerProcess) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[47]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3192,7 +3263,7 @@ func (x *ContainerProcess) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerProcess.ProtoReflect.Descriptor instead.
 func (*ContainerProcess) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{47}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ContainerProcess) GetPid() int64 {
@@ -3280,7 +3351,7 @@ type FreezeRequest struct {
 
 func (x *FreezeRequest) Reset() {
 	*x = FreezeRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[48]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3292,7 +3363,7 @@ func (x *FreezeRequest) String() string {
 func (*FreezeRequest) ProtoMessage() {}
 
 func (x *FreezeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[48]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3305,7 +3376,7 @@ func (x *FreezeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FreezeRequest.ProtoReflect.Descriptor instead.
 func (*FreezeRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{48}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *FreezeRequest) GetContainerId() string {
@@ -3344,7 +3415,7 @@ type FreezeResponse struct {
 
 func (x *FreezeResponse) Reset() {
 	*x = FreezeResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[49]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3356,7 +3427,7 @@ func (x *FreezeResponse) String() string {
 func (*FreezeResponse) ProtoMessage() {}
 
 func (x *FreezeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[49]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3369,7 +3440,7 @@ func (x *FreezeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FreezeResponse.ProtoReflect.Descriptor instead.
 func (*FreezeResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{49}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{50}
 }
 
 type ThawRequest struct {
@@ -3381,7 +3452,7 @@ type ThawRequest struct {
 
 func (x *ThawRequest) Reset() {
 	*x = ThawRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[50]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3393,7 +3464,7 @@ func (x *ThawRequest) String() string {
 func (*ThawRequest) ProtoMessage() {}
 
 func (x *ThawRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[50]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3406,7 +3477,7 @@ func (x *ThawRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThawRequest.ProtoReflect.Descriptor instead.
 func (*ThawRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{50}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ThawRequest) GetContainerId() string {
@@ -3424,7 +3495,7 @@ type ThawResponse struct {
 
 func (x *ThawResponse) Reset() {
 	*x = ThawResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[51]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3436,7 +3507,7 @@ func (x *ThawResponse) String() string {
 func (*ThawResponse) ProtoMessage() {}
 
 func (x *ThawResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[51]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3449,7 +3520,7 @@ func (x *ThawResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThawResponse.ProtoReflect.Descriptor instead.
 func (*ThawResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{51}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{52}
 }
 
 type WatchRequest struct {
@@ -3460,7 +3531,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[52]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3472,7 +3543,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[52]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3485,7 +3556,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{52}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{53}
 }
 
 type WatchResponse struct {
@@ -3503,7 +3574,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[53]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3515,7 +3586,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[53]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3528,7 +3599,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{53}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *WatchResponse) GetContainerId() string {
@@ -3594,7 +3665,7 @@ type OutOfMemory struct {
 
 func (x *OutOfMemory) Reset() {
 	*x = OutOfMemory{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[54]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3606,7 +3677,7 @@ func (x *OutOfMemory) String() string {
 func (*OutOfMemory) ProtoMessage() {}
 
 func (x *OutOfMemory) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[54]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3619,7 +3690,7 @@ func (x *OutOfMemory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutOfMemory.ProtoReflect.Descriptor instead.
 func (*OutOfMemory) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{54}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{55}
 }
 
 type ShutdownRequest struct {
@@ -3630,7 +3701,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[55]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3642,7 +3713,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[55]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3655,7 +3726,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{55}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{56}
 }
 
 type ShutdownResponse struct {
@@ -3666,7 +3737,7 @@ type ShutdownResponse struct {
 
 func (x *ShutdownResponse) Reset() {
 	*x = ShutdownResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[56]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3678,7 +3749,7 @@ func (x *ShutdownResponse) String() string {
 func (*ShutdownResponse) ProtoMessage() {}
 
 func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[56]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3691,7 +3762,7 @@ func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownResponse.ProtoReflect.Descriptor instead.
 func (*ShutdownResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{56}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{57}
 }
 
 // StreamRequest opens a stream. The host connects to port 1025, sends the length of this message as four bytes, big endian (at most 4096), and the
@@ -3712,7 +3783,7 @@ type StreamRequest struct {
 
 func (x *StreamRequest) Reset() {
 	*x = StreamRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[57]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3724,7 +3795,7 @@ func (x *StreamRequest) String() string {
 func (*StreamRequest) ProtoMessage() {}
 
 func (x *StreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[57]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3737,7 +3808,7 @@ func (x *StreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamRequest.ProtoReflect.Descriptor instead.
 func (*StreamRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{57}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *StreamRequest) GetContainerId() string {
@@ -3785,7 +3856,7 @@ type StreamResponse struct {
 
 func (x *StreamResponse) Reset() {
 	*x = StreamResponse{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[58]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3797,7 +3868,7 @@ func (x *StreamResponse) String() string {
 func (*StreamResponse) ProtoMessage() {}
 
 func (x *StreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[58]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3810,7 +3881,7 @@ func (x *StreamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamResponse.ProtoReflect.Descriptor instead.
 func (*StreamResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{58}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *StreamResponse) GetError() string {
@@ -3832,7 +3903,7 @@ type SocketRequest struct {
 
 func (x *SocketRequest) Reset() {
 	*x = SocketRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[59]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3844,7 +3915,7 @@ func (x *SocketRequest) String() string {
 func (*SocketRequest) ProtoMessage() {}
 
 func (x *SocketRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[59]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3857,7 +3928,7 @@ func (x *SocketRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SocketRequest.ProtoReflect.Descriptor instead.
 func (*SocketRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{59}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *SocketRequest) GetContainerId() string {
@@ -3897,7 +3968,7 @@ type FilesRequest struct {
 
 func (x *FilesRequest) Reset() {
 	*x = FilesRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[60]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3909,7 +3980,7 @@ func (x *FilesRequest) String() string {
 func (*FilesRequest) ProtoMessage() {}
 
 func (x *FilesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[60]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3922,7 +3993,7 @@ func (x *FilesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FilesRequest.ProtoReflect.Descriptor instead.
 func (*FilesRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{60}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *FilesRequest) GetOf() isFilesRequest_Of {
@@ -4025,7 +4096,7 @@ type FilesResult struct {
 
 func (x *FilesResult) Reset() {
 	*x = FilesResult{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[61]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4037,7 +4108,7 @@ func (x *FilesResult) String() string {
 func (*FilesResult) ProtoMessage() {}
 
 func (x *FilesResult) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[61]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4050,7 +4121,7 @@ func (x *FilesResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FilesResult.ProtoReflect.Descriptor instead.
 func (*FilesResult) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{61}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *FilesResult) GetError() []byte {
@@ -4085,7 +4156,7 @@ type StatFileRequest struct {
 
 func (x *StatFileRequest) Reset() {
 	*x = StatFileRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[62]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4097,7 +4168,7 @@ func (x *StatFileRequest) String() string {
 func (*StatFileRequest) ProtoMessage() {}
 
 func (x *StatFileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[62]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4110,7 +4181,7 @@ func (x *StatFileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatFileRequest.ProtoReflect.Descriptor instead.
 func (*StatFileRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{62}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *StatFileRequest) GetPath() string {
@@ -4140,7 +4211,7 @@ type FileStat struct {
 
 func (x *FileStat) Reset() {
 	*x = FileStat{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[63]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4152,7 +4223,7 @@ func (x *FileStat) String() string {
 func (*FileStat) ProtoMessage() {}
 
 func (x *FileStat) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[63]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4165,7 +4236,7 @@ func (x *FileStat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileStat.ProtoReflect.Descriptor instead.
 func (*FileStat) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{63}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *FileStat) GetExists() bool {
@@ -4207,7 +4278,7 @@ type ReadFilesRequest struct {
 
 func (x *ReadFilesRequest) Reset() {
 	*x = ReadFilesRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[64]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4219,7 +4290,7 @@ func (x *ReadFilesRequest) String() string {
 func (*ReadFilesRequest) ProtoMessage() {}
 
 func (x *ReadFilesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[64]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4232,7 +4303,7 @@ func (x *ReadFilesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadFilesRequest.ProtoReflect.Descriptor instead.
 func (*ReadFilesRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{64}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *ReadFilesRequest) GetPath() string {
@@ -4282,7 +4353,7 @@ type WriteFilesRequest struct {
 
 func (x *WriteFilesRequest) Reset() {
 	*x = WriteFilesRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[65]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4294,7 +4365,7 @@ func (x *WriteFilesRequest) String() string {
 func (*WriteFilesRequest) ProtoMessage() {}
 
 func (x *WriteFilesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[65]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4307,7 +4378,7 @@ func (x *WriteFilesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteFilesRequest.ProtoReflect.Descriptor instead.
 func (*WriteFilesRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{65}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *WriteFilesRequest) GetPath() string {
@@ -4335,7 +4406,7 @@ type ReadChangesRequest struct {
 
 func (x *ReadChangesRequest) Reset() {
 	*x = ReadChangesRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[66]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4347,7 +4418,7 @@ func (x *ReadChangesRequest) String() string {
 func (*ReadChangesRequest) ProtoMessage() {}
 
 func (x *ReadChangesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[66]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4360,7 +4431,7 @@ func (x *ReadChangesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadChangesRequest.ProtoReflect.Descriptor instead.
 func (*ReadChangesRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{66}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *ReadChangesRequest) GetLayer() bool {
@@ -4380,7 +4451,7 @@ type HoldFilesRequest struct {
 
 func (x *HoldFilesRequest) Reset() {
 	*x = HoldFilesRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[67]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4392,7 +4463,7 @@ func (x *HoldFilesRequest) String() string {
 func (*HoldFilesRequest) ProtoMessage() {}
 
 func (x *HoldFilesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[67]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4405,7 +4476,7 @@ func (x *HoldFilesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldFilesRequest.ProtoReflect.Descriptor instead.
 func (*HoldFilesRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{67}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *HoldFilesRequest) GetAction() HoldAction {
@@ -4556,16 +4627,21 @@ const file_vzctl_guest_v1_agent_proto_rawDesc = "" +
 	"\rreport_phases\x18\x03 \x01(\bR\freportPhases\"W\n" +
 	"\x14StartProcessResponse\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\x03R\x03pid\x12-\n" +
-	"\x06phases\x18\x02 \x03(\v2\x15.vzctl.guest.v1.PhaseR\x06phases\"}\n" +
+	"\x06phases\x18\x02 \x03(\v2\x15.vzctl.guest.v1.PhaseR\x06phases\"\x93\x01\n" +
 	"\x11RunProcessRequest\x12\"\n" +
 	"\fcontainer_id\x18\xac\x02 \x01(\tR\vcontainerId\x12\x1e\n" +
 	"\n" +
 	"process_id\x18\xad\x02 \x01(\tR\tprocessId\x12$\n" +
-	"\rreport_phases\x18\xae\x02 \x01(\bR\freportPhases\"\x8a\x01\n" +
+	"\rreport_phases\x18\xae\x02 \x01(\bR\freportPhases\x12\x14\n" +
+	"\x05brief\x18< \x01(\bR\x05brief\"\xba\x01\n" +
 	"\x12RunProcessResponse\x12A\n" +
 	"\astarted\x18\xac\x02 \x01(\v2$.vzctl.guest.v1.StartProcessResponseH\x00R\astarted\x12+\n" +
-	"\x04exit\x18\xad\x02 \x01(\v2\x14.vzctl.guest.v1.ExitH\x00R\x04exitB\x04\n" +
-	"\x02of\"V\n" +
+	"\x04exit\x18\xad\x02 \x01(\v2\x14.vzctl.guest.v1.ExitH\x00R\x04exit\x12.\n" +
+	"\x06output\x18< \x01(\v2\x16.vzctl.guest.v1.OutputR\x06outputB\x04\n" +
+	"\x02of\"8\n" +
+	"\x06Output\x12\x16\n" +
+	"\x06stdout\x18< \x01(\fR\x06stdout\x12\x16\n" +
+	"\x06stderr\x18= \x01(\fR\x06stderr\"V\n" +
 	"\x12WaitProcessRequest\x12!\n" +
 	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\x12\x1d\n" +
 	"\n" +
@@ -4770,7 +4846,7 @@ func file_vzctl_guest_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_vzctl_guest_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_vzctl_guest_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 68)
+var file_vzctl_guest_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 69)
 var file_vzctl_guest_v1_agent_proto_goTypes = []any{
 	(StreamKind)(0),                 // 0: vzctl.guest.v1.StreamKind
 	(HoldAction)(0),                 // 1: vzctl.guest.v1.HoldAction
@@ -4800,53 +4876,54 @@ var file_vzctl_guest_v1_agent_proto_goTypes = []any{
 	(*StartProcessResponse)(nil),    // 25: vzctl.guest.v1.StartProcessResponse
 	(*RunProcessRequest)(nil),       // 26: vzctl.guest.v1.RunProcessRequest
 	(*RunProcessResponse)(nil),      // 27: vzctl.guest.v1.RunProcessResponse
-	(*WaitProcessRequest)(nil),      // 28: vzctl.guest.v1.WaitProcessRequest
-	(*WaitProcessResponse)(nil),     // 29: vzctl.guest.v1.WaitProcessResponse
-	(*Exit)(nil),                    // 30: vzctl.guest.v1.Exit
-	(*SignalProcessRequest)(nil),    // 31: vzctl.guest.v1.SignalProcessRequest
-	(*SignalProcessResponse)(nil),   // 32: vzctl.guest.v1.SignalProcessResponse
-	(*ResizeTerminalRequest)(nil),   // 33: vzctl.guest.v1.ResizeTerminalRequest
-	(*ResizeTerminalResponse)(nil),  // 34: vzctl.guest.v1.ResizeTerminalResponse
-	(*DeleteProcessRequest)(nil),    // 35: vzctl.guest.v1.DeleteProcessRequest
-	(*DeleteProcessResponse)(nil),   // 36: vzctl.guest.v1.DeleteProcessResponse
-	(*UpdateContainerRequest)(nil),  // 37: vzctl.guest.v1.UpdateContainerRequest
-	(*UpdateContainerResponse)(nil), // 38: vzctl.guest.v1.UpdateContainerResponse
-	(*DeleteContainerRequest)(nil),  // 39: vzctl.guest.v1.DeleteContainerRequest
-	(*DeleteContainerResponse)(nil), // 40: vzctl.guest.v1.DeleteContainerResponse
-	(*ListContainersRequest)(nil),   // 41: vzctl.guest.v1.ListContainersRequest
-	(*ListContainersResponse)(nil),  // 42: vzctl.guest.v1.ListContainersResponse
-	(*Container)(nil),               // 43: vzctl.guest.v1.Container
-	(*Process)(nil),                 // 44: vzctl.guest.v1.Process
-	(*ContainerStatsRequest)(nil),   // 45: vzctl.guest.v1.ContainerStatsRequest
-	(*ContainerStatsResponse)(nil),  // 46: vzctl.guest.v1.ContainerStatsResponse
-	(*ListProcessesRequest)(nil),    // 47: vzctl.guest.v1.ListProcessesRequest
-	(*ListProcessesResponse)(nil),   // 48: vzctl.guest.v1.ListProcessesResponse
-	(*ContainerProcess)(nil),        // 49: vzctl.guest.v1.ContainerProcess
-	(*FreezeRequest)(nil),           // 50: vzctl.guest.v1.FreezeRequest
-	(*FreezeResponse)(nil),          // 51: vzctl.guest.v1.FreezeResponse
-	(*ThawRequest)(nil),             // 52: vzctl.guest.v1.ThawRequest
-	(*ThawResponse)(nil),            // 53: vzctl.guest.v1.ThawResponse
-	(*WatchRequest)(nil),            // 54: vzctl.guest.v1.WatchRequest
-	(*WatchResponse)(nil),           // 55: vzctl.guest.v1.WatchResponse
-	(*OutOfMemory)(nil),             // 56: vzctl.guest.v1.OutOfMemory
-	(*ShutdownRequest)(nil),         // 57: vzctl.guest.v1.ShutdownRequest
-	(*ShutdownResponse)(nil),        // 58: vzctl.guest.v1.ShutdownResponse
-	(*StreamRequest)(nil),           // 59: vzctl.guest.v1.StreamRequest
-	(*StreamResponse)(nil),          // 60: vzctl.guest.v1.StreamResponse
-	(*SocketRequest)(nil),           // 61: vzctl.guest.v1.SocketRequest
-	(*FilesRequest)(nil),            // 62: vzctl.guest.v1.FilesRequest
-	(*FilesResult)(nil),             // 63: vzctl.guest.v1.FilesResult
-	(*StatFileRequest)(nil),         // 64: vzctl.guest.v1.StatFileRequest
-	(*FileStat)(nil),                // 65: vzctl.guest.v1.FileStat
-	(*ReadFilesRequest)(nil),        // 66: vzctl.guest.v1.ReadFilesRequest
-	(*WriteFilesRequest)(nil),       // 67: vzctl.guest.v1.WriteFilesRequest
-	(*ReadChangesRequest)(nil),      // 68: vzctl.guest.v1.ReadChangesRequest
-	(*HoldFilesRequest)(nil),        // 69: vzctl.guest.v1.HoldFilesRequest
-	(*timestamppb.Timestamp)(nil),   // 70: google.protobuf.Timestamp
+	(*Output)(nil),                  // 28: vzctl.guest.v1.Output
+	(*WaitProcessRequest)(nil),      // 29: vzctl.guest.v1.WaitProcessRequest
+	(*WaitProcessResponse)(nil),     // 30: vzctl.guest.v1.WaitProcessResponse
+	(*Exit)(nil),                    // 31: vzctl.guest.v1.Exit
+	(*SignalProcessRequest)(nil),    // 32: vzctl.guest.v1.SignalProcessRequest
+	(*SignalProcessResponse)(nil),   // 33: vzctl.guest.v1.SignalProcessResponse
+	(*ResizeTerminalRequest)(nil),   // 34: vzctl.guest.v1.ResizeTerminalRequest
+	(*ResizeTerminalResponse)(nil),  // 35: vzctl.guest.v1.ResizeTerminalResponse
+	(*DeleteProcessRequest)(nil),    // 36: vzctl.guest.v1.DeleteProcessRequest
+	(*DeleteProcessResponse)(nil),   // 37: vzctl.guest.v1.DeleteProcessResponse
+	(*UpdateContainerRequest)(nil),  // 38: vzctl.guest.v1.UpdateContainerRequest
+	(*UpdateContainerResponse)(nil), // 39: vzctl.guest.v1.UpdateContainerResponse
+	(*DeleteContainerRequest)(nil),  // 40: vzctl.guest.v1.DeleteContainerRequest
+	(*DeleteContainerResponse)(nil), // 41: vzctl.guest.v1.DeleteContainerResponse
+	(*ListContainersRequest)(nil),   // 42: vzctl.guest.v1.ListContainersRequest
+	(*ListContainersResponse)(nil),  // 43: vzctl.guest.v1.ListContainersResponse
+	(*Container)(nil),               // 44: vzctl.guest.v1.Container
+	(*Process)(nil),                 // 45: vzctl.guest.v1.Process
+	(*ContainerStatsRequest)(nil),   // 46: vzctl.guest.v1.ContainerStatsRequest
+	(*ContainerStatsResponse)(nil),  // 47: vzctl.guest.v1.ContainerStatsResponse
+	(*ListProcessesRequest)(nil),    // 48: vzctl.guest.v1.ListProcessesRequest
+	(*ListProcessesResponse)(nil),   // 49: vzctl.guest.v1.ListProcessesResponse
+	(*ContainerProcess)(nil),        // 50: vzctl.guest.v1.ContainerProcess
+	(*FreezeRequest)(nil),           // 51: vzctl.guest.v1.FreezeRequest
+	(*FreezeResponse)(nil),          // 52: vzctl.guest.v1.FreezeResponse
+	(*ThawRequest)(nil),             // 53: vzctl.guest.v1.ThawRequest
+	(*ThawResponse)(nil),            // 54: vzctl.guest.v1.ThawResponse
+	(*WatchRequest)(nil),            // 55: vzctl.guest.v1.WatchRequest
+	(*WatchResponse)(nil),           // 56: vzctl.guest.v1.WatchResponse
+	(*OutOfMemory)(nil),             // 57: vzctl.guest.v1.OutOfMemory
+	(*ShutdownRequest)(nil),         // 58: vzctl.guest.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),        // 59: vzctl.guest.v1.ShutdownResponse
+	(*StreamRequest)(nil),           // 60: vzctl.guest.v1.StreamRequest
+	(*StreamResponse)(nil),          // 61: vzctl.guest.v1.StreamResponse
+	(*SocketRequest)(nil),           // 62: vzctl.guest.v1.SocketRequest
+	(*FilesRequest)(nil),            // 63: vzctl.guest.v1.FilesRequest
+	(*FilesResult)(nil),             // 64: vzctl.guest.v1.FilesResult
+	(*StatFileRequest)(nil),         // 65: vzctl.guest.v1.StatFileRequest
+	(*FileStat)(nil),                // 66: vzctl.guest.v1.FileStat
+	(*ReadFilesRequest)(nil),        // 67: vzctl.guest.v1.ReadFilesRequest
+	(*WriteFilesRequest)(nil),       // 68: vzctl.guest.v1.WriteFilesRequest
+	(*ReadChangesRequest)(nil),      // 69: vzctl.guest.v1.ReadChangesRequest
+	(*HoldFilesRequest)(nil),        // 70: vzctl.guest.v1.HoldFilesRequest
+	(*timestamppb.Timestamp)(nil),   // 71: google.protobuf.Timestamp
 }
 var file_vzctl_guest_v1_agent_proto_depIdxs = []int32{
-	70, // 0: vzctl.guest.v1.HelloResponse.time:type_name -> google.protobuf.Timestamp
-	70, // 1: vzctl.guest.v1.AdoptRequest.time:type_name -> google.protobuf.Timestamp
+	71, // 0: vzctl.guest.v1.HelloResponse.time:type_name -> google.protobuf.Timestamp
+	71, // 1: vzctl.guest.v1.AdoptRequest.time:type_name -> google.protobuf.Timestamp
 	7,  // 2: vzctl.guest.v1.AdoptRequest.interfaces:type_name -> vzctl.guest.v1.Interface
 	9,  // 3: vzctl.guest.v1.AdoptRequest.dns:type_name -> vzctl.guest.v1.Dns
 	6,  // 4: vzctl.guest.v1.AdoptResponse.phases:type_name -> vzctl.guest.v1.Phase
@@ -4864,72 +4941,73 @@ var file_vzctl_guest_v1_agent_proto_depIdxs = []int32{
 	18, // 16: vzctl.guest.v1.Source.volume:type_name -> vzctl.guest.v1.Volume
 	10, // 17: vzctl.guest.v1.Volume.disk:type_name -> vzctl.guest.v1.Disk
 	6,  // 18: vzctl.guest.v1.CreateContainerResponse.phases:type_name -> vzctl.guest.v1.Phase
-	30, // 19: vzctl.guest.v1.CreateProcessResponse.exit:type_name -> vzctl.guest.v1.Exit
+	31, // 19: vzctl.guest.v1.CreateProcessResponse.exit:type_name -> vzctl.guest.v1.Exit
 	6,  // 20: vzctl.guest.v1.StartProcessResponse.phases:type_name -> vzctl.guest.v1.Phase
 	25, // 21: vzctl.guest.v1.RunProcessResponse.started:type_name -> vzctl.guest.v1.StartProcessResponse
-	30, // 22: vzctl.guest.v1.RunProcessResponse.exit:type_name -> vzctl.guest.v1.Exit
-	30, // 23: vzctl.guest.v1.WaitProcessResponse.exit:type_name -> vzctl.guest.v1.Exit
-	70, // 24: vzctl.guest.v1.Exit.time:type_name -> google.protobuf.Timestamp
-	14, // 25: vzctl.guest.v1.UpdateContainerRequest.io_limits:type_name -> vzctl.guest.v1.IoLimit
-	43, // 26: vzctl.guest.v1.ListContainersResponse.containers:type_name -> vzctl.guest.v1.Container
-	44, // 27: vzctl.guest.v1.Container.processes:type_name -> vzctl.guest.v1.Process
-	30, // 28: vzctl.guest.v1.Process.exit:type_name -> vzctl.guest.v1.Exit
-	49, // 29: vzctl.guest.v1.ListProcessesResponse.processes:type_name -> vzctl.guest.v1.ContainerProcess
-	30, // 30: vzctl.guest.v1.WatchResponse.exit:type_name -> vzctl.guest.v1.Exit
-	56, // 31: vzctl.guest.v1.WatchResponse.out_of_memory:type_name -> vzctl.guest.v1.OutOfMemory
-	0,  // 32: vzctl.guest.v1.StreamRequest.kind:type_name -> vzctl.guest.v1.StreamKind
-	64, // 33: vzctl.guest.v1.FilesRequest.stat:type_name -> vzctl.guest.v1.StatFileRequest
-	66, // 34: vzctl.guest.v1.FilesRequest.read:type_name -> vzctl.guest.v1.ReadFilesRequest
-	67, // 35: vzctl.guest.v1.FilesRequest.write:type_name -> vzctl.guest.v1.WriteFilesRequest
-	68, // 36: vzctl.guest.v1.FilesRequest.changes:type_name -> vzctl.guest.v1.ReadChangesRequest
-	69, // 37: vzctl.guest.v1.FilesRequest.hold:type_name -> vzctl.guest.v1.HoldFilesRequest
-	65, // 38: vzctl.guest.v1.FilesResult.stat:type_name -> vzctl.guest.v1.FileStat
-	1,  // 39: vzctl.guest.v1.HoldFilesRequest.action:type_name -> vzctl.guest.v1.HoldAction
-	2,  // 40: vzctl.guest.v1.Agent.Hello:input_type -> vzctl.guest.v1.HelloRequest
-	4,  // 41: vzctl.guest.v1.Agent.Adopt:input_type -> vzctl.guest.v1.AdoptRequest
-	11, // 42: vzctl.guest.v1.Agent.Prime:input_type -> vzctl.guest.v1.PrimeRequest
-	13, // 43: vzctl.guest.v1.Agent.CreateContainer:input_type -> vzctl.guest.v1.CreateContainerRequest
-	22, // 44: vzctl.guest.v1.Agent.CreateProcess:input_type -> vzctl.guest.v1.CreateProcessRequest
-	24, // 45: vzctl.guest.v1.Agent.StartProcess:input_type -> vzctl.guest.v1.StartProcessRequest
-	28, // 46: vzctl.guest.v1.Agent.WaitProcess:input_type -> vzctl.guest.v1.WaitProcessRequest
-	26, // 47: vzctl.guest.v1.Agent.RunProcess:input_type -> vzctl.guest.v1.RunProcessRequest
-	31, // 48: vzctl.guest.v1.Agent.SignalProcess:input_type -> vzctl.guest.v1.SignalProcessRequest
-	33, // 49: vzctl.guest.v1.Agent.ResizeTerminal:input_type -> vzctl.guest.v1.ResizeTerminalRequest
-	35, // 50: vzctl.guest.v1.Agent.DeleteProcess:input_type -> vzctl.guest.v1.DeleteProcessRequest
-	37, // 51: vzctl.guest.v1.Agent.UpdateContainer:input_type -> vzctl.guest.v1.UpdateContainerRequest
-	39, // 52: vzctl.guest.v1.Agent.DeleteContainer:input_type -> vzctl.guest.v1.DeleteContainerRequest
-	41, // 53: vzctl.guest.v1.Agent.ListContainers:input_type -> vzctl.guest.v1.ListContainersRequest
-	45, // 54: vzctl.guest.v1.Agent.ContainerStats:input_type -> vzctl.guest.v1.ContainerStatsRequest
-	47, // 55: vzctl.guest.v1.Agent.ListProcesses:input_type -> vzctl.guest.v1.ListProcessesRequest
-	50, // 56: vzctl.guest.v1.Agent.Freeze:input_type -> vzctl.guest.v1.FreezeRequest
-	52, // 57: vzctl.guest.v1.Agent.Thaw:input_type -> vzctl.guest.v1.ThawRequest
-	54, // 58: vzctl.guest.v1.Agent.Watch:input_type -> vzctl.guest.v1.WatchRequest
-	57, // 59: vzctl.guest.v1.Agent.Shutdown:input_type -> vzctl.guest.v1.ShutdownRequest
-	3,  // 60: vzctl.guest.v1.Agent.Hello:output_type -> vzctl.guest.v1.HelloResponse
-	5,  // 61: vzctl.guest.v1.Agent.Adopt:output_type -> vzctl.guest.v1.AdoptResponse
-	12, // 62: vzctl.guest.v1.Agent.Prime:output_type -> vzctl.guest.v1.PrimeResponse
-	21, // 63: vzctl.guest.v1.Agent.CreateContainer:output_type -> vzctl.guest.v1.CreateContainerResponse
-	23, // 64: vzctl.guest.v1.Agent.CreateProcess:output_type -> vzctl.guest.v1.CreateProcessResponse
-	25, // 65: vzctl.guest.v1.Agent.StartProcess:output_type -> vzctl.guest.v1.StartProcessResponse
-	29, // 66: vzctl.guest.v1.Agent.WaitProcess:output_type -> vzctl.guest.v1.WaitProcessResponse
-	27, // 67: vzctl.guest.v1.Agent.RunProcess:output_type -> vzctl.guest.v1.RunProcessResponse
-	32, // 68: vzctl.guest.v1.Agent.SignalProcess:output_type -> vzctl.guest.v1.SignalProcessResponse
-	34, // 69: vzctl.guest.v1.Agent.ResizeTerminal:output_type -> vzctl.guest.v1.ResizeTerminalResponse
-	36, // 70: vzctl.guest.v1.Agent.DeleteProcess:output_type -> vzctl.guest.v1.DeleteProcessResponse
-	38, // 71: vzctl.guest.v1.Agent.UpdateContainer:output_type -> vzctl.guest.v1.UpdateContainerResponse
-	40, // 72: vzctl.guest.v1.Agent.DeleteContainer:output_type -> vzctl.guest.v1.DeleteContainerResponse
-	42, // 73: vzctl.guest.v1.Agent.ListContainers:output_type -> vzctl.guest.v1.ListContainersResponse
-	46, // 74: vzctl.guest.v1.Agent.ContainerStats:output_type -> vzctl.guest.v1.ContainerStatsResponse
-	48, // 75: vzctl.guest.v1.Agent.ListProcesses:output_type -> vzctl.guest.v1.ListProcessesResponse
-	51, // 76: vzctl.guest.v1.Agent.Freeze:output_type -> vzctl.guest.v1.FreezeResponse
-	53, // 77: vzctl.guest.v1.Agent.Thaw:output_type -> vzctl.guest.v1.ThawResponse
-	55, // 78: vzctl.guest.v1.Agent.Watch:output_type -> vzctl.guest.v1.WatchResponse
-	58, // 79: vzctl.guest.v1.Agent.Shutdown:output_type -> vzctl.guest.v1.ShutdownResponse
-	60, // [60:80] is the sub-list for method output_type
-	40, // [40:60] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	31, // 22: vzctl.guest.v1.RunProcessResponse.exit:type_name -> vzctl.guest.v1.Exit
+	28, // 23: vzctl.guest.v1.RunProcessResponse.output:type_name -> vzctl.guest.v1.Output
+	31, // 24: vzctl.guest.v1.WaitProcessResponse.exit:type_name -> vzctl.guest.v1.Exit
+	71, // 25: vzctl.guest.v1.Exit.time:type_name -> google.protobuf.Timestamp
+	14, // 26: vzctl.guest.v1.UpdateContainerRequest.io_limits:type_name -> vzctl.guest.v1.IoLimit
+	44, // 27: vzctl.guest.v1.ListContainersResponse.containers:type_name -> vzctl.guest.v1.Container
+	45, // 28: vzctl.guest.v1.Container.processes:type_name -> vzctl.guest.v1.Process
+	31, // 29: vzctl.guest.v1.Process.exit:type_name -> vzctl.guest.v1.Exit
+	50, // 30: vzctl.guest.v1.ListProcessesResponse.processes:type_name -> vzctl.guest.v1.ContainerProcess
+	31, // 31: vzctl.guest.v1.WatchResponse.exit:type_name -> vzctl.guest.v1.Exit
+	57, // 32: vzctl.guest.v1.WatchResponse.out_of_memory:type_name -> vzctl.guest.v1.OutOfMemory
+	0,  // 33: vzctl.guest.v1.StreamRequest.kind:type_name -> vzctl.guest.v1.StreamKind
+	65, // 34: vzctl.guest.v1.FilesRequest.stat:type_name -> vzctl.guest.v1.StatFileRequest
+	67, // 35: vzctl.guest.v1.FilesRequest.read:type_name -> vzctl.guest.v1.ReadFilesRequest
+	68, // 36: vzctl.guest.v1.FilesRequest.write:type_name -> vzctl.guest.v1.WriteFilesRequest
+	69, // 37: vzctl.guest.v1.FilesRequest.changes:type_name -> vzctl.guest.v1.ReadChangesRequest
+	70, // 38: vzctl.guest.v1.FilesRequest.hold:type_name -> vzctl.guest.v1.HoldFilesRequest
+	66, // 39: vzctl.guest.v1.FilesResult.stat:type_name -> vzctl.guest.v1.FileStat
+	1,  // 40: vzctl.guest.v1.HoldFilesRequest.action:type_name -> vzctl.guest.v1.HoldAction
+	2,  // 41: vzctl.guest.v1.Agent.Hello:input_type -> vzctl.guest.v1.HelloRequest
+	4,  // 42: vzctl.guest.v1.Agent.Adopt:input_type -> vzctl.guest.v1.AdoptRequest
+	11, // 43: vzctl.guest.v1.Agent.Prime:input_type -> vzctl.guest.v1.PrimeRequest
+	13, // 44: vzctl.guest.v1.Agent.CreateContainer:input_type -> vzctl.guest.v1.CreateContainerRequest
+	22, // 45: vzctl.guest.v1.Agent.CreateProcess:input_type -> vzctl.guest.v1.CreateProcessRequest
+	24, // 46: vzctl.guest.v1.Agent.StartProcess:input_type -> vzctl.guest.v1.StartProcessRequest
+	29, // 47: vzctl.guest.v1.Agent.WaitProcess:input_type -> vzctl.guest.v1.WaitProcessRequest
+	26, // 48: vzctl.guest.v1.Agent.RunProcess:input_type -> vzctl.guest.v1.RunProcessRequest
+	32, // 49: vzctl.guest.v1.Agent.SignalProcess:input_type -> vzctl.guest.v1.SignalProcessRequest
+	34, // 50: vzctl.guest.v1.Agent.ResizeTerminal:input_type -> vzctl.guest.v1.ResizeTerminalRequest
+	36, // 51: vzctl.guest.v1.Agent.DeleteProcess:input_type -> vzctl.guest.v1.DeleteProcessRequest
+	38, // 52: vzctl.guest.v1.Agent.UpdateContainer:input_type -> vzctl.guest.v1.UpdateContainerRequest
+	40, // 53: vzctl.guest.v1.Agent.DeleteContainer:input_type -> vzctl.guest.v1.DeleteContainerRequest
+	42, // 54: vzctl.guest.v1.Agent.ListContainers:input_type -> vzctl.guest.v1.ListContainersRequest
+	46, // 55: vzctl.guest.v1.Agent.ContainerStats:input_type -> vzctl.guest.v1.ContainerStatsRequest
+	48, // 56: vzctl.guest.v1.Agent.ListProcesses:input_type -> vzctl.guest.v1.ListProcessesRequest
+	51, // 57: vzctl.guest.v1.Agent.Freeze:input_type -> vzctl.guest.v1.FreezeRequest
+	53, // 58: vzctl.guest.v1.Agent.Thaw:input_type -> vzctl.guest.v1.ThawRequest
+	55, // 59: vzctl.guest.v1.Agent.Watch:input_type -> vzctl.guest.v1.WatchRequest
+	58, // 60: vzctl.guest.v1.Agent.Shutdown:input_type -> vzctl.guest.v1.ShutdownRequest
+	3,  // 61: vzctl.guest.v1.Agent.Hello:output_type -> vzctl.guest.v1.HelloResponse
+	5,  // 62: vzctl.guest.v1.Agent.Adopt:output_type -> vzctl.guest.v1.AdoptResponse
+	12, // 63: vzctl.guest.v1.Agent.Prime:output_type -> vzctl.guest.v1.PrimeResponse
+	21, // 64: vzctl.guest.v1.Agent.CreateContainer:output_type -> vzctl.guest.v1.CreateContainerResponse
+	23, // 65: vzctl.guest.v1.Agent.CreateProcess:output_type -> vzctl.guest.v1.CreateProcessResponse
+	25, // 66: vzctl.guest.v1.Agent.StartProcess:output_type -> vzctl.guest.v1.StartProcessResponse
+	30, // 67: vzctl.guest.v1.Agent.WaitProcess:output_type -> vzctl.guest.v1.WaitProcessResponse
+	27, // 68: vzctl.guest.v1.Agent.RunProcess:output_type -> vzctl.guest.v1.RunProcessResponse
+	33, // 69: vzctl.guest.v1.Agent.SignalProcess:output_type -> vzctl.guest.v1.SignalProcessResponse
+	35, // 70: vzctl.guest.v1.Agent.ResizeTerminal:output_type -> vzctl.guest.v1.ResizeTerminalResponse
+	37, // 71: vzctl.guest.v1.Agent.DeleteProcess:output_type -> vzctl.guest.v1.DeleteProcessResponse
+	39, // 72: vzctl.guest.v1.Agent.UpdateContainer:output_type -> vzctl.guest.v1.UpdateContainerResponse
+	41, // 73: vzctl.guest.v1.Agent.DeleteContainer:output_type -> vzctl.guest.v1.DeleteContainerResponse
+	43, // 74: vzctl.guest.v1.Agent.ListContainers:output_type -> vzctl.guest.v1.ListContainersResponse
+	47, // 75: vzctl.guest.v1.Agent.ContainerStats:output_type -> vzctl.guest.v1.ContainerStatsResponse
+	49, // 76: vzctl.guest.v1.Agent.ListProcesses:output_type -> vzctl.guest.v1.ListProcessesResponse
+	52, // 77: vzctl.guest.v1.Agent.Freeze:output_type -> vzctl.guest.v1.FreezeResponse
+	54, // 78: vzctl.guest.v1.Agent.Thaw:output_type -> vzctl.guest.v1.ThawResponse
+	56, // 79: vzctl.guest.v1.Agent.Watch:output_type -> vzctl.guest.v1.WatchResponse
+	59, // 80: vzctl.guest.v1.Agent.Shutdown:output_type -> vzctl.guest.v1.ShutdownResponse
+	61, // [61:81] is the sub-list for method output_type
+	41, // [41:61] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_vzctl_guest_v1_agent_proto_init() }
@@ -4946,11 +5024,11 @@ func file_vzctl_guest_v1_agent_proto_init() {
 		(*RunProcessResponse_Started)(nil),
 		(*RunProcessResponse_Exit)(nil),
 	}
-	file_vzctl_guest_v1_agent_proto_msgTypes[53].OneofWrappers = []any{
+	file_vzctl_guest_v1_agent_proto_msgTypes[54].OneofWrappers = []any{
 		(*WatchResponse_Exit)(nil),
 		(*WatchResponse_OutOfMemory)(nil),
 	}
-	file_vzctl_guest_v1_agent_proto_msgTypes[60].OneofWrappers = []any{
+	file_vzctl_guest_v1_agent_proto_msgTypes[61].OneofWrappers = []any{
 		(*FilesRequest_Stat)(nil),
 		(*FilesRequest_Read)(nil),
 		(*FilesRequest_Write)(nil),
@@ -4963,7 +5041,7 @@ func file_vzctl_guest_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vzctl_guest_v1_agent_proto_rawDesc), len(file_vzctl_guest_v1_agent_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   68,
+			NumMessages:   69,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
