@@ -38,6 +38,10 @@ func (s *Sandbox) Pause(ctx context.Context) error {
 	if err != nil {
 		return explained(ctx, err)
 	}
+	if err := s.settle(ctx); err != nil {
+		end()
+		return explained(ctx, err)
+	}
 	if err := machine.Pause(ctx, s.spec.VirtualMachineID); err != nil {
 		// A pause that was given up may have been made all the same.
 		patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), goOnTimeout)

@@ -45,6 +45,9 @@ func (s *Sandbox) run() {
 	watching.Go(func() { s.watchEvents(ctx) })
 	s.outcome = reasonOf(<-ended, ended)
 	cancel(errGuestGone)
+	if s.late != nil {
+		s.late.cancel()
+	}
 	close(s.ending)
 	s.endPause()
 	switch s.outcome.Reason {

@@ -15,12 +15,16 @@ import (
 )
 
 func TestEachStepOfAStartFailingInTurnLeavesNothing(t *testing.T) {
-	for _, call := range []string{"plugin", "attach", "create vm", "start vm", "dial", "adopt", "create container", "stream", "release", "start process"} {
+	for _, call := range []string{"plugin", "attach", "create vm", "start vm", "dial", "adopt", "create container", "stream", "release", "start process",
+		"start process, without input"} {
 		t.Run(call, func(t *testing.T) {
 			w := newWorld(t)
 			broken := errors.New("it is broken")
+			call, without := strings.CutSuffix(call, ", without input")
 			w.fail[call] = broken
-			s := New(w.spec(), w.environment())
+			spec := w.spec()
+			spec.StdinOpen = !without
+			s := New(spec, w.environment())
 			if err := s.Start(t.Context()); !errors.Is(err, broken) {
 				t.Errorf("error %v", err)
 			}
@@ -214,7 +218,10 @@ func TestInputThatIsNotOpenIsAtItsEnd(t *testing.T) {
 		if err := s.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if stdin := w.process[guestv1.StreamKind_STREAM_KIND_STDIN]; old {
+		w.mu.Lock()
+		stdin := w.process[guestv1.StreamKind_STREAM_KIND_STDIN]
+		w.mu.Unlock()
+		if old {
 			if got, err := io.ReadAll(stdin); len(got) > 0 || err != nil {
 				t.Errorf("got %q, %v", got, err)
 			}

@@ -84,6 +84,9 @@ func (s *Sandbox) Save(ctx context.Context, r SaveRequest) error {
 		case <-stop:
 		}
 	}()
+	if err := s.settle(ctx); err != nil {
+		return explained(ctx, err)
+	}
 	given, err := s.freeze(ctx, r.LoseConnections)
 	if err == nil {
 		err = s.saveFrozen(ctx, machine, r)

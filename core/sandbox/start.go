@@ -30,6 +30,7 @@ type Sandbox struct {
 	vm         hypervisor.VM
 	guest      Guest
 	streams    *streams
+	late       *lateStreams   // of streamsStep; nil: it opens streams itself
 	running    *lifelong      // a call that tells when the init process ends; nil: nobody has asked; of processStep, and then of waitInit
 	relay      *sockets.Relay // nil without sockets
 
@@ -89,6 +90,7 @@ func (s *Sandbox) steps() []steps.Step {
 		// A terminal is made by the process itself, and holds what was written until somebody reads.
 		return append(list, s.releaseStep(containerStepName), answered(s.processStep("release")), answered(s.streamsStep(processStepName)))
 	}
+	// The streams of one without input may be opened after all of these.
 	return append(list, answered(s.streamsStep(containerStepName)), s.releaseStep("streams"), answered(s.processStep("release")))
 }
 

@@ -108,7 +108,8 @@ func (s *Sandbox) startInit(ctx context.Context) (*guestv1.StartProcessResponse,
 func (s *Sandbox) runInit(ctx context.Context) (*guestv1.StartProcessResponse, error) {
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, cancel)
-	call, err := s.guest.RunProcess(life, &guestv1.RunProcessRequest{ContainerId: s.spec.ContainerID, ProcessId: agent.InitProcess, ReportPhases: s.spec.Timed})
+	call, err := s.guest.RunProcess(life, &guestv1.RunProcessRequest{ContainerId: s.spec.ContainerID, ProcessId: agent.InitProcess, ReportPhases: s.spec.Timed,
+		Brief: s.late != nil})
 	var answer *guestv1.RunProcessResponse
 	if err == nil {
 		answer, err = call.Recv()
@@ -123,33 +124,61 @@ func (s *Sandbox) runInit(ctx context.Context) (*guestv1.StartProcessResponse, e
 		cancel()
 		return nil, err
 	}
-	s.running = &lifelong{call, cancel}
+	s.running = &lifelong{cancel: cancel, ended: make(chan struct{})}
+	go s.running.receive(call)
+	if l, r := s.late, s.running; l != nil {
+		s.pumps.Go(func() { s.takeOutput(l, r) })
+	}
 	return answer.GetStarted(), nil
 }
 
 // lifelong is a call that ends with the process.
 type lifelong struct {
-	call   grpc.ServerStreamingClient[guestv1.RunProcessResponse]
 	cancel context.CancelFunc
+	ended  chan struct{} // closed when the call has ended, with
+	answer *guestv1.RunProcessResponse
+	err    error
 }
 
-// wait returns how the process has ended. It ends the call.
-func (r *lifelong) wait(ctx context.Context) (*guestv1.Exit, error) {
+// receive waits for the end of the call.
+func (r *lifelong) receive(call grpc.ServerStreamingClient[guestv1.RunProcessResponse]) {
+	defer close(r.ended)
 	defer r.cancel()
+	r.answer, r.err = call.Recv()
+	if r.err == nil && r.answer.GetExit() == nil {
+		r.err = errors.New("the guest does not say how the process has ended")
+	}
+}
+
+// wait returns how the process has ended. With ctx it ends the call.
+func (r *lifelong) wait(ctx context.Context) (*guestv1.Exit, error) {
 	stop := context.AfterFunc(ctx, r.cancel)
 	defer stop()
-	answer, err := r.call.Recv()
-	if err == nil && answer.GetExit() == nil {
-		err = errors.New("the guest does not say how the process has ended")
+	<-r.ended
+	return r.answer.GetExit(), r.err
+}
+
+// output is what the process wrote, if the call has ended, and told it.
+func (r *lifelong) output() *guestv1.Output {
+	select {
+	case <-r.ended:
+		if r.err == nil {
+			return r.answer.GetOutput()
+		}
+	default:
 	}
-	return answer.GetExit(), err
+	return nil
 }
 
 // waitInit returns how the init process has ended, by the call that has started it or, once that is lost, by another.
 func (s *Sandbox) waitInit(ctx context.Context) (*guestv1.Exit, error) {
 	if r := s.running; r != nil {
 		s.running = nil
-		return r.wait(ctx)
+		exit, err := r.wait(ctx)
+		if err == nil && s.late != nil {
+			err = s.late.await(ctx) // whose streams may be opened yet, which they are not once the end is known
+		}
+		return exit, err
 	}
 	answer, err := s.guest.WaitProcess(ctx, s.waitRequest(agent.InitProcess))
 	return answer.GetExit(), err

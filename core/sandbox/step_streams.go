@@ -88,9 +88,24 @@ func (s *Sandbox) streamsStep(needs ...string) steps.Step {
 					return err
 				}
 			}
+			if s.spec.Restore == nil && s.bornEnded() {
+				if err := s.Stdin.Open(noInput{}); err != nil {
+					return err
+				}
+			}
+			if s.opensLate() {
+				s.late = newLateStreams()
+				return nil
+			}
 			return s.join(ctx, s.spec.Restore != nil)
 		},
 		Undo: func(context.Context) error {
+			if s.late != nil {
+				s.late.cancel()
+			}
+			s.mu.Lock()
+			s.draining = true // and streams that are being opened are too late
+			s.mu.Unlock()
 			err := s.closeStreams()
 			// A client that does not read holds its pump until it is let go.
 			s.Stdout.End()
@@ -109,10 +124,7 @@ func (s *Sandbox) join(ctx context.Context, again bool) error {
 		return err
 	}
 	target, ok := c.stdin.(stdio.WriteCloser)
-	if !withInput {
-		target, ok = noInput{}, true
-	}
-	if !ok {
+	if withInput && !ok {
 		return errors.Join(errors.New("a stream of the guest cannot be half-closed"), c.close())
 	}
 	s.mu.Lock()
@@ -121,8 +133,10 @@ func (s *Sandbox) join(ctx context.Context, again bool) error {
 		return errors.Join(errGuestGone, c.close())
 	}
 	s.streams = c
-	if err := s.Stdin.Open(target); err != nil {
-		return errors.Join(err, c.close())
+	if withInput {
+		if err := s.Stdin.Open(target); err != nil {
+			return errors.Join(err, c.close())
+		}
 	}
 	s.pump(s.Stdout, c.stdout, logStdout)
 	if c.stderr != nil {
@@ -149,11 +163,14 @@ func (s *Sandbox) closeStreams() error {
 	s.mu.Lock()
 	c := s.streams
 	s.mu.Unlock()
+	if c == nil { // those that are opened late are not open yet, or never are
+		return nil
+	}
 	return c.close()
 }
 
 // pump passes one output on until its end.
-func (s *Sandbox) pump(out *stdio.Output, from net.Conn, number int) {
+func (s *Sandbox) pump(out *stdio.Output, from io.Reader, number int) {
 	s.pumps.Go(func() {
 		if err := out.Copy(from, func(p []byte) error { return s.env.Log(number, p) }); err != nil && !errors.Is(err, net.ErrClosed) {
 			s.env.Logger.Warn("output of the container is not complete", "stream", number, "error", err)

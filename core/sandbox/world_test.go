@@ -35,6 +35,10 @@ type world struct {
 	vmEnds  chan *hypervisor.Exit // how the VM ends by itself
 	log     []byte
 	process map[guestv1.StreamKind]net.Conn // the guest's ends
+	over    bool                            // the process has ended, and streams that are opened then have
+	unread  map[guestv1.StreamKind]string   // this yet
+	output  *guestv1.Output                 // what the process's end tells
+	opening func(context.Context) error     // called when a stream is to be opened; nil: it is
 	shut    chan struct{}
 	dir     string // with the VM's socket
 	vsock   string // as the plugin tells it
@@ -318,7 +322,7 @@ func (g *guest) CreateContainer(ctx context.Context, r *guestv1.CreateContainerR
 }
 
 func (g *guest) RunProcess(ctx context.Context, r *guestv1.RunProcessRequest, _ ...grpc.CallOption) (grpc.ServerStreamingClient[guestv1.RunProcessResponse], error) {
-	return &life{ctx: ctx, guest: g, process: r.ProcessId}, nil
+	return &life{ctx: ctx, guest: g, process: r.ProcessId, brief: r.Brief}, nil
 }
 
 // life is a process that is run and waited for by one call.
@@ -327,6 +331,7 @@ type life struct {
 	*guest
 	ctx     context.Context
 	process string
+	brief   bool
 	started bool
 }
 
@@ -337,7 +342,11 @@ func (l *life) Recv() (*guestv1.RunProcessResponse, error) {
 		return &guestv1.RunProcessResponse{Of: &guestv1.RunProcessResponse_Started{Started: started}}, err
 	}
 	ended, err := l.WaitProcess(l.ctx, &guestv1.WaitProcessRequest{ProcessId: l.process})
-	return &guestv1.RunProcessResponse{Of: &guestv1.RunProcessResponse_Exit{Exit: ended.GetExit()}}, err
+	response := &guestv1.RunProcessResponse{Of: &guestv1.RunProcessResponse_Exit{Exit: ended.GetExit()}}
+	if l.brief {
+		response.Output = l.output
+	}
+	return response, err
 }
 
 func (g *guest) StartProcess(_ context.Context, r *guestv1.StartProcessRequest, _ ...grpc.CallOption) (*guestv1.StartProcessResponse, error) {
@@ -378,6 +387,7 @@ func (g *guest) SignalProcess(_ context.Context, r *guestv1.SignalProcessRequest
 
 // end ends the process, whose output ends with it. g.mu is held.
 func (w *world) end(exit *guestv1.Exit) {
+	w.over = true
 	for _, conn := range w.process {
 		_ = conn.Close()
 	}
@@ -400,9 +410,14 @@ func (g *guest) Shutdown(ctx context.Context, _ *guestv1.ShutdownRequest, _ ...g
 	return &guestv1.ShutdownResponse{}, g.do("shutdown")
 }
 
-func (g *guest) OpenStream(_ context.Context, r *guestv1.StreamRequest) (net.Conn, error) {
+func (g *guest) OpenStream(ctx context.Context, r *guestv1.StreamRequest) (net.Conn, error) {
 	if err := g.do("stream"); err != nil {
 		return nil, err
+	}
+	if g.opening != nil {
+		if err := g.opening(ctx); err != nil {
+			return nil, err
+		}
 	}
 	near, far := pair(g.t)
 	g.mu.Lock()
@@ -414,6 +429,12 @@ func (g *guest) OpenStream(_ context.Context, r *guestv1.StreamRequest) (net.Con
 		g.exec[r.ProcessId].streams[r.Kind] = far
 	default:
 		g.process[r.Kind] = far
+		if g.over {
+			if _, err := io.WriteString(far, g.unread[r.Kind]); err != nil {
+				return nil, err
+			}
+			_ = far.Close()
+		}
 	}
 	return near, nil
 }

@@ -160,6 +160,8 @@ type fakeVM struct {
 	alive   map[string]bool
 	fail    map[string]error
 	streams map[guestv1.StreamKind]net.Conn // the guest's ends
+	opened  *sync.Cond                      // of one of these
+	over    bool                            // the process has ended, and streams that are opened then have
 	ignores map[int32]bool                  // signals
 	onAdopt func()                          // called before the answer; nil: nothing
 	onSave  func(ctx context.Context) error // called while the VM is saved; nil: nothing
@@ -179,6 +181,7 @@ func newFakeVM(t *testing.T, run string) *fakeVM {
 	vm := &fakeVM{t: t, vsock: filepath.Join(run, "vsock"), alive: map[string]bool{}, fail: map[string]error{},
 		streams: map[guestv1.StreamKind]net.Conn{}, ignores: map[int32]bool{}, exit: make(chan *guestv1.Exit, 1),
 		exited: &sync.Once{}, begun: make(chan struct{}, 100)}
+	vm.opened = sync.NewCond(&vm.mu)
 	if err := vm.listen(); err != nil {
 		t.Fatal(err)
 	}
@@ -242,13 +245,18 @@ func (vm *fakeVM) exits(exit *guestv1.Exit) {
 		for _, conn := range vm.streams {
 			_ = conn.Close()
 		}
+		vm.over = true
 		vm.exit <- exit
 	})
 }
 
+// stream returns the guest's end of one, once it is open.
 func (vm *fakeVM) stream(kind guestv1.StreamKind) net.Conn {
 	vm.mu.Lock()
 	defer vm.mu.Unlock()
+	for vm.streams[kind] == nil {
+		vm.opened.Wait()
+	}
 	return vm.streams[kind]
 }
 
@@ -329,7 +337,8 @@ func (g fakeGuest) CreateContainer(ctx context.Context, r *guestv1.CreateContain
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.limits = r.IoLimits
+	g.limits, g.over = r.IoLimits, false
+	clear(g.streams)
 	return &guestv1.CreateContainerResponse{}, nil
 }
 
@@ -423,6 +432,10 @@ func (g fakeGuest) OpenStream(_ context.Context, r *guestv1.StreamRequest) (net.
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.streams[r.Kind] = far
+	g.opened.Broadcast()
+	if err == nil && g.over {
+		err = far.Close()
+	}
 	return near, err
 }
 

@@ -34,7 +34,7 @@ const (
 )
 
 // Optional abilities: Freeze and Thaw, UpdateContainer, sockets of containers, ContainerStats, ListProcesses, limits of disks, the journal of the writable layer,
-// CreateProcess that starts, CreateContainer that adopts and RunProcess, CreateProcess that tells all of a brief process.
+// CreateProcess that starts, CreateContainer that adopts and RunProcess, CreateProcess and RunProcess that tell all of a brief process.
 const (
 	featureFreeze    = "freeze"
 	featureUpdate    = "update"
@@ -46,6 +46,7 @@ const (
 	featureRun       = "run"
 	featureBegin     = "begin"
 	featureBrief     = "brief"
+	featureBriefRun  = "brief-run"
 )
 
 // Agent serves one host.
@@ -110,6 +111,7 @@ func (a *Agent) Done() <-chan struct{} { return a.shutdown }
 // Hello exchanges versions. It comes before Adopt, so it must not use random numbers.
 func (a *Agent) Hello(context.Context, *guestv1.HelloRequest) (*guestv1.HelloResponse, error) {
 	return &guestv1.HelloResponse{Version: a.version, ProtocolMin: protocolMin, ProtocolMax: protocolMax,
-		Features:          []string{featureFreeze, featureUpdate, featureSockets, featureStats, featureProcesses, featureIOLimits, featureJournal, featureRun, featureBegin, featureBrief},
+		Features: []string{featureFreeze, featureUpdate, featureSockets, featureStats, featureProcesses, featureIOLimits, featureJournal, featureRun, featureBegin, featureBrief,
+			featureBriefRun},
 		UptimeNanoseconds: uint64(identity.Uptime()), InitUptimeNanoseconds: uint64(a.started), Time: timestamppb.Now()}, nil
 }

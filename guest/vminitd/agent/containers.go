@@ -181,11 +181,21 @@ func (a *Agent) RunProcess(r *guestv1.RunProcessRequest, stream grpc.ServerStrea
 	if err := stream.Send(&guestv1.RunProcessResponse{Of: &guestv1.RunProcessResponse_Started{Started: started}}); err != nil {
 		return err
 	}
-	ended, err := a.WaitProcess(ctx, &guestv1.WaitProcessRequest{ContainerId: r.ContainerId, ProcessId: r.ProcessId})
+	p, err := a.runtime.Process(r.ContainerId, r.ProcessId)
 	if err != nil {
 		return err
 	}
-	return stream.Send(&guestv1.RunProcessResponse{Of: &guestv1.RunProcessResponse_Exit{Exit: ended.Exit}})
+	exit, err := p.Wait(ctx)
+	if err != nil {
+		return err
+	}
+	last := &guestv1.RunProcessResponse{Of: &guestv1.RunProcessResponse_Exit{Exit: convertExit(exit)}}
+	if r.Brief && ctx.Err() == nil { // a caller that is gone may come again, for the streams
+		if all := p.TakeOutput(); all != nil {
+			last.Output = &guestv1.Output{Stdout: all.Stdout, Stderr: all.Stderr}
+		}
+	}
+	return stream.Send(last)
 }
 
 // WaitProcess waits for the end of a process.

@@ -3,15 +3,22 @@ package container
 import (
 	"context"
 	"time"
+
+	"github.com/vzctl/vzctl/guest/vminitd/stdio"
 )
 
-// maxBrief bounds how long a caller waits in Brief.
+// maxBrief bounds how long a caller waits in AwaitBrief.
 const maxBrief = time.Second
+
+// Output is all that a process wrote.
+type Output struct {
+	Stdout, Stderr []byte
+}
 
 // Brief is how a process has ended, and all that it wrote.
 type Brief struct {
-	Exit           Exit
-	Stdout, Stderr []byte
+	Exit
+	Output
 }
 
 // AwaitBrief waits for the end of a further process without terminal, but no longer than patience, and not for others who have its output. It returns nil unless all of it can be told; then all is
@@ -29,14 +36,21 @@ func (p *Process) AwaitBrief(ctx context.Context, patience time.Duration) *Brief
 	case <-ctx.Done():
 		return nil
 	}
-	b := &Brief{Exit: p.exit}
-	var all bool
-	if b.Stderr, all = p.pipes.Stderr.Rest(); !all {
+	if all := p.TakeOutput(); all != nil {
+		return &Brief{p.exit, *all}
+	}
+	return nil
+}
+
+// TakeOutput returns all that a process without terminal wrote that has ended, and ends its outputs. If it cannot be told at once, or somebody has opened one of them, it returns nil, and all is as
+// it would be without the call.
+func (p *Process) TakeOutput() *Output {
+	if p.pipes == nil || !p.ended() {
 		return nil
 	}
-	if b.Stdout, all = p.pipes.Stdout.Rest(); !all {
-		p.pipes.Stderr.Return(b.Stderr)
+	rests, all := stdio.Rest(p.pipes.Stdout, p.pipes.Stderr)
+	if !all {
 		return nil
 	}
-	return b
+	return &Output{Stdout: rests[0], Stderr: rests[1]}
 }

@@ -42,27 +42,38 @@ func (h *host) begin(ctx context.Context, m *machine, edit func(*guestv1.CreateC
 	return h.call(ctx, guestv1.Agent_CreateContainer_FullMethodName, create, &guestv1.CreateContainerResponse{})
 }
 
-// start opens the streams of the container's first process and runs it. wait waits for its end.
-func (h *host) start(ctx context.Context, input bool) (s *streams, wait func() (*guestv1.Exit, error), err error) {
-	if s, err = h.openStreams(ctx, container.InitProcess, input); err != nil {
+// start opens the streams of the container's first process, its input too, and runs it. wait waits for its end.
+func (h *host) start(ctx context.Context) (s *streams, wait func() (*guestv1.Exit, error), err error) {
+	if s, err = h.openStreams(ctx, container.InitProcess, true); err != nil {
 		return nil, nil, err
 	}
-	a, err := h.ask(guestv1.Agent_RunProcess_FullMethodName, &guestv1.RunProcessRequest{ContainerId: containerID, ProcessId: container.InitProcess})
-	var response guestv1.RunProcessResponse
-	if err == nil {
-		err = h.part(ctx, a, &response)
-	}
+	end, err := h.runFirst(ctx, false)
 	if err != nil {
 		s.close()
-		return nil, nil, fmt.Errorf("run the first process: %w", err)
+		return nil, nil, err
 	}
 	return s, func() (*guestv1.Exit, error) {
+		response, err := end()
+		return response.GetExit(), err
+	}, nil
+}
+
+// runFirst runs the container's first process. The result waits for its end.
+func (h *host) runFirst(ctx context.Context, brief bool) (end func() (*guestv1.RunProcessResponse, error), err error) {
+	a, err := h.ask(guestv1.Agent_RunProcess_FullMethodName, &guestv1.RunProcessRequest{ContainerId: containerID, ProcessId: container.InitProcess, Brief: brief})
+	if err == nil {
+		err = h.part(ctx, a, &guestv1.RunProcessResponse{})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("run the first process: %w", err)
+	}
+	return func() (*guestv1.RunProcessResponse, error) {
 		var response guestv1.RunProcessResponse
 		err := h.part(ctx, a, &response)
 		if err == nil {
 			err = h.end(ctx, a)
 		}
-		return response.GetExit(), err
+		return &response, err
 	}, nil
 }
 
@@ -106,15 +117,17 @@ func (h *host) run(ctx context.Context, m *machine) error {
 	if err := h.begin(ctx, m, func(r *guestv1.CreateContainerRequest) { r.InputEnded = true }, programTrue); err != nil {
 		return err
 	}
-	s, wait, err := h.start(ctx, false)
+	end, err := h.runFirst(ctx, true)
 	if err != nil {
 		return err
 	}
-	defer s.close()
-	if err := s.expect(wait); err != nil {
+	last, err := end()
+	if err != nil {
 		return err
 	}
-	s.close()
+	if err := asExpected(string(last.GetOutput().GetStdout()), last.GetExit()); err != nil {
+		return err
+	}
 	m.reopen = m.runtime.Keep()
 	return h.call(ctx, guestv1.Agent_Shutdown_FullMethodName, &guestv1.ShutdownRequest{}, &guestv1.ShutdownResponse{})
 }
@@ -124,7 +137,7 @@ func (h *host) exec(ctx context.Context, m *machine) error {
 	if err := h.begin(ctx, m, func(r *guestv1.CreateContainerRequest) { r.Init = true }, programWait); err != nil {
 		return err
 	}
-	s, wait, err := h.start(ctx, true)
+	s, wait, err := h.start(ctx)
 	if err != nil {
 		return err
 	}

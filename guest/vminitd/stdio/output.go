@@ -1,13 +1,9 @@
 package stdio
 
 import (
-	"bytes"
-	"errors"
 	"io"
 	"os"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/vzctl/vzctl/guest/nonblock"
 	"github.com/vzctl/vzctl/guest/serialmux"
@@ -142,45 +138,6 @@ func (o *Output) send(sender *serialmux.Sender) (ended bool) {
 			return false
 		}
 	}
-}
-
-// Rest returns all that is left of the stream, if that is at most bufferSize and nobody can write any more, and no connection has it. Otherwise nothing is lost for those that come.
-func (o *Output) Rest() (rest []byte, all bool) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	raw, err := o.file.SyscallConn()
-	if err != nil || o.conn != nil || o.closed || len(o.left) > 0 {
-		return nil, false
-	}
-	room := buffers.Get().(*[bufferSize]byte)
-	defer buffers.Put(room)
-	read := 0
-	controlErr := raw.Control(func(fd uintptr) {
-		for read < bufferSize {
-			n, err := unix.Read(int(fd), room[read:]) // which does not wait
-			if errors.Is(err, unix.EINTR) {
-				continue
-			}
-			if err != nil || n <= 0 {
-				all = err == nil
-				return
-			}
-			read += n
-		}
-	})
-	rest = bytes.Clone(room[:read])
-	if controlErr != nil || !all {
-		o.left, o.passed = rest, o.passed+int64(read)
-		return nil, false
-	}
-	return rest, true
-}
-
-// Return gives back what Rest has returned, for the connection that comes.
-func (o *Output) Return(rest []byte) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.left, o.passed = rest, o.passed+int64(len(rest))
 }
 
 // Close ends the stream, even under a connection.

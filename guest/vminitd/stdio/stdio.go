@@ -1,7 +1,7 @@
 // Package stdio holds the near ends of processes' streams and moves bytes between them and the host's connections. Nothing is gathered here: who
 // does not read holds up the process that writes, and no one else.
 //
-// output.go is guest to host, by pages where there is much, input.go and feed.go host to guest, pipe.go where both come from.
+// output.go is guest to host, by pages where there is much, rest.go what is told without a connection, input.go and feed.go host to guest, pipe.go where both come from.
 //
 // A stream can be suspended: its connection gives it back without losing a byte, so that the machine can be saved. The next connection goes on.
 package stdio
@@ -35,6 +35,7 @@ type Conn interface {
 type claim struct {
 	mu        sync.Mutex
 	conn      Conn
+	had       bool // by a connection, at any time
 	closed    bool
 	suspended bool          // conn is to give the stream back
 	free      chan struct{} // closed when conn has
@@ -50,7 +51,7 @@ func (c *claim) take(conn Conn, begin func()) error {
 	if c.conn != nil {
 		return ErrBusy
 	}
-	c.conn, c.suspended, c.free = conn, false, make(chan struct{})
+	c.conn, c.had, c.suspended, c.free = conn, true, false, make(chan struct{})
 	begin()
 	return nil
 }

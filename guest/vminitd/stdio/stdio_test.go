@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 )
@@ -146,53 +145,4 @@ func TestClosingWakesAStalledStream(t *testing.T) {
 	<-done
 	p.Close()
 	<-writing
-}
-
-func TestTheRestOfAnOutput(t *testing.T) {
-	for name, test := range map[string]struct {
-		written string
-		open    bool // for others who may write
-		all     bool
-	}{
-		"nothing":                     {"", false, true},
-		"something":                   {"hello", false, true},
-		"others have it":              {"hello", true, false},
-		"nothing, and others have it": {"", true, false},
-		"more than is told at once":   {strings.Repeat("x", bufferSize), false, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			near, far, err := pipe(false)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := far.WriteString(test.written); err != nil {
-				t.Fatal(err)
-			}
-			if !test.open {
-				if err := far.Close(); err != nil {
-					t.Fatal(err)
-				}
-			}
-			o := NewOutput(near)
-			defer o.Close()
-			rest, all := o.Rest()
-			if all != test.all || all && string(rest) != test.written {
-				t.Errorf("%d bytes, all: %v", len(rest), all)
-			}
-			if all {
-				o.Return(rest)
-			}
-			if test.open {
-				if err := far.Close(); err != nil {
-					t.Fatal(err)
-				}
-			}
-			// Whatever it was, a connection gets all of it.
-			guest, host := connection(t)
-			serve(t, o, guest)
-			if got, err := io.ReadAll(host); string(got) != test.written || err != nil {
-				t.Errorf("a connection gets %d bytes, %v", len(got), err)
-			}
-		})
-	}
 }

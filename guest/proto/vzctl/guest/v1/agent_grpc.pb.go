@@ -77,7 +77,7 @@ type AgentClient interface {
 	// WaitProcess blocks until the process has ended, and may be called by many, also after it ended.
 	WaitProcess(ctx context.Context, in *WaitProcessRequest, opts ...grpc.CallOption) (*WaitProcessResponse, error)
 	// RunProcess is StartProcess and WaitProcess in one: it answers once the process has executed, as StartProcess does, and once more when it has ended. It goes on if the
-	// caller goes. An optional ability, "begin".
+	// caller goes. An optional ability, "begin". The last answer tells what a brief process wrote, if that is asked for.
 	RunProcess(ctx context.Context, in *RunProcessRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RunProcessResponse], error)
 	// SignalProcess sends a signal; to all processes of the container if asked. A process that has ended: FAILED_PRECONDITION.
 	SignalProcess(ctx context.Context, in *SignalProcessRequest, opts ...grpc.CallOption) (*SignalProcessResponse, error)
@@ -374,7 +374,7 @@ type AgentServer interface {
 	// WaitProcess blocks until the process has ended, and may be called by many, also after it ended.
 	WaitProcess(context.Context, *WaitProcessRequest) (*WaitProcessResponse, error)
 	// RunProcess is StartProcess and WaitProcess in one: it answers once the process has executed, as StartProcess does, and once more when it has ended. It goes on if the
-	// caller goes. An optional ability, "begin".
+	// caller goes. An optional ability, "begin". The last answer tells what a brief process wrote, if that is asked for.
 	RunProcess(*RunProcessRequest, grpc.ServerStreamingServer[RunProcessResponse]) error
 	// SignalProcess sends a signal; to all processes of the container if asked. A process that has ended: FAILED_PRECONDITION.
 	SignalProcess(context.Context, *SignalProcessRequest) (*SignalProcessResponse, error)
