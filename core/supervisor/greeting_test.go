@@ -23,7 +23,7 @@ import (
 )
 
 // able is what a guest of this release says that it can do.
-var able = []string{"begin", "run", "brief", "sockets", "io-limits", "upper-journal"}
+var able = []string{"begin", "run", "brief", "brief-run", "sockets", "io-limits", "upper-journal"}
 
 // talker is a guest behind a hybrid vsock socket that says what it can do.
 type talker struct {
