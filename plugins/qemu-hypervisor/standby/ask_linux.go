@@ -19,9 +19,10 @@ type Copy struct {
 	Sizes   []int64 // of the disks as the guest knows them, in bytes
 	Console []byte  // what the guest has said before
 
-	conn  *net.UnixConn
-	pidfd *os.File
-	how   string
+	conn   *net.UnixConn
+	pidfd  *os.File
+	change *os.File // of the fresh disk; nil: none
+	how    string
 }
 
 // howPatience is how long the holder may take to tell how a copy has ended. One that is gone tells nothing.
@@ -74,14 +75,31 @@ func ask(conn *net.UnixConn, name string, files Files) (*Copy, error) {
 		err = fmt.Errorf("the holder speaks version %d", m.Version)
 	case m.Error != "":
 		err = errors.New(m.Error)
-	case len(received) != 1 || m.PID <= 0:
+	case m.PID <= 0 || !m.Changes && len(received) != 1 || m.Changes && (len(received) != 2 || files.Fresh == nil):
 		err = errors.New("the answer has no process")
 	}
 	if err != nil {
 		closeAll(received)
 		return nil, err
 	}
-	return &Copy{PID: m.PID, Primed: m.Primed, Sizes: m.Sizes, Console: m.Console, conn: conn, pidfd: received[0]}, nil
+	c := &Copy{PID: m.PID, Primed: m.Primed, Sizes: m.Sizes, Console: m.Console, conn: conn, pidfd: received[0]}
+	if m.Changes {
+		c.change = received[1]
+	}
+	return c, nil
+}
+
+// Settle makes the disks what the copy's guest takes them for, which does not run yet: they are locked for it. Without it, or after an error, the guest must not run.
+func (c *Copy) Settle(files Files) error {
+	if c.change == nil {
+		return nil
+	}
+	change, err := readChange(c.change)
+	if err := errors.Join(err, c.change.Close()); err != nil {
+		return err
+	}
+	c.change = nil
+	return change.make(files.Disks[files.Fresh.Index])
 }
 
 // dial reaches a socket however long its path is.
@@ -125,7 +143,13 @@ func (c *Copy) Wait() {
 }
 
 // Close forgets the copy, which must have ended.
-func (c *Copy) Close() error { return c.pidfd.Close() }
+func (c *Copy) Close() error {
+	err := c.pidfd.Close()
+	if c.change != nil {
+		err = errors.Join(err, c.change.Close())
+	}
+	return err
+}
 
 // How the copy ended, after Wait; "" if nobody knows.
 func (c *Copy) How() string { return c.how }

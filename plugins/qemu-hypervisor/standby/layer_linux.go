@@ -11,7 +11,7 @@ import (
 )
 
 // Most containers begin with an empty writable layer, and these are equal byte by byte. So a VM that knows an image is copied once more, with such a layer, and its guest mounts the container's root of both. Who asks for a copy with an equal layer gets one of
-// that VM; what mounting has changed on the disk is written to the layer first, so that the guest finds what it remembers. A layer that differs in anything is mounted by the guest, as ever.
+// that VM, and writes to the layer what mounting has changed on the disk before the guest goes on, so that it finds what it remembers. A layer that differs in anything is mounted by the guest, as ever.
 
 const (
 	blockSize = 4 << 10
@@ -89,45 +89,24 @@ func (c contents) equal(other contents) bool {
 	return true
 }
 
-// since returns the blocks that are others than before.
-func (c contents) since(before contents) map[int64][]byte {
-	changed := map[int64][]byte{}
-	for number, block := range c.blocks {
-		if !bytes.Equal(block, before.blocks[number]) {
-			changed[number] = block
-		}
-	}
-	for number := range before.blocks {
-		if c.blocks[number] == nil {
-			changed[number] = make([]byte, blockSize)
-		}
-	}
-	return changed
-}
-
 // writeTo makes an empty file one with the contents.
 func (c contents) writeTo(file *os.File) error {
 	if err := file.Truncate(c.size); err != nil {
 		return err
 	}
-	return writeBlocks(file, c.blocks)
-}
-
-// writeBlocks writes all that it can.
-func writeBlocks(file *os.File, blocks map[int64][]byte) error {
-	var errs []error
-	for number, block := range blocks {
+	for number, block := range c.blocks {
 		if _, err := file.WriteAt(block, number*blockSize); err != nil {
-			errs = append(errs, err)
+			return err
 		}
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // Layer is an empty writable layer.
 type Layer struct {
 	Fresh
 	contents
+	journal journal
 }
 
 // Write makes an empty file the layer.
@@ -136,8 +115,8 @@ func (l *Layer) Write(file *os.File) error { return l.writeTo(file) }
 // Mounted is a VM that has mounted a layer.
 type Mounted struct {
 	Primed
-	layer   *Layer
-	changed map[int64][]byte // of the layer, by that
+	layer  *Layer
+	change *os.File // what that has changed, see change_linux.go; of the Mounted
 }
 
 // Changed returns a VM that has mounted the layer and written to file, which was the layer before.
@@ -146,33 +125,20 @@ func (l *Layer) Changed(by Primed, file *os.File) (*Mounted, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the layer that a guest has mounted: %w", err)
 	}
-	return &Mounted{by, l, now.since(l.contents)}, nil
+	change, err := changeOf(l.contents, now, l.journal).file()
+	if err != nil {
+		return nil, err
+	}
+	return &Mounted{by, l, change}, nil
 }
 
-// fits makes the layer that somebody asks for a copy with what this VM's guest remembers, and reports whether it has. A layer that is not as it was made, or that somebody uses, stays as it is.
-func (m *Mounted) fits(fresh *Fresh, file *os.File) (bool, error) {
+// fits reports whether what this VM's guest remembers can be made true of a layer that somebody asks for a copy with. One that is not as it was made, or that somebody uses, cannot.
+func (m *Mounted) fits(fresh *Fresh, file *os.File) bool {
 	if fresh == nil || *fresh != m.layer.Fresh || inUse(file) {
-		return false, nil
+		return false
 	}
 	now, err := contentsOf(file)
-	if err != nil || !now.equal(m.layer.contents) {
-		return false, nil // it is the asker's to look for what is wrong
-	}
-	if err := writeBlocks(file, m.changed); err != nil {
-		return false, errors.Join(err, writeBlocks(file, m.layer.contents.at(m.changed)))
-	}
-	return true, nil
-}
-
-// at returns the blocks where others are.
-func (c contents) at(others map[int64][]byte) map[int64][]byte {
-	blocks := map[int64][]byte{}
-	for number := range others {
-		if blocks[number] = c.blocks[number]; blocks[number] == nil {
-			blocks[number] = make([]byte, blockSize)
-		}
-	}
-	return blocks
+	return err == nil && now.equal(m.layer.contents) // otherwise it is the asker's to look for what is wrong
 }
 
 // layerOf returns the layer that a copy is asked for with; nil if it has none that a guest could have mounted before.
@@ -181,11 +147,16 @@ func layerOf(a asking, d Descriptors, sizes []int64) *Layer {
 	if f == nil || f.Index < 0 || f.Index >= len(d.Disks) || f.Index >= len(sizes) {
 		return nil
 	}
-	c, err := contentsOf(a.disk(d, f.Index))
-	if err != nil || c.size != sizes[f.Index] {
+	file := a.disk(d, f.Index)
+	c, err := contentsOf(file)
+	if err != nil || c.size != sizes[f.Index] || inUse(file) {
 		return nil
 	}
-	return &Layer{*f, c}
+	j, ok := journalOf(c)
+	if !ok { // it is of another kind, or was mounted before and may hold somebody's data
+		return nil
+	}
+	return &Layer{*f, c, j}
 }
 
 // inUse says whether another VM has locked any of the bytes by which QEMUs tell each other what they do with a disk, or nobody knows.

@@ -30,12 +30,13 @@ type request struct {
 	Fresh   *Fresh    `json:",omitempty"` // of the disks
 }
 
-// made is the answer. The copy's pidfd comes with it.
+// made is the answer. The copy's pidfd comes with it, and what is to be changed of the fresh disk.
 type made struct {
 	Version int
 	Error   string  `json:",omitempty"`
 	PID     int     `json:",omitempty"`
 	Primed  bool    `json:",omitempty"` // its guest knows the image
+	Changes bool    `json:",omitempty"` // the fresh disk has to be changed before the guest goes on
 	Sizes   []int64 // of the disks as the guest knows them, in bytes
 	Console []byte  // what the guest has said before
 }

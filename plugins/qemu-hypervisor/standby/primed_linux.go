@@ -104,14 +104,14 @@ func newPrimer(h *Holder) *primer {
 	return p
 }
 
-// original returns what is copied for one who asks.
-func (p *primer) original(ctx context.Context, a asking) *fork.Original {
+// original returns what is copied for one who asks, and what that one has to change of its layer then; nil: nothing. That is the primer's.
+func (p *primer) original(ctx context.Context, a asking) (*fork.Original, *os.File) {
 	if p.wanted != nil && time.Since(p.since) < primeLatest-primeQuiet {
 		p.quiet.Reset(primeQuiet)
 	}
 	key, files := imageKey(a, p.holder.Descriptors)
 	if key == "" || p.holder.Prime == nil {
-		return p.holder.Original
+		return p.holder.Original, nil
 	}
 	m := p.image(key)
 	m.asked, m.used = m.asked+1, time.Now()
@@ -128,22 +128,18 @@ func (p *primer) original(ctx context.Context, a asking) *fork.Original {
 			p.quiet.Reset(primeQuiet)
 		}
 	}
-	return p.holder.Original
+	return p.holder.Original, nil
 }
 
-// best returns the one that has most of what somebody asks for.
-func (p *primer) best(m *image, a asking) *fork.Original {
-	if m.mounted == nil || a.request.Fresh == nil || a.request.Fresh.Index != m.layer.Index {
-		return m.primed.Original
+// best returns the one that has most of what somebody asks for, and what has to be changed of the layer for it, or nil.
+func (p *primer) best(m *image, a asking) (*fork.Original, *os.File) {
+	if m.mounted == nil || a.request.Fresh == nil || a.request.Fresh.Index != m.mounted.layer.Index {
+		return m.primed.Original, nil
 	}
-	fits, err := m.mounted.fits(a.request.Fresh, a.disk(p.holder.Descriptors, m.layer.Index))
-	if err != nil {
-		p.holder.Place.NotePriming(p.holder.Key, err)
+	if !m.mounted.fits(a.request.Fresh, a.disk(p.holder.Descriptors, m.mounted.layer.Index)) {
+		return m.primed.Original, nil
 	}
-	if !fits {
-		return m.primed.Original
-	}
-	return m.mounted.Original
+	return m.mounted.Original, m.mounted.change
 }
 
 // has says whether copies can be made of it.
@@ -259,6 +255,7 @@ func (m *image) drop() {
 func release(primed *Primed, mounted *Mounted) {
 	if mounted != nil {
 		mounted.Original.Release()
+		_ = mounted.change.Close() // nothing is written to it any more
 		go mounted.Ended()
 	}
 	if primed != nil {

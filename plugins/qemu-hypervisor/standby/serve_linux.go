@@ -205,14 +205,15 @@ func (h *Holder) answer(ctx context.Context, a asking, primer *primer, foresight
 	refused := err
 	var pid int
 	var handle *os.File
+	var change *os.File
 	original := h.Original
 	if err == nil {
-		original = primer.original(ctx, a)
+		original, change = primer.original(ctx, a)
 		pid, handle, err = h.fork(original, plan, a.files)
 	}
 	if err != nil && original != h.Original && !errors.Is(err, errGone) { // it may have been killed
 		primer.fail(original, err)
-		original = h.Original
+		original, change = h.Original, nil
 		pid, handle, err = h.fork(original, plan, a.files)
 	}
 	closeAll(a.files)                                       // first: who is refused goes on without, and they may be locked
@@ -225,7 +226,11 @@ func (h *Holder) answer(ctx context.Context, a asking, primer *primer, foresight
 		h.Failed(err)
 		return nil, errNoCopies
 	}
-	err = send(a.conn, made{Version: version, PID: pid, Primed: original != h.Original, Sizes: h.Sizes, Console: h.Console}, []*os.File{handle})
+	files := []*os.File{handle}
+	if change != nil {
+		files = append(files, change)
+	}
+	err = send(a.conn, made{Version: version, PID: pid, Primed: original != h.Original, Changes: change != nil, Sizes: h.Sizes, Console: h.Console}, files)
 	_ = handle.Close()
 	if err != nil { // nobody will have it
 		_ = unix.Kill(pid, unix.SIGKILL)

@@ -98,7 +98,10 @@ func (v *VM) forked(ctx context.Context, key string) (_ *process, err error) {
 		return nil, err
 	}
 	p.copy, p.pid, p.kills, p.shape, p.primed = c, c.PID, c.Kill, key, c.Primed
-	locked := o.lockDisks(v.spec)
+	unfit := o.lockDisks(v.spec)
+	if unfit == nil {
+		unfit = c.Settle(o.files)
+	}
 	if o.console != nil {
 		_, _ = o.console.file.Write(c.Console) // as what follows, if it cannot be written it is missing
 		p.console = newConsole(o.console.file, o.console.from)
@@ -108,10 +111,10 @@ func (v *VM) forked(ctx context.Context, key string) (_ *process, err error) {
 	close(p.greeted)
 	o.close()
 	go o.watch(p)
-	if locked != nil {
+	if unfit != nil {
 		p.kill()
 		p.wait()
-		return nil, locked
+		return nil, unfit
 	}
 	if err := p.goOnWith(ctx, v.spec, c.Sizes); err != nil {
 		return p, fmt.Errorf("%w: %w", errUseless, p.failed("did not go on as a copy", err))
