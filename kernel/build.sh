@@ -193,7 +193,7 @@ build() {
 		tar -xf "$source" -C "$work/source" --strip-components=1
 		tree=$work/source
 		for file in $patches; do
-			patch -s -f -p1 -d "$tree" <"$file" >&2 || die "$file does not fit $source"
+			patch -s -f -F0 -p1 -d "$tree" <"$file" >&2 || die "$file does not fit $source; unpack it, and give the tree, to have it built without"
 		done
 	fi
 	configure "$tree" "$work/objects"

@@ -335,6 +335,7 @@ func (e *Engine) make(ctx context.Context, r CreateRequest, c *store.Container, 
 		state := record.State
 		*record = *c
 		record.State, record.Disks, record.Layer = state, disks, layer
+		record.Mapped = spec.Linux != nil && len(spec.Linux.UIDMappings) > 0
 		return record.Advance(lifecycle.Made)
 	})
 	if err == nil {

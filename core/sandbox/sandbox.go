@@ -38,6 +38,7 @@ type Spec struct {
 	Reads    []string // paths in the image that are probably read first, see hypervisor.Disk
 	Layer    *rootfs.Disk
 	Journal  string // of Layer, as of a Volume
+	Mapped   bool   // the root shows other ids than the disks have
 	ReadOnly bool
 	// Discarded says that the layer is removed with the sandbox, so that its guest need not write it out in the end.
 	Discarded bool

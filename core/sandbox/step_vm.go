@@ -55,7 +55,7 @@ func (s *Sandbox) vmSpec() hypervisor.Spec {
 	}
 	if s.spec.Layer != nil {
 		disk := vmDisk(layerSerial, *s.spec.Layer)
-		disk.FileSystem, disk.Fresh = s.spec.Layer.FileSystem, s.spec.Journal == "" // the plugin looks whether it still is
+		disk.FileSystem, disk.Fresh = s.spec.Layer.FileSystem, s.spec.Journal == "" && !s.spec.Mapped // the plugin looks whether it still is
 		spec.Disks = append(spec.Disks, disk)
 	}
 	s.addSources(&spec)

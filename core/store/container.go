@@ -46,7 +46,9 @@ type Container struct {
 	// Layer is the writable disk; empty path: none.
 	Layer rootfs.Disk `json:"layer,omitzero"`
 	// Journal is how file data of Layer is journalled, as of volumes; empty: as the guest's kernel does.
-	Journal string  `json:"journal,omitempty"`
+	Journal string `json:"journal,omitempty"`
+	// Mapped says that the container has a user namespace, whose ids its root shows.
+	Mapped  bool    `json:"mapped,omitempty"`
 	Mounts  []Mount `json:"mounts,omitempty"`
 	Sandbox string  `json:"sandbox,omitempty"` // id
 

@@ -328,7 +328,7 @@ func (s *supervision) spec(b store.Sandbox) (sandbox.Spec, error) {
 		spec.Hosts = append(spec.Hosts, sandbox.Host{Address: h.Address.String(), Name: h.Name})
 	}
 	if s.container.Layer.Path != "" {
-		spec.Layer, spec.Journal = &s.container.Layer, s.container.Journal
+		spec.Layer, spec.Journal, spec.Mapped = &s.container.Layer, s.container.Journal, s.container.Mapped
 	}
 	spec.IOLimits = IOLimits(s.container.Mounts, s.container.Resources.IO)
 	s.unmountable = s.addMounts(&spec)

@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -24,5 +25,16 @@ func PlaceCode() error {
 	if _, err := unix.Getrandom(make([]byte, 1), 0); err != nil {
 		return fmt.Errorf("await random numbers: %w", err)
 	}
-	return os.WriteFile(randomizeFile, []byte("3"), 0)
+	if err := os.WriteFile(randomizeFile, []byte(codeOncePerBoot), 0); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil // as it is built
+}
+
+const codeOncePerBoot = "3"
+
+// CodeStays says whether a program is where it was when it is executed again.
+func CodeStays() bool {
+	text, err := os.ReadFile(randomizeFile)
+	return err == nil && strings.TrimSpace(string(text)) == codeOncePerBoot
 }

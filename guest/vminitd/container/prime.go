@@ -3,12 +3,14 @@ package container
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"time"
 
+	"github.com/vzctl/vzctl/guest/vminitd/boot"
 	"github.com/vzctl/vzctl/guest/vminitd/cage"
 	"github.com/vzctl/vzctl/guest/vminitd/prime"
 	"github.com/vzctl/vzctl/guest/vminitd/rootfs"
@@ -75,17 +77,24 @@ func (r *Runtime) primeLower(ctx context.Context, lower []Disk, programs []strin
 		p.disks = append(p.disks, disk)
 	}
 	r.primed = p
-	if len(lower) != 1 { // none of several is a root
-		return read, nil
-	}
-	if program := prime.First(p.disks[0].Mounted, programs); program != "" {
-		ctx, cancel := context.WithTimeout(ctx, cageTime)
-		defer cancel()
-		if err := cage.Run(ctx, r.reaper, p.disks[0].Mounted, program); err != nil {
-			return read, err
-		}
-	}
+	r.rehearse(ctx, p, programs)
 	return read, nil
+}
+
+// rehearse runs the first of some programs in a cage, of which all that is wanted is that its code is known. That it cannot be run there is no failure: what a container runs may be for others than nobody, or no program.
+func (r *Runtime) rehearse(ctx context.Context, p *primed, programs []string) {
+	if len(p.disks) != 1 || !boot.CodeStays() { // none of several is a root; and elsewhere it would not be known
+		return
+	}
+	program := prime.First(p.disks[0].Mounted, programs)
+	if program == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, cageTime)
+	defer cancel()
+	if err := cage.Run(ctx, r.reaper, p.disks[0].Mounted, program); err != nil {
+		fmt.Fprintln(os.Stderr, "vminitd: run a program to know it:", err)
+	}
 }
 
 // primeRoot mounts a root, and has all that this writes on its disk: what the machine knows of the disk is true of any that is equal then.

@@ -51,7 +51,7 @@ func Read(root string, files []string, most int64) (total int64) {
 	return r.total
 }
 
-// First returns the first of some paths below root that is a file's, or else "".
+// First returns the first of some paths below root that is a file's that may be executed, or else "".
 func First(root string, files []string) string {
 	dir, err := os.Open(root)
 	if err != nil {
@@ -60,7 +60,13 @@ func First(root string, files []string) string {
 	defer func() { _ = dir.Close() }()
 	r := reader{root: dir}
 	for _, name := range files {
-		if r.exists(name) {
+		file, err := r.open(name)
+		if err != nil {
+			continue
+		}
+		info, err := file.Stat()
+		_ = file.Close() // nothing was written
+		if err == nil && info.Mode()&0o111 != 0 {
 			return name
 		}
 	}

@@ -256,7 +256,10 @@ func TestACopyThatIsBegunHasThePagesThatAreForeseen(t *testing.T) {
 		t.Fatal(err)
 	}
 	begun := children(t, others)
-	if missing := len(foreseen) - len(written(begun[0]).Common(foreseen)); len(begun) != 1 || missing > 0 {
+	if len(begun) != 1 {
+		t.Fatalf("begun are %v", begun)
+	}
+	if missing := len(foreseen) - len(written(begun[0]).Common(foreseen)); missing > 0 {
 		t.Errorf("of %d pages %d are missing", len(foreseen), missing)
 	}
 	if again, m, _ := copyOf(t, o, ""); again != begun[0] {

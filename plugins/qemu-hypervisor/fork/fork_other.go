@@ -25,5 +25,14 @@ func (o *Original) Park() error { return ErrUnsupported }
 // Pages are none.
 type Pages []uint64
 
+// Common returns none.
+func (p Pages) Common(Pages) Pages { return nil }
+
+// Written fails.
+func (o *Original) Written(int) (Pages, error) { return nil, ErrUnsupported }
+
+// Foresee does nothing.
+func (o *Original) Foresee(Pages) {}
+
 // Release does nothing.
 func (o *Original) Release() {}

@@ -23,6 +23,7 @@ const (
 type foresight struct {
 	known   map[*fork.Original]*lesson
 	learned chan learned // what look has seen
+	foresee func(*fork.Original, fork.Pages)
 }
 
 type lesson struct {
@@ -37,7 +38,7 @@ type learned struct {
 }
 
 func newForesight() *foresight {
-	return &foresight{known: map[*fork.Original]*lesson{}, learned: make(chan learned, 1)}
+	return &foresight{known: map[*fork.Original]*lesson{}, learned: make(chan learned, 1), foresee: (*fork.Original).Foresee}
 }
 
 // wants says whether the next copy of an original is to be looked at, which then has to be.
@@ -96,5 +97,5 @@ func (f *foresight) learn(l learned, p *primer) {
 		l.pages = k.pages.Common(l.pages)
 	}
 	k.pages = l.pages
-	l.original.Foresee(k.pages)
+	f.foresee(l.original, k.pages)
 }

@@ -284,12 +284,20 @@ func TestWhoHasAnEmptyLayerHasItMounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.forget(p.images[len(p.images)-1])
-	if m := learn("d", used); m.primed == nil || m.mounted != nil || mounts != 1 {
+	m = learn("d", used)
+	if m.primed == nil || m.mounted != nil || mounts != 1 {
 		t.Error("a layer that somebody has used is taken for an empty one")
+	}
+	if original, _ := ask("d", fresh, empty(t, layerSize)); original != m.primed.Original || p.wanted != m {
+		t.Error("a layer that comes later is not wanted")
+	}
+	p.quietness()
+	if original, change := ask("d", fresh, empty(t, layerSize)); m.mounted == nil || original != m.mounted.Original || change == nil || mounts != 2 {
+		t.Error("a layer that has come later is not mounted")
 	}
 	fail = errors.New("no")
 	p.forget(p.images[len(p.images)-1])
-	if m := learn("c", empty(t, layerSize)); m.primed == nil || m.mounted != nil || mounts != 2 || !p.noted() {
+	if m := learn("c", empty(t, layerSize)); m.primed == nil || m.mounted != nil || mounts != 3 || !p.noted() {
 		t.Error("that the layer could not be mounted is not noted, or the image is not known")
 	}
 }

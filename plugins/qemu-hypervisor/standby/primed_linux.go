@@ -95,6 +95,7 @@ type primeResult struct {
 	primed  *Primed
 	mounted *Mounted
 	err     error
+	again   bool // it was primed before
 	ended   bool // the holder has, meanwhile
 }
 
@@ -116,6 +117,11 @@ func (p *primer) original(ctx context.Context, a asking) (*fork.Original, *os.Fi
 	m := p.image(key)
 	m.asked, m.used = m.asked+1, time.Now()
 	if m.primed != nil {
+		if m.layer == nil && p.wanted == nil && !p.busy { // who asked when it was primed had none, or one of its own
+			if m.layer = layerOf(a, p.holder.Descriptors, p.holder.Sizes); m.layer != nil {
+				p.want(m)
+			}
+		}
 		return p.best(m, a)
 	}
 	if m.asked >= primeAfter && !m.failed && p.wanted == nil && !p.busy && p.room() {
@@ -124,11 +130,16 @@ func (p *primer) original(ctx context.Context, a asking) (*fork.Original, *os.Fi
 			m.failed = true
 			p.holder.Place.NotePriming(p.holder.Key, err)
 		} else {
-			p.wanted, p.since = m, time.Now()
-			p.quiet.Reset(primeQuiet)
+			p.want(m)
 		}
 	}
 	return p.holder.Original, nil
+}
+
+// want has something done for an image when it is quiet.
+func (p *primer) want(m *image) {
+	p.wanted, p.since = m, time.Now()
+	p.quiet.Reset(primeQuiet)
 }
 
 // best returns the one that has most of what somebody asks for, and what has to be changed of the layer for it, or nil.
@@ -287,9 +298,11 @@ func (p *primer) begin(ctx context.Context) {
 	}
 	p.busy = true
 	files, layer := append([]*os.File(nil), m.disks...), m.layer
+	result := primeResult{image: m, primed: m.primed, again: m.primed != nil}
 	go func() {
-		result := primeResult{image: m}
-		result.primed, result.err = p.holder.Prime(ctx, m.lasting, files, m.reads)
+		if !result.again {
+			result.primed, result.err = p.holder.Prime(ctx, m.lasting, files, m.reads)
+		}
 		if result.err == nil && layer != nil {
 			var err error
 			if result.mounted, err = p.holder.Mount(ctx, result.primed, m.lasting, files, layer); err != nil && ctx.Err() == nil {
@@ -311,8 +324,12 @@ func (p *primer) end(r primeResult) {
 		r.image.failed = true
 		r.image.drop()
 		p.holder.Place.NotePriming(p.holder.Key, r.err)
+	case r.image.disks == nil && r.again:
+		release(nil, r.mounted)
 	case r.image.disks == nil: // removed meanwhile
 		release(r.primed, r.mounted)
+	case r.again:
+		r.image.mounted = r.mounted
 	default:
 		if p.count() >= maxPrimed {
 			p.forget(p.oldest(func(m *image) bool { return m.primed != nil }))
