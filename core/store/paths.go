@@ -13,7 +13,7 @@ import (
 // Paths names everything on disk. Ids and names given to it must have been checked.
 //
 //	<Root>/events.log
-//	<Root>/answers/                  what plugins answered, see package answers
+//	<Root>/answers/                  what plugins and guests answered, see package answers
 //	<Root>/blank/                    empty layers, to be copied
 //	<Root>/names/<name>              the id of the container of that name
 //	<Root>/store.lock                held while containers come and go
