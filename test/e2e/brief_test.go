@@ -66,7 +66,7 @@ func TestE2EAContainerMayBeMadeToStandStillAsSoonAsItRuns(t *testing.T) {
 		p.must("run", "-d", "--name", name, p.desk.busybox, "sh", "-c", counting)
 		p.must("checkpoint", name)
 		at := p.counted(name)
-		p.must("restore", name)
+		p.must("restore", "-d", name)
 		p.counts(name, at+3)
 	})
 	t.Run("pause", func(t *testing.T) {
