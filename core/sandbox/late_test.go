@@ -76,7 +76,9 @@ func TestTheOutputOfAProcessThatEndsSoonComesWithItsEnd(t *testing.T) {
 			}
 			got(t, stdout, string(output.Stdout))
 			got(t, stderr, string(output.Stderr))
-			w.logged(string(output.Stdout), string(output.Stderr))
+			if want := string(output.Stdout) + string(output.Stderr); string(w.log) != want {
+				t.Errorf("logged %q, want %q", w.log, want)
+			}
 			if w.called("stream") {
 				t.Errorf("streams were opened: %q", w.calls)
 			}
