@@ -79,7 +79,10 @@ func (s *Sandbox) takeOutput(l *lateStreams, r *lifelong) {
 			s.env.Logger.Warn("output of the container is lost", "error", err)
 		}
 	}
-	// Of what is lost at least the end comes.
-	s.pump(s.Stdout, bytes.NewReader(output.GetStdout()), logStdout)
-	s.pump(s.Stderr, bytes.NewReader(output.GetStderr()), logStderr)
+	// Of what is lost at least the end comes. In which order the process wrote to the two nobody knows; so it is always the same, with what may be a complaint last. It fits into what a connection
+	// holds, so that nobody waits for a client of the first.
+	s.pumps.Go(func() {
+		s.pass(s.Stdout, bytes.NewReader(output.GetStdout()), logStdout)
+		s.pass(s.Stderr, bytes.NewReader(output.GetStderr()), logStderr)
+	})
 }

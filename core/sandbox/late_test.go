@@ -76,7 +76,9 @@ func TestTheOutputOfAProcessThatEndsSoonComesWithItsEnd(t *testing.T) {
 			}
 			got(t, stdout, string(output.Stdout))
 			got(t, stderr, string(output.Stderr))
-			w.logged(string(output.Stdout), string(output.Stderr))
+			if want := string(output.Stdout) + string(output.Stderr); string(w.log) != want {
+				t.Errorf("logged %q, want %q", w.log, want)
+			}
 			if w.called("stream") {
 				t.Errorf("streams were opened: %q", w.calls)
 			}
@@ -117,13 +119,12 @@ func TestAProcessThatGoesOnHasItsStreamsWithoutHoldingUpTheStart(t *testing.T) {
 func TestOneWhoAttachesBeforeTheStreamsAreOpenMissesNothing(t *testing.T) {
 	w := newWorld(t)
 	w.output = said
-	w.opening = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+	w.opening = func(context.Context) error { <-w.over; return errors.New("stream has ended") }
 	s, _, _ := w.withoutInput()
 	if err := s.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	stdout := attached(t, s, logStdout)
-	w.opening = nil
 	w.exits(&guestv1.Exit{})
 	w.wait(s)
 	got(t, stdout, "said")
@@ -264,12 +265,7 @@ func TestAProcessThatIsStoppedBeforeItsStreamsAreOpenIsHeard(t *testing.T) {
 	w := newWorld(t)
 	w.output = said
 	s, stdout, stderr := w.withoutInput()
-	w.opening = func(ctx context.Context) error { // they are late, and the process is killed before
-		for !w.called("signal") && ctx.Err() == nil {
-			time.Sleep(time.Millisecond)
-		}
-		return errors.New("stream has ended")
-	}
+	w.opening = func(context.Context) error { <-w.over; return errors.New("stream has ended") }
 	if err := s.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}

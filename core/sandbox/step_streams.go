@@ -169,11 +169,14 @@ func (s *Sandbox) closeStreams() error {
 	return c.close()
 }
 
-// pump passes one output on until its end.
+// pump passes one output on, beside others.
 func (s *Sandbox) pump(out *stdio.Output, from io.Reader, number int) {
-	s.pumps.Go(func() {
-		if err := out.Copy(from, func(p []byte) error { return s.env.Log(number, p) }); err != nil && !errors.Is(err, net.ErrClosed) {
-			s.env.Logger.Warn("output of the container is not complete", "stream", number, "error", err)
-		}
-	})
+	s.pumps.Go(func() { s.pass(out, from, number) })
+}
+
+// pass passes one output on until its end.
+func (s *Sandbox) pass(out *stdio.Output, from io.Reader, number int) {
+	if err := out.Copy(from, func(p []byte) error { return s.env.Log(number, p) }); err != nil && !errors.Is(err, net.ErrClosed) {
+		s.env.Logger.Warn("output of the container is not complete", "stream", number, "error", err)
+	}
 }

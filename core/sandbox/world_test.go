@@ -35,7 +35,7 @@ type world struct {
 	vmEnds  chan *hypervisor.Exit // how the VM ends by itself
 	log     []byte
 	process map[guestv1.StreamKind]net.Conn // the guest's ends
-	over    bool                            // the process has ended, and streams that are opened then have
+	over    chan struct{}                   // closed when the process has ended; streams that are opened then have
 	unread  map[guestv1.StreamKind]string   // this yet
 	output  *guestv1.Output                 // what the process's end tells
 	opening func(context.Context) error     // called when a stream is to be opened; nil: it is
@@ -69,7 +69,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	dir := plugintest.RuntimeDir(t)
-	w := &world{t: t, fail: map[string]error{}, ended: make(chan *guestv1.Exit, 1), vmEnds: make(chan *hypervisor.Exit, 1),
+	w := &world{t: t, fail: map[string]error{}, over: make(chan struct{}), ended: make(chan *guestv1.Exit, 1), vmEnds: make(chan *hypervisor.Exit, 1),
 		process: map[guestv1.StreamKind]net.Conn{}, shut: make(chan struct{}), dir: dir, vsock: filepath.Join(dir, "vsock"),
 		answers: func(context.Context) error { return nil }, clock: time.Now, events: make(chan *guestv1.WatchResponse), set: make(chan time.Time, 16), probing: defaultProbing, exec: map[string]*execution{},
 		link: network.Link{UnixDatagram: &network.UnixDatagram{VMPath: filepath.Join(dir, "vm"), NetworkPath: filepath.Join(dir, "net")}}}
@@ -321,34 +321,6 @@ func (g *guest) CreateContainer(ctx context.Context, r *guestv1.CreateContainerR
 	return response, g.do("create container")
 }
 
-func (g *guest) RunProcess(ctx context.Context, r *guestv1.RunProcessRequest, _ ...grpc.CallOption) (grpc.ServerStreamingClient[guestv1.RunProcessResponse], error) {
-	return &life{ctx: ctx, guest: g, process: r.ProcessId, brief: r.Brief}, nil
-}
-
-// life is a process that is run and waited for by one call.
-type life struct {
-	grpc.ClientStream
-	*guest
-	ctx     context.Context
-	process string
-	brief   bool
-	started bool
-}
-
-func (l *life) Recv() (*guestv1.RunProcessResponse, error) {
-	if !l.started {
-		l.started = true
-		started, err := l.StartProcess(l.ctx, &guestv1.StartProcessRequest{ProcessId: l.process})
-		return &guestv1.RunProcessResponse{Of: &guestv1.RunProcessResponse_Started{Started: started}}, err
-	}
-	ended, err := l.WaitProcess(l.ctx, &guestv1.WaitProcessRequest{ProcessId: l.process})
-	response := &guestv1.RunProcessResponse{Of: &guestv1.RunProcessResponse_Exit{Exit: ended.GetExit()}}
-	if l.brief {
-		response.Output = l.output
-	}
-	return response, err
-}
-
 func (g *guest) StartProcess(_ context.Context, r *guestv1.StartProcessRequest, _ ...grpc.CallOption) (*guestv1.StartProcessResponse, error) {
 	if r.ProcessId != "init" {
 		return &guestv1.StartProcessResponse{}, g.do("start exec")
@@ -387,7 +359,11 @@ func (g *guest) SignalProcess(_ context.Context, r *guestv1.SignalProcessRequest
 
 // end ends the process, whose output ends with it. g.mu is held.
 func (w *world) end(exit *guestv1.Exit) {
-	w.over = true
+	select {
+	case <-w.over:
+	default:
+		close(w.over)
+	}
 	for _, conn := range w.process {
 		_ = conn.Close()
 	}
@@ -429,11 +405,13 @@ func (g *guest) OpenStream(ctx context.Context, r *guestv1.StreamRequest) (net.C
 		g.exec[r.ProcessId].streams[r.Kind] = far
 	default:
 		g.process[r.Kind] = far
-		if g.over {
+		select {
+		case <-g.over:
 			if _, err := io.WriteString(far, g.unread[r.Kind]); err != nil {
 				return nil, err
 			}
 			_ = far.Close()
+		default:
 		}
 	}
 	return near, nil

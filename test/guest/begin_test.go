@@ -62,6 +62,7 @@ func TestVMBeginsWithFewCalls(t *testing.T) {
 			t.Errorf("and then comes %v", err)
 		}
 	})
+	t.Run("a brief life", func(t *testing.T) { checkBriefRun(t, g) })
 	t.Run("a program that is not there", func(t *testing.T) {
 		if err := create("missing", identity("machine"), "/no/such"); err != nil {
 			t.Fatal(err)
@@ -103,4 +104,71 @@ func TestVMBeginsWithFewCalls(t *testing.T) {
 			t.Errorf("it ended with %v", exit)
 		}
 	})
+}
+
+// checkBriefRun is the ability "brief-run": the end of a first process tells what it wrote, unless somebody has its streams, or it is too much.
+func checkBriefRun(t *testing.T, g *Guest) {
+	const much = 64 << 10
+	for name, test := range map[string]struct {
+		script         string
+		brief          bool
+		open           guestv1.StreamKind // by the host, before it runs
+		told           bool
+		stdout, stderr string
+	}{
+		"that writes to both":     {"cat; printf said; printf cried >&2; exit 3", true, 0, true, "said", "cried"},
+		"that writes nothing":     {"exit 3", true, 0, true, "", ""},
+		"with others at its end":  {"sleep 1000 & printf said; exit 3", true, 0, true, "said", ""},
+		"whose host does not ask": {"printf said; exit 3", false, 0, false, "said", ""},
+		"whose stderr is open":    {"printf said; printf cried >&2; exit 3", true, guestv1.StreamKind_STREAM_KIND_STDERR, false, "said", "cried"},
+		"that writes much":        {"printf cried >&2; head -c 65536 /dev/zero | tr '\\0' x; exit 3", true, 0, false, strings.Repeat("x", much), "cried"},
+	} {
+		if err := g.Create(Container{ID: "brief", Args: []string{"sh", "-c", test.script}, Ask: func(r *guestv1.CreateContainerRequest) { r.InputEnded = true }}); err != nil {
+			t.Fatal(err)
+		}
+		conns := map[guestv1.StreamKind]io.Reader{}
+		open := func(kind guestv1.StreamKind) error {
+			conn, err := g.Open("brief", "init", kind)
+			if err == nil {
+				conns[kind] = conn
+			}
+			return err
+		}
+		if test.open != 0 {
+			if err := open(test.open); err != nil {
+				t.Fatal(err)
+			}
+		}
+		call, err := g.RunProcess(t.Context(), &guestv1.RunProcessRequest{ContainerId: "brief", ProcessId: "init", Brief: test.brief})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if started, err := call.Recv(); err != nil || started.GetStarted() == nil || started.GetOutput() != nil {
+			t.Fatalf("a process %s has started: %v, %v", name, started, err)
+		}
+		ended, err := call.Recv()
+		if err != nil || ended.GetExit().GetCode() != 3 || (ended.GetOutput() != nil) != test.told {
+			t.Errorf("a process %s has ended: %.200v, %v", name, ended, err)
+		}
+		if test.told && (string(ended.GetOutput().GetStdout()) != test.stdout || string(ended.GetOutput().GetStderr()) != test.stderr) {
+			t.Errorf("a process %s was told %.200v", name, ended)
+		}
+		for kind, want := range map[guestv1.StreamKind]string{guestv1.StreamKind_STREAM_KIND_STDOUT: test.stdout, guestv1.StreamKind_STREAM_KIND_STDERR: test.stderr} {
+			if conns[kind] == nil {
+				err := open(kind)
+				if test.told != (err != nil) {
+					t.Errorf("the streams of a process %s after its end: %v", name, err)
+				}
+				if err != nil {
+					continue
+				}
+			}
+			if got, err := io.ReadAll(conns[kind]); string(got) != want || err != nil {
+				t.Errorf("of a process %s a stream has %d bytes, not %d, %v", name, len(got), len(want), err)
+			}
+		}
+		if _, err := g.DeleteContainer(t.Context(), &guestv1.DeleteContainerRequest{ContainerId: "brief"}); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

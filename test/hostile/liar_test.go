@@ -24,6 +24,7 @@ type liar struct {
 	create  func() (*guestv1.CreateContainerResponse, error)
 	start   func() error
 	wait    func(ctx context.Context, process string) (*guestv1.WaitProcessResponse, error)
+	output  *guestv1.Output // told with the end of the first process, whether or not that was asked for
 	list    func(grpc.ServerStreamingServer[guestv1.ListProcessesResponse]) error
 	watch   func(grpc.ServerStreamingServer[guestv1.WatchResponse]) error
 	streams func(conn net.Conn, request *guestv1.StreamRequest) // what becomes of a stream that was asked for; it owns the connection
@@ -95,7 +96,7 @@ func (l *liar) RunProcess(r *guestv1.RunProcessRequest, stream grpc.ServerStream
 	if err != nil {
 		return err
 	}
-	return stream.Send(&guestv1.RunProcessResponse{Of: &guestv1.RunProcessResponse_Exit{Exit: ended.Exit}})
+	return stream.Send(&guestv1.RunProcessResponse{Of: &guestv1.RunProcessResponse_Exit{Exit: ended.Exit}, Output: l.output})
 }
 
 func (l *liar) WaitProcess(ctx context.Context, r *guestv1.WaitProcessRequest) (*guestv1.WaitProcessResponse, error) {
