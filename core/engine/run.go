@@ -20,7 +20,7 @@ func (e *Engine) Start(ctx context.Context, ref string) (Container, error) {
 }
 
 func (e *Engine) begin(ctx context.Context, ref string, how lifecycle.Event) (Container, error) {
-	s, held, err := e.supervise(ctx, ref, how)
+	s, held, err := e.supervise(ctx, ref, how, false)
 	if err != nil {
 		return Container{}, err
 	}
@@ -41,7 +41,7 @@ func (e *Engine) AttachStart(ctx context.Context, ref string, streams Streams, s
 }
 
 func (e *Engine) attachBegin(ctx context.Context, ref string, how lifecycle.Event, streams Streams, started func(Container)) (Exit, error) {
-	s, held, err := e.supervise(ctx, ref, how)
+	s, held, err := e.supervise(ctx, ref, how, !streams.Ordered)
 	if err != nil {
 		return Exit{}, err
 	}
@@ -348,7 +348,7 @@ func (e *Engine) Exec(ctx context.Context, ref string, request ExecRequest, stre
 	defer s.Close()
 	process, err := s.CreateProcess(ctx, supervisor.ProcessRequest{Args: request.Args, Env: request.Env, WorkingDir: request.WorkingDir,
 		User: request.User, Terminal: request.Terminal, Width: uint32(request.Size.Width), Height: uint32(request.Size.Height), Detached: request.Detach,
-		NoInput: streams.Stdin == nil, Privileged: request.Privileged})
+		NoInput: streams.Stdin == nil, Ordered: streams.Ordered, Privileged: request.Privileged})
 	if err != nil {
 		return Exit{}, err
 	}

@@ -18,8 +18,8 @@ import (
 )
 
 // supervise records that a container is starting and launches its supervisor; how is lifecycle.Start, or lifecycle.Restore to go on from its checkpoint. The container's lock is returned held: until the start is settled
-// it is what tells others that somebody looks after it.
-func (e *Engine) supervise(ctx context.Context, ref string, how lifecycle.Event) (*supervisor.Client, *lock.Lock, error) {
+// it is what tells others that somebody looks after it. apart says that nobody sees the order of what the process writes to its two outputs.
+func (e *Engine) supervise(ctx context.Context, ref string, how lifecycle.Event, apart bool) (*supervisor.Client, *lock.Lock, error) {
 	id, err := e.store.Resolve(ref)
 	if err != nil {
 		return nil, nil, err
@@ -33,7 +33,7 @@ func (e *Engine) supervise(ctx context.Context, ref string, how lifecycle.Event)
 	} else if held, err = e.lockSettled(ctx, id); err != nil {
 		return nil, nil, err
 	}
-	s, err := e.superviseLocked(ctx, id, how, ready)
+	s, err := e.superviseLocked(ctx, id, how, apart, ready)
 	if err != nil {
 		if closeErr := held.Close(); closeErr != nil {
 			err = errors.Join(err, closeErr)
@@ -75,7 +75,7 @@ func (e *Engine) lockSettled(ctx context.Context, id string) (*lock.Lock, error)
 	return held, nil
 }
 
-func (e *Engine) superviseLocked(ctx context.Context, id string, how lifecycle.Event, ready *supervisor.Prepared) (_ *supervisor.Client, err error) {
+func (e *Engine) superviseLocked(ctx context.Context, id string, how lifecycle.Event, apart bool, ready *supervisor.Prepared) (_ *supervisor.Client, err error) {
 	if ready != nil {
 		defer func() { err = errors.Join(err, ready.Close(ctx)) }() // which does nothing once it is launched
 	}
@@ -90,7 +90,7 @@ func (e *Engine) superviseLocked(ctx context.Context, id string, how lifecycle.E
 		}
 		c.Desired, c.Exit = store.DesiredRunning, nil
 		c.Restart = store.Restart{Policy: c.Restart.Policy}
-		c.Run = &store.Run{Asked: asked, Timed: timeline.Recorded(ctx), Restore: how == lifecycle.Restore}
+		c.Run = &store.Run{Asked: asked, Timed: timeline.Recorded(ctx), Apart: apart, Restore: how == lifecycle.Restore}
 		return nil
 	})
 	end()

@@ -187,6 +187,8 @@ type Streams struct {
 	Stdin  io.Reader
 	Stdout io.Writer
 	Stderr io.Writer
+	// Ordered says that Stdout and Stderr lead to one place, where the order is seen of what the process writes to the two: it is kept as far as it can be, which takes a brief process some milliseconds. Otherwise it may come one after the other, in the log as well.
+	Ordered bool
 	// Resize gives terminal sizes while the process runs, if it has a terminal.
 	Resize <-chan WindowSize
 	// Detach is closed when the caller leaves the process, which goes on. The call ends with ErrDetached.

@@ -25,6 +25,8 @@ type ProcessRequest struct {
 	Detached bool
 	// NoInput: nobody attaches to its input, which is at its end.
 	NoInput bool
+	// Ordered: who attaches sees the order of what it writes to its two outputs.
+	Ordered bool
 }
 
 // execProcess is a further process in the container. Its streams go straight to the one caller who opens them.
@@ -156,7 +158,7 @@ func (s *Sandbox) startProcess(ctx context.Context, id string, p *execProcess) e
 	// Each call costs an emulated guest as much as a few milliseconds of the process.
 	atOnce := s.guest.Offers(featureRun)
 	request := &guestv1.CreateProcessRequest{ContainerId: s.spec.ContainerID, ProcessId: id, OciProcess: p.OCIProcess, User: p.User, Start: atOnce, InputEnded: atOnce && p.NoInput}
-	if request.InputEnded && !p.Terminal && !p.Detached && s.guest.Offers(featureBrief) {
+	if request.InputEnded && !p.Terminal && !p.Detached && !p.Ordered && s.guest.Offers(featureBrief) {
 		request.BriefMilliseconds = briefFor
 	}
 	answer, err := s.guest.CreateProcess(ctx, request)

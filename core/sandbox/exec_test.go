@@ -217,7 +217,8 @@ func TestAProcessThatEndsAtOnceIsOneCallInAll(t *testing.T) {
 func TestWhatIsNotBriefIsNotWaitedFor(t *testing.T) {
 	w := newWorld(t)
 	s := w.start()
-	for name, r := range map[string]ProcessRequest{"with input": {}, "with a terminal": {NoInput: true, Terminal: true}, "that nobody waits for": {Detached: true}} {
+	for name, r := range map[string]ProcessRequest{"with input": {}, "with a terminal": {NoInput: true, Terminal: true}, "that nobody waits for": {Detached: true},
+		"whose outputs are seen in their order": {NoInput: true, Ordered: true}} {
 		process := w.started(t, s, created(t, s, r))
 		if process.asked.BriefMilliseconds != 0 {
 			t.Errorf("a process %s: %v", name, process.asked)

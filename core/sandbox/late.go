@@ -30,9 +30,9 @@ func newLateStreams() *lateStreams {
 	return l
 }
 
-// opensLate reports whether the streams are opened after the process has begun. Who gives it input wants it to have that at once, and a terminal is the process's to make.
+// opensLate reports whether the streams are opened after the process has begun, after which what it wrote to one of two outputs comes as a whole. Who gives it input wants it to have that at once, and a terminal is the process's to make.
 func (s *Sandbox) opensLate() bool {
-	return s.bornEnded() && s.spec.Restore == nil && s.guest.Offers(featureBriefRun)
+	return s.spec.Apart && s.bornEnded() && s.spec.Restore == nil && s.guest.Offers(featureBriefRun)
 }
 
 // settle returns when nothing is left to be done about streams that are opened late, which are opened now: a guest that is to stand still could not open them.

@@ -19,9 +19,25 @@ var said = &guestv1.Output{Stdout: []byte("said"), Stderr: []byte("cried")}
 func (w *world) withoutInput() (s *Sandbox, stdout, stderr net.Conn) {
 	w.t.Helper()
 	spec := w.spec()
-	spec.StdinOpen = false
+	spec.StdinOpen, spec.Apart = false, true
 	s = New(spec, w.environment())
 	return s, attached(w.t, s, logStdout), attached(w.t, s, logStderr)
+}
+
+// Where the order of its outputs is seen, the streams are open before the process runs.
+func TestOutputsThatAreSeenInTheirOrderAreOpenedFirst(t *testing.T) {
+	w := newWorld(t)
+	spec := w.spec()
+	spec.StdinOpen = false
+	s := New(spec, w.environment())
+	if err := s.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if s.late != nil || s.streams == nil {
+		t.Errorf("the streams are not open when the process runs: %v, %v", s.late, s.streams)
+	}
+	w.exits(&guestv1.Exit{})
+	w.wait(s)
 }
 
 func attached(t *testing.T, s *Sandbox, stream int) (far net.Conn) {

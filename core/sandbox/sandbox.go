@@ -49,6 +49,8 @@ type Spec struct {
 	// IOLimits bound the use of disks.
 	IOLimits []IOLimit
 
+	// Apart says that nobody sees the order of what the process writes to its two outputs: it may come one after the other.
+	Apart bool
 	// Timed has the guest measure its part of the start, which takes time itself.
 	Timed bool
 

@@ -148,6 +148,7 @@ type Restart struct {
 type Run struct {
 	Asked       time.Time      `json:"asked"`             // when start was called
 	Timed       bool           `json:"timed,omitempty"`   // somebody wants to know where its time goes
+	Apart       bool           `json:"apart,omitempty"`   // nobody sees the order of what the process writes to its two outputs
 	Restore     bool           `json:"restore,omitempty"` // it goes on from the checkpoint
 	Started     time.Time      `json:"started,omitzero"`  // when the process ran
 	PID         int            `json:"pid,omitempty"`     // of the supervisor, to show; whether it lives is asked of its lock

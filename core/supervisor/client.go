@@ -288,13 +288,14 @@ type ProcessRequest struct {
 	Width, Height    uint32
 	Detached         bool // nobody opens its streams or deletes it
 	NoInput          bool // nobody opens the stream of its input
+	Ordered          bool // who opens its streams sees the order of what it writes to its two outputs
 	Privileged       bool // it has all capabilities
 }
 
 // CreateProcess prepares a process, and returns its id.
 func (c *Client) CreateProcess(ctx context.Context, p ProcessRequest) (string, error) {
 	answer, err := c.rpc.CreateProcess(ctx, &supervisorv1.CreateProcessRequest{Args: p.Args, Env: p.Env, WorkingDir: p.WorkingDir,
-		User: p.User, Terminal: p.Terminal, Width: p.Width, Height: p.Height, Detached: p.Detached, NoInput: p.NoInput, Privileged: p.Privileged})
+		User: p.User, Terminal: p.Terminal, Width: p.Width, Height: p.Height, Detached: p.Detached, NoInput: p.NoInput, Ordered: p.Ordered, Privileged: p.Privileged})
 	if err != nil {
 		return "", err
 	}

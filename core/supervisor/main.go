@@ -322,7 +322,7 @@ func (s *supervision) spec(b store.Sandbox) (sandbox.Spec, error) {
 		return sandbox.Spec{}, err
 	}
 	if s.container.Run != nil {
-		spec.Timed = s.container.Run.Timed
+		spec.Timed, spec.Apart = s.container.Run.Timed, s.container.Run.Apart
 	}
 	for _, h := range s.container.Names.Hosts {
 		spec.Hosts = append(spec.Hosts, sandbox.Host{Address: h.Address.String(), Name: h.Name})

@@ -172,7 +172,7 @@ func (s *server) CreateProcess(_ context.Context, request *supervisorv1.CreatePr
 		return nil, err
 	}
 	id, err := s.box.CreateProcess(sandbox.ProcessRequest{OCIProcess: body, User: user, Terminal: request.Terminal, Detached: request.Detached,
-		NoInput: request.NoInput})
+		NoInput: request.NoInput, Ordered: request.Ordered})
 	if err != nil {
 		return nil, err
 	}

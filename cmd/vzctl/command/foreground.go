@@ -82,6 +82,7 @@ func (p *program) newForeground(c *cli.Context, tty, stdin bool) (*foreground, e
 	f.streams.Stdout = stream{f.sink, p.Stdout}
 	if !tty {
 		f.streams.Stderr = stream{f.sink, p.Stderr}
+		f.streams.Ordered = onePlace(p.Stdout, p.Stderr)
 		return f, nil
 	}
 	f.raw = stdin
@@ -92,6 +93,22 @@ func (p *program) newForeground(c *cli.Context, tty, stdin bool) (*foreground, e
 		f.resize(in)
 	}
 	return f, nil
+}
+
+// onePlace reports whether two outputs lead to one place where somebody may see what comes first.
+func onePlace(stdout, stderr io.Writer) bool {
+	out, outOK := stdout.(*os.File)
+	err, errOK := stderr.(*os.File)
+	if !outOK || !errOK {
+		return stdout == stderr
+	}
+	outInfo, outErr := out.Stat()
+	errInfo, errErr := err.Stat()
+	if outErr != nil || errErr != nil || !os.SameFile(outInfo, errInfo) {
+		return false
+	}
+	null, nullErr := os.Stat(os.DevNull)
+	return nullErr != nil || !os.SameFile(outInfo, null)
 }
 
 func (f *foreground) resize(fd int) {

@@ -998,6 +998,8 @@ type CreateProcessRequest struct {
 	Detached bool `protobuf:"varint,8,opt,name=detached,proto3" json:"detached,omitempty"`
 	// It has no input, and nobody opens the stream of that.
 	NoInput bool `protobuf:"varint,280,opt,name=no_input,json=noInput,proto3" json:"no_input,omitempty"`
+	// Who opens its outputs sees the order of what is written to the two. Otherwise all of one may come before all of the other.
+	Ordered bool `protobuf:"varint,281,opt,name=ordered,proto3" json:"ordered,omitempty"`
 	// It has all capabilities, whatever the container has. All else is the container's, its filter of system calls too.
 	Privileged    bool `protobuf:"varint,240,opt,name=privileged,proto3" json:"privileged,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1093,6 +1095,13 @@ func (x *CreateProcessRequest) GetDetached() bool {
 func (x *CreateProcessRequest) GetNoInput() bool {
 	if x != nil {
 		return x.NoInput
+	}
+	return false
+}
+
+func (x *CreateProcessRequest) GetOrdered() bool {
+	if x != nil {
+		return x.Ordered
 	}
 	return false
 }
@@ -1964,7 +1973,7 @@ const file_vzctl_supervisor_v1_supervisor_proto_rawDesc = "" +
 	"\x13CheckHealthResponse\x12\x1b\n" +
 	"\texit_code\x18\x01 \x01(\x05R\bexitCode\x12\x16\n" +
 	"\x06output\x18\x02 \x01(\fR\x06output\x12\x16\n" +
-	"\x06status\x18\x03 \x01(\tR\x06status\"\x94\x02\n" +
+	"\x06status\x18\x03 \x01(\tR\x06status\"\xaf\x02\n" +
 	"\x14CreateProcessRequest\x12\x12\n" +
 	"\x04args\x18\x01 \x03(\tR\x04args\x12\x10\n" +
 	"\x03env\x18\x02 \x03(\tR\x03env\x12\x1f\n" +
@@ -1975,7 +1984,8 @@ const file_vzctl_supervisor_v1_supervisor_proto_rawDesc = "" +
 	"\x05width\x18\x06 \x01(\rR\x05width\x12\x16\n" +
 	"\x06height\x18\a \x01(\rR\x06height\x12\x1a\n" +
 	"\bdetached\x18\b \x01(\bR\bdetached\x12\x1a\n" +
-	"\bno_input\x18\x98\x02 \x01(\bR\anoInput\x12\x1f\n" +
+	"\bno_input\x18\x98\x02 \x01(\bR\anoInput\x12\x19\n" +
+	"\aordered\x18\x99\x02 \x01(\bR\aordered\x12\x1f\n" +
 	"\n" +
 	"privileged\x18\xf0\x01 \x01(\bR\n" +
 	"privileged\"6\n" +
