@@ -40,7 +40,7 @@ func TestOutputThatIsToldAndIsNot(t *testing.T) {
 				return &guestv1.WaitProcessResponse{Exit: &guestv1.Exit{Code: 3}}, nil
 			}
 			w := newWorld(t, guest)
-			w.spec.StdinOpen = test.input
+			w.spec.StdinOpen, w.spec.Apart = test.input, true
 			outcome := w.run()
 			if outcome.Reason != test.reason {
 				t.Errorf("outcome %+v", outcome)
