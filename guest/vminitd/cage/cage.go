@@ -30,7 +30,7 @@ const (
 	maxFiles  = 64
 )
 
-// name is that of the program's cgroup, which no container has.
+// name is that of the program's cgroup: there is no container yet that could have it.
 const name = "cage"
 
 // Run runs a program by its path below root, a directory, without arguments, and kills it when ctx ends. It returns once the program has ended, however that was; an error says that it was not begun.

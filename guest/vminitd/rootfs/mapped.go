@@ -32,7 +32,7 @@ func (r *Root) mountMapped(dir string, layers []string, top string, ns *userns.N
 			mapped[i] = at
 		}
 	}
-	if r.upper == "" {
+	if !r.disk {
 		if err := giveUpper(filepath.Join(top, "upper"), ns); err != nil {
 			return err
 		}

@@ -41,7 +41,7 @@ type Root struct {
 	Lower  []string // where the read-only disks are, the uppermost first
 	Top    string   // where what takes the writes is mounted, a disk or memory
 	mounts []string // in the order they were made
-	upper  string   // where the disk that takes the writes is mounted; "" without one
+	disk   bool     // is mounted at Top
 }
 
 // overlayOptions are set explicitly whatever the kernel's defaults. Without them renaming a directory of an image fails with EXDEV, the names of a
@@ -81,7 +81,7 @@ func Mount(dir string, lower []Disk, upper *Disk, places string, ns *userns.Name
 	root.Top = top
 	if upper != nil {
 		err = root.mountDisk(*upper, top, 0)
-		root.upper = top
+		root.disk = true
 	} else {
 		err = root.mount("tmpfs", top, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0700")
 	}
@@ -194,7 +194,7 @@ func (r *Root) Upper() string { return filepath.Join(r.Top, "upper") }
 
 // Sync writes out what a root with an upper disk has written.
 func (r *Root) Sync() error {
-	dir, err := os.Open(r.upper)
+	dir, err := os.Open(r.Top)
 	if err != nil {
 		return err
 	}
@@ -208,10 +208,10 @@ func (r *Root) Begin() error { return touch(r.Path) }
 // Settle writes out what was written and leaves the disks as Unmount does, but mounted, for a machine that is about to end: to unmount takes several times as long, most of
 // it for what nobody will miss. No process may be in the root any more.
 func (r *Root) Settle() error {
-	if r.upper == "" {
+	if !r.disk {
 		return nil
 	}
-	if err := unix.Mount("", r.upper, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+	if err := unix.Mount("", r.Top, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
 		return fmt.Errorf("make the writable layer read-only: %w", err)
 	}
 	return nil

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A page that a copy writes to has to be copied then, by the kernel, while the copy waits: some microseconds for each of thousands. Copies do much the same at first, so what one of them has written to is copied beforehand in those
+// A page that a copy writes to has to be copied then, by the kernel, while the copy waits: some microseconds for each of thousands. Copies do much the same at first, so what some of them have written to is copied beforehand in those
 // that are begun while nobody waits.
 
 const (
@@ -32,9 +32,6 @@ const (
 // Pages are addresses of pages of an original's memory, ascending.
 type Pages []uint64
 
-// ErrTooManyPages says that a copy has written to more than is worth to be foreseen.
-var ErrTooManyPages = errors.New("too many pages")
-
 // Common returns what both have.
 func (p Pages) Common(other Pages) Pages {
 	var common Pages
@@ -46,7 +43,7 @@ func (p Pages) Common(other Pages) Pages {
 	return common
 }
 
-// Written returns the pages that a copy has of its own by now: those it has written to. It must not have been waited for. Without such a process, or one that has ended, the error says so; too many are ErrTooManyPages.
+// Written returns the pages that a copy has of its own by now: those it has written to. It must not have been waited for. Without such a process, or one that has ended, or with more pages than are worth to be foreseen, there is an error.
 func (o *Original) Written(pid int) (Pages, error) {
 	file, err := os.Open(fmt.Sprintf("/proc/%d/pagemap", pid))
 	if err != nil {
@@ -68,7 +65,7 @@ func (o *Original) Written(pid int) (Pages, error) {
 					continue // or it is the original's, too
 				}
 				if len(pages) == maxForeseen {
-					return nil, ErrTooManyPages
+					return nil, errors.New("too many pages")
 				}
 				pages = append(pages, at)
 			}

@@ -5,7 +5,7 @@
 // copy's own, eventfds for new ones, and every other thread is made again where the original's stands: same stack, same registers, same thread-local storage. That is enough for a program that shares nothing else with
 // the world: no timers (fork drops them), no io_uring, no shared mappings, no locks that remember a thread's number. QEMU with emulated CPUs is one.
 //
-// Files: original_*.go is the process that is copied, copy_*.go the making of one, thread_*.go the state of a thread, call_*.go system calls in another process, filter_*.go what an original and its copies may not call.
+// Files: original_*.go is the process that is copied, copy_*.go the making of one, foresee_*.go the pages that it is given beforehand, thread_*.go the state of a thread, call_*.go system calls in another process, filter_*.go what an original and its copies may not call.
 package fork
 
 import (

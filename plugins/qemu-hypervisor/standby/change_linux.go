@@ -106,6 +106,9 @@ func readChange(file *os.File) (c change, err error) {
 			}
 			for range changed {
 				number := get()
+				if number < 0 || number >= size/blockSize {
+					return change{}, errors.New("what is to be changed lies beyond the layer")
+				}
 				c.blocks, text = append(c.blocks, block{number, text[:blockSize]}), text[blockSize:]
 			}
 			return c, nil

@@ -161,7 +161,11 @@ func TestAChangeThatIsDamagedIsNone(t *testing.T) {
 		"cut in a block":         func(b []byte) []byte { return b[:len(b)-1] },
 		"longer than it says":    func(b []byte) []byte { return append(b, 0) },
 		"so many that they wrap": func(b []byte) []byte { binary.LittleEndian.PutUint64(b[8:], 1<<63-1); return b },
-		"fewer than none":        func(b []byte) []byte { binary.LittleEndian.PutUint64(b[16:], 1<<63); return b },
+		"a block beyond its end": func(b []byte) []byte {
+			binary.LittleEndian.PutUint64(b[len(b)-entrySize:], layerSize/blockSize)
+			return b
+		},
+		"fewer than none": func(b []byte) []byte { binary.LittleEndian.PutUint64(b[16:], 1<<63); return b },
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := layerFile(t, 0, nil)

@@ -2,7 +2,8 @@
 // the container that it was begun for; others ask it for a copy by a socket, and give it all that the copy has of its own: monitor, console, disks, links. The copy is the holder's child, but lives and
 // dies with who asked for it.
 //
-// Files: place.go is where holders are and how many there may be, message.go what is said, ask.go the side of who wants a copy, serve.go the holder's. What is copied and how, package fork knows;
+// Files: place.go is where holders are and how many there may be, message.go what is said, ask.go the side of who wants a copy, serve.go the holder's. What makes the next copy quicker: primed.go knows images, layer.go and change.go have an
+// empty layer mounted, foresight.go looks at what copies write to, idler.go begins one while nobody waits. What is copied and how, package fork knows;
 // how a VM is made to stand by, package vm.
 package standby
 
