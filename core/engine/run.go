@@ -47,6 +47,8 @@ func (e *Engine) attachBegin(ctx context.Context, ref string, how lifecycle.Even
 	}
 	defer s.Close()
 	end := timeline.Begin(ctx, "attach", timeline.Start)
+	follow, leave := e.following(ctx, s) // before the start is answered: a container that removes itself may be gone right after that
+	defer leave()
 	attached, err := attach(ctx, s, "", streams, true)
 	end()
 	if err != nil {
@@ -71,7 +73,7 @@ func (e *Engine) attachBegin(ctx context.Context, ref string, how lifecycle.Even
 		started(c) // before the first byte of output, so that a terminal is ready for it
 	}
 	attached.begin(streams)
-	return e.follow(ctx, s, attached, streams)
+	return follow(attached, streams)
 }
 
 // Attach connects to a container that runs.
@@ -81,23 +83,32 @@ func (e *Engine) Attach(ctx context.Context, ref string, streams Streams) (Exit,
 		return Exit{}, err
 	}
 	defer s.Close()
+	follow, leave := e.following(ctx, s)
+	defer leave()
 	attached, err := attach(ctx, s, "", streams, false)
 	if err != nil {
 		return Exit{}, err
 	}
 	defer attached.close()
 	attached.begin(streams)
-	return e.follow(ctx, s, attached, streams)
+	return follow(attached, streams)
 }
 
-// follow waits until all output is written and the container is on record as stopped.
-func (e *Engine) follow(ctx context.Context, s *supervisor.Client, attached *attachment, streams Streams) (Exit, error) {
-	return outlast(ctx, s, "", attached, streams, func(ctx context.Context) (Exit, error) { return e.ended(ctx, s) })
+// following asks for the end of a container, and leave takes that back. follow waits until all output is written and the container is on record as stopped.
+func (e *Engine) following(ctx context.Context, s *supervisor.Client) (follow func(*attachment, Streams) (Exit, error), leave func()) {
+	asking, leave := context.WithCancel(ctx)
+	answer := s.AskEnd(asking)
+	return func(attached *attachment, streams Streams) (Exit, error) {
+		return outlast(ctx, s, "", attached, streams, func(ctx context.Context) (Exit, error) {
+			defer context.AfterFunc(ctx, leave)()
+			return e.ended(ctx, s, answer)
+		})
+	}, leave
 }
 
-// ended asks for the end of a container; if its supervisor is gone the record tells.
-func (e *Engine) ended(ctx context.Context, s *supervisor.Client) (Exit, error) {
-	outcome, err := s.Wait(ctx, "")
+// ended returns what the supervisor of a container says of its end; if it is gone the record tells.
+func (e *Engine) ended(ctx context.Context, s *supervisor.Client, answer func() (supervisor.Exit, error)) (Exit, error) {
+	outcome, err := answer()
 	if err == nil {
 		return Exit(outcome), nil
 	}
@@ -131,7 +142,7 @@ func (e *Engine) Wait(ctx context.Context, ref string) (Exit, error) {
 		return Exit{}, err
 	}
 	defer s.Close()
-	return e.ended(ctx, s)
+	return e.ended(ctx, s, s.AskEnd(ctx))
 }
 
 // Stop ends a container.

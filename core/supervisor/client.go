@@ -30,6 +30,7 @@ type Client struct {
 	store  *store.Store
 	run    string // runtime directory
 	conn   *grpc.ClientConn
+	calls  grpc.ClientConnInterface
 	rpc    supervisorv1.SupervisorClient
 	daemon *daemon.Process // set by Launch
 }
@@ -148,7 +149,8 @@ func connect(st *store.Store, sandboxID, containerID string, peer rpc.Peer) (*Cl
 		return nil, err
 	}
 	peer.Name = "the container's supervisor"
-	c.rpc = supervisorv1.NewSupervisorClient(rpc.Wrap(c.conn, peer))
+	c.calls = rpc.Wrap(c.conn, peer)
+	c.rpc = supervisorv1.NewSupervisorClient(c.calls)
 	return c, nil
 }
 
@@ -273,7 +275,29 @@ type Exit struct {
 
 // Wait returns when a process has ended, for "" when the container is stopped and recorded so.
 func (c *Client) Wait(ctx context.Context, process string) (Exit, error) {
-	answer, err := c.rpc.Wait(ctx, &supervisorv1.WaitRequest{ProcessId: process})
+	return exitFrom(c.rpc.Wait(ctx, &supervisorv1.WaitRequest{ProcessId: process}))
+}
+
+// AskEnd is Wait for the end of the container, in two parts: when it returns the question is on its way, before all that is asked after it. So a supervisor that answers any of
+// that will answer this one too, however soon its container ends. answer may be called once. The question is taken back when ctx ends.
+func (c *Client) AskEnd(ctx context.Context) (answer func() (Exit, error)) {
+	asked, err := c.calls.NewStream(ctx, &grpc.StreamDesc{}, supervisorv1.Supervisor_Wait_FullMethodName)
+	if err == nil {
+		err = asked.SendMsg(&supervisorv1.WaitRequest{})
+	}
+	if err == nil {
+		err = asked.CloseSend()
+	}
+	return func() (Exit, error) {
+		if err != nil {
+			return Exit{}, err
+		}
+		var answer supervisorv1.WaitResponse
+		return exitFrom(&answer, asked.RecvMsg(&answer))
+	}
+}
+
+func exitFrom(answer *supervisorv1.WaitResponse, err error) (Exit, error) {
 	if err != nil {
 		return Exit{}, err
 	}

@@ -114,20 +114,37 @@ func TestWaitAnswersOnceTheEndIsOnRecord(t *testing.T) {
 
 func TestAContainerThatIsRemovedAtItsEndIsGoneWhenWaitAnswers(t *testing.T) {
 	r := newRig(t, func(c *store.Container) { c.AutoRemove = true })
-	r.start()
-	waited := make(chan error, 1)
-	go func() {
-		_, err := r.client.Wait(r.context(), "")
-		if _, getErr := r.store.Get(r.id); !errors.Is(getErr, fault.NotFound) {
-			t.Errorf("its record: %v", getErr)
-		}
-		waited <- err
-	}()
-	// The question is on its way before the end.
-	r.vm.exits(&guestv1.Exit{})
-	if err := <-waited; err != nil && !errors.Is(err, fault.Unavailable) {
+	r.serve()
+	answer := r.client.AskEnd(r.context())
+	if err := r.client.Start(r.context()); err != nil {
+		t.Fatal(err)
+	}
+	r.vm.exits(&guestv1.Exit{Code: 3})
+	// Its supervisor is gone before anybody looks at the answer, which was asked for before the start was answered.
+	if err := r.ended(); err != nil {
 		t.Error(err)
 	}
+	if _, err := r.store.Get(r.id); !errors.Is(err, fault.NotFound) {
+		t.Errorf("its record: %v", err)
+	}
+	if exit, err := answer(); err != nil || exit.Code != 3 {
+		t.Errorf("%+v, %v", exit, err)
+	}
+}
+
+func TestAQuestionForTheEndIsTakenBack(t *testing.T) {
+	r := newRig(t, nil)
+	r.serve()
+	asking, leave := context.WithCancel(r.context())
+	answer := r.client.AskEnd(asking)
+	if err := r.client.Start(r.context()); err != nil {
+		t.Fatal(err)
+	}
+	leave()
+	if _, err := answer(); !errors.Is(err, context.Canceled) {
+		t.Errorf("answered with %v", err)
+	}
+	r.vm.exits(&guestv1.Exit{})
 	if err := r.ended(); err != nil {
 		t.Error(err)
 	}

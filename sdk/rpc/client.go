@@ -139,7 +139,9 @@ func (k *call) explainEnd(err error) error {
 	case <-k.peer.Gone.Done():
 		cause := fmt.Errorf("%s %w", k.peer.Name, ErrGone)
 		if k.peer.LastWords != nil {
-			cause = fmt.Errorf("%w: %s", cause, k.peer.LastWords())
+			if words := k.peer.LastWords(); words != "" {
+				cause = fmt.Errorf("%w: %s", cause, words)
+			}
 		}
 		return &fault.Error{Reason: fault.Unavailable, Op: operation(k.method), Cause: cause}
 	case <-k.caller.Done():
