@@ -79,7 +79,7 @@ func removeAll(dir string) error {
 	return os.RemoveAll(dir)
 }
 
-// Surroundings are what a process inherits, and a copy would have of its holder: user, namespaces, control group, CPUs, limits, rights. They belong into the key of a shape, so that only who has the same asks.
+// Surroundings are what a process inherits, and a copy would have of its holder: user, namespaces, control group, CPUs and share of them, limits, rights. They belong into the key of a shape, so that only who has the same asks.
 func Surroundings() (list []string, err error) {
 	list = append(list, strconv.Itoa(os.Geteuid()), strconv.Itoa(os.Getegid()))
 	for _, name := range []string{"mnt", "net", "pid", "user", "ipc", "uts", "cgroup", "time"} {
@@ -114,11 +114,11 @@ func Surroundings() (list []string, err error) {
 	if err := unix.SchedGetaffinity(0, &cpus); err != nil {
 		return nil, err
 	}
-	nice, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	scheduling, err := unix.SchedGetAttr(0, 0)
 	if err != nil {
-		return nil, err
+		return nil, os.NewSyscallError("sched_getattr", err)
 	}
-	return append(list, fmt.Sprint(cpus, nice)), nil
+	return append(list, fmt.Sprint(cpus, scheduling.Policy, scheduling.Nice, scheduling.Priority)), nil
 }
 
 // rights keeps of /proc/PID/status what a process may do.

@@ -137,6 +137,21 @@ func TestVMsAreForkedFromOneThatStandsBy(t *testing.T) {
 			}
 		}
 	})
+	t.Run("their emulated CPUs give way to others", func(t *testing.T) {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", second.PID))
+		if err != nil || len(threads) < 2 {
+			t.Fatalf("QEMU has the threads %v, %v", threads, err)
+		}
+		for _, path := range threads {
+			var id int
+			if _, err := fmt.Sscan(filepath.Base(path), &id); err != nil {
+				t.Fatal(err)
+			}
+			if attr, err := unix.SchedGetAttr(id, 0); err != nil || attr.Policy != unix.SCHED_BATCH {
+				t.Errorf("thread %d is scheduled by %+v, %v", id, attr, err)
+			}
+		}
+	})
 	t.Run("the machine's random numbers are each one's own", func(t *testing.T) {
 		one, other := tell(t, first, "random"), tell(t, second, "random")
 		if len(one) != 512 || one[256:] == other[256:] { // what the kernel had asked for before is the same; see vminitd's containers

@@ -75,6 +75,7 @@ type process struct {
 	migrated   chan string   // gets how the reading or writing of a state has ended
 	named      bool          // the guest's memory has a name of its own
 	forkable   bool          // it will be stopped by ptrace(2)
+	computes   bool          // its CPUs are emulated
 	primed     bool          // it is the copy of one that knows its image
 }
 
@@ -162,6 +163,7 @@ func spawn(spec hypervisor.Spec, binary string, host machine.Host, from birth) (
 		}
 	}
 	p = newProcess(from)
+	p.computes = host.Accelerator == machine.TCG
 	if from.paused {
 		p.gate.shut()
 	}
@@ -285,6 +287,9 @@ func (p *process) run(holes holes, binds []bind) error {
 				started <- err
 				return
 			}
+		}
+		if p.computes {
+			giveWay()
 		}
 		if err := p.cmd.Start(); err != nil {
 			started <- err
