@@ -160,8 +160,8 @@ func (e *Engine) prepareNetwork(ctx context.Context, b store.Sandbox) error {
 		}
 	}
 	pins := e.config.Plugins.SHA256
-	return store.WriteJSON(paths.NetworkRecord(b.Network),
-		netd.Record{Plugin: plugin.Path, SHA256: firstNonEmpty(pins[plugin.Path], pins[plugin.Name]), Config: config}, false)
+	return store.KeepJSON(paths.NetworkRecord(b.Network),
+		netd.Record{Plugin: plugin.Path, SHA256: firstNonEmpty(pins[plugin.Path], pins[plugin.Name]), Config: config})
 }
 
 // networkConfig returns how a network is made, from config.toml. The default network needs no word there.

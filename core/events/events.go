@@ -42,17 +42,21 @@ type Log struct {
 	MaxBytes int64
 }
 
-// Append writes an event; a zero Time becomes now.
-func (l Log) Append(ctx context.Context, e Event) (err error) {
-	if e.Time.IsZero() {
-		e.Time = time.Now()
-	}
-	line, err := json.Marshal(e)
-	if err != nil {
-		return err
-	}
-	if len(line) >= maxLine {
-		return fmt.Errorf("an event of %d bytes is too long for %q", len(line), l.Path)
+// Append writes events, with nothing of others between them; a zero Time becomes now.
+func (l Log) Append(ctx context.Context, all ...Event) (err error) {
+	var text []byte
+	for _, e := range all {
+		if e.Time.IsZero() {
+			e.Time = time.Now()
+		}
+		line, err := json.Marshal(e)
+		if err != nil {
+			return err
+		}
+		if len(line) >= maxLine {
+			return fmt.Errorf("an event of %d bytes is too long for %q", len(line), l.Path)
+		}
+		text = append(append(text, line...), '\n')
 	}
 	held, err := lock.Acquire(ctx, l.Path+".lock")
 	if err != nil {
@@ -64,13 +68,12 @@ func (l Log) Append(ctx context.Context, e Event) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	line = append(line, '\n')
 	if torn, err := endsTorn(f, size); err != nil {
 		return err
 	} else if torn { // by a writer that died, or a full disk
-		line = append([]byte{'\n'}, line...)
+		text = append([]byte{'\n'}, text...)
 	}
-	_, err = f.Write(line)
+	_, err = f.Write(text)
 	return err
 }
 

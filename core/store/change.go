@@ -230,7 +230,7 @@ func (s *Store) Remove(ctx context.Context, id string) error {
 		return err
 	}
 	defer changing.Close()
-	out, err := s.putContainerAside(id)
+	out, err := s.putContainerAside(id, true)
 	if err == nil {
 		err = os.RemoveAll(out)
 	}
@@ -240,8 +240,8 @@ func (s *Store) Remove(ctx context.Context, id string) error {
 	return nil
 }
 
-// RemoveWhole is RemoveSandbox and Remove, but what was in them is on the disk until finish is called, or somebody changes the store: who waits for the end of a container need not wait
-// for that. The runtime directory is gone at once: nobody would find it any more.
+// RemoveWhole is RemoveSandbox and Remove, but what was in them is on the disk until finish is called, or somebody changes the store, and after the host was down it may all be there again unless finish has
+// returned: who waits for the end of a container need not wait for that. The runtime directory is gone at once: nobody would find it any more.
 func (s *Store) RemoveWhole(ctx context.Context, id, sandbox string) (finish func() error, err error) {
 	if !validID(id) {
 		return nil, notFound(id)
@@ -256,22 +256,25 @@ func (s *Store) RemoveWhole(ctx context.Context, id, sandbox string) (finish fun
 	defer changing.Close()
 	out := [2]string{}
 	if err = os.RemoveAll(s.runOf(sandbox)); err == nil {
-		out[0], err = s.putAside(s.paths.Sandbox(sandbox))
+		out[0], err = s.putAside(s.paths.Sandbox(sandbox), false)
 	}
 	if err == nil {
-		out[1], err = s.putContainerAside(id)
+		out[1], err = s.putContainerAside(id, false)
 	}
 	if err != nil {
 		return nil, &fault.Error{Reason: reasonOf(err), Op: "remove container", Subject: id, Cause: bare(err)}
 	}
-	return func() error { return errors.Join(os.RemoveAll(out[0]), os.RemoveAll(out[1])) }, nil
+	return func() error {
+		err := errors.Join(syncDir(s.paths.Sandboxes()), syncDir(s.paths.Containers()))
+		return errors.Join(err, os.RemoveAll(out[0]), os.RemoveAll(out[1]))
+	}, nil
 }
 
 // putContainerAside takes a container, and its name with it, off the record.
-func (s *Store) putContainerAside(id string) (out string, err error) {
+func (s *Store) putContainerAside(id string, durable bool) (out string, err error) {
 	names, err := s.namesOf(id)
 	if err == nil {
-		out, err = s.putAside(s.paths.Container(id))
+		out, err = s.putAside(s.paths.Container(id), durable)
 	}
 	for _, name := range names {
 		err = errors.Join(err, os.Remove(s.paths.Name(name)))
@@ -311,7 +314,7 @@ func (s *Store) RemoveSandbox(ctx context.Context, id string) error {
 	}
 	defer changing.Close()
 	run := s.runOf(id)
-	out, err := s.putAside(s.paths.Sandbox(id))
+	out, err := s.putAside(s.paths.Sandbox(id), true)
 	err = errors.Join(err, os.RemoveAll(out), os.RemoveAll(run))
 	if err != nil {
 		return &fault.Error{Reason: reasonOf(err), Op: "remove sandbox", Subject: id, Cause: bare(err)}
@@ -329,15 +332,15 @@ func (s *Store) runOf(id string) string {
 	return run
 }
 
-// putAside lets a directory disappear in one step, durably, and returns where it is to be removed; "" if there was none.
-func (s *Store) putAside(dir string) (string, error) {
+// putAside lets a directory disappear in one step, and returns where it is to be removed; "" if there was none.
+func (s *Store) putAside(dir string, durable bool) (string, error) {
 	out := filepath.Join(s.paths.staging(), filepath.Base(dir)+"-"+NewID())
 	err := os.Rename(dir, out)
 	if errors.Is(err, os.ErrNotExist) {
 		return "", nil
 	}
-	if err != nil {
-		return "", err
+	if err != nil || !durable {
+		return out, err
 	}
 	return out, syncDir(filepath.Dir(dir))
 }

@@ -3,6 +3,8 @@ package store
 import (
 	"encoding/json"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"reflect"
 	"testing"
 	"time"
@@ -119,4 +121,30 @@ func filled(t reflect.Type, depth int, hollow bool) reflect.Value {
 		}
 	}
 	return v
+}
+
+func TestAFileThatIsLikeThatIsKept(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "record")
+	inode := func() os.FileInfo {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info
+	}
+	keep := func(value any) {
+		if err := KeepJSON(path, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	keep([]string{"a"})
+	first := inode()
+	if keep([]string{"a"}); !os.SameFile(first, inode()) {
+		t.Error("what was there already was written again")
+	}
+	keep([]string{"b"})
+	var got []string
+	if err := ReadJSON(path, &got); err != nil || len(got) != 1 || got[0] != "b" {
+		t.Errorf("read %v, %v", got, err)
+	}
 }

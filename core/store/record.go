@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,6 +22,17 @@ const maxRecord = 16 << 20
 func WriteJSON(path string, value any, durable bool) error {
 	content, err := encode(value)
 	return written(path, content, durable, err)
+}
+
+// KeepJSON is WriteJSON, not durably, unless the file is like that already.
+func KeepJSON(path string, value any) error {
+	content, err := encode(value)
+	if err == nil {
+		if kept, readErr := readBounded(path); readErr == nil && bytes.Equal(kept, content) {
+			return nil
+		}
+	}
+	return written(path, content, false, err)
 }
 
 // ReadJSON reads what WriteJSON wrote.

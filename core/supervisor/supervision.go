@@ -288,50 +288,64 @@ func (s *supervision) attend(ctx context.Context) error {
 	if outcome.Reason == sandbox.Saved {
 		outcome.Message = store.CheckpointedMessage(s.name())
 	}
-	update := s.store.Update
-	if s.removes(outcome) {
-		update = s.store.UpdateFleeting
+	c, removed, finish, err := s.recordEnd(ctx, outcome)
+	die := s.eventOf(c.Name, "die", map[string]string{"reason": outcome.Reason, "exitCode": strconv.Itoa(outcome.Code)})
+	if outcome.Reason == sandbox.OutOfMem && !s.toldOOM.Load() {
+		s.append(ctx, s.eventOf(c.Name, "oom", nil))
+	}
+	if removed {
+		s.append(ctx, die, s.eventOf(c.Name, "destroy", nil))
+		defer func() { // after all have been told
+			_, err := s.box.Wait(ctx) // its VM may have the files open yet
+			if err = errors.Join(err, finish()); err != nil {
+				s.log.Warn("cannot remove what the container had", "error", err)
+			}
+		}()
+	} else {
+		s.append(ctx, die)
+	}
+	s.outcome = outcome
+	close(s.recorded)
+	return err
+}
+
+// recordEnd records that the container has ended, or removes it if that is to be; what it has on the disk is there until finish then. Whoever runs many one after another waits for this, so a container that
+// is removed is not first on record as one that has ended.
+func (s *supervision) recordEnd(ctx context.Context, outcome sandbox.Outcome) (c store.Container, removed bool, finish func() error, err error) {
+	removes := s.removes(outcome)
+	if removes {
+		s.closeOutput()
+		c, finish, err = s.remove(ctx, outcome)
+		if err == nil {
+			return c, true, finish, nil
+		}
+		s.log.Error("cannot remove the container", "error", err)
+		if c.State == lifecycle.Removing { // which is on record
+			return c, false, nil, nil
+		}
 	}
 	again := false
-	c, err := update(ctx, s.container.ID, func(c *store.Container) error {
+	c, err = s.store.Update(ctx, s.container.ID, func(c *store.Container) error {
 		c.Exit = exitOf(outcome)
 		if again = outcome.Reason != sandbox.Saved && s.retry(c); again {
 			return nil
 		}
 		return c.Advance(lifecycle.Exited)
 	})
-	if !again { // otherwise those who follow the log go on
-		if closeErr := s.output.Close(); closeErr != nil {
-			s.log.Warn("the container's log is not complete", "error", closeErr)
-		}
+	if !again && !removes { // otherwise those who follow the log go on
+		s.closeOutput()
 	}
 	if err != nil {
 		err = errors.Join(err, s.store.WriteLastWords(s.sandbox.ID, *exitOf(outcome)))
-	}
-	if outcome.Reason == sandbox.OutOfMem && !s.toldOOM.Load() {
-		s.tell(ctx, "oom", nil)
-	}
-	if err != nil {
 		c.Name = s.name()
 	}
-	s.append(ctx, s.eventOf(c.Name, "die", map[string]string{"reason": outcome.Reason, "exitCode": strconv.Itoa(outcome.Code)}))
-	if s.removes(outcome) {
-		<-s.box.Freed()
-		finish, removeErr := s.remove(ctx)
-		if removeErr != nil {
-			s.log.Error("cannot remove the container", "error", removeErr)
-		} else {
-			defer func() { // after all have been told
-				_, err := s.box.Wait(ctx) // its VM may have the files open yet
-				if err = errors.Join(err, finish()); err != nil {
-					s.log.Warn("cannot remove what the container had", "error", err)
-				}
-			}()
-		}
+	return c, false, nil, err
+}
+
+func (s *supervision) closeOutput() {
+	if err := s.output.Close(); err != nil {
+		s.log.Warn("the container's log is not complete", "error", err)
 	}
-	s.outcome = outcome
-	close(s.recorded)
-	return err
 }
 
 // removes reports whether the container is removed at its end.
@@ -342,22 +356,27 @@ func (s *supervision) removes(end sandbox.Outcome) bool {
 // removeTimeout bounds the wait for a verb that is at work on the container.
 const removeTimeout = 10 * time.Second
 
-// remove takes the container off the record, as its user wanted at its end. What it has on the disk is there until finish.
-func (s *supervision) remove(ctx context.Context) (finish func() error, err error) {
+// remove takes the container off the record, as its user wanted at its end, once another can have what was its own. With an error, c is what is on record; it is the zero value if that has not changed. What it has on the disk is there until finish.
+func (s *supervision) remove(ctx context.Context, outcome sandbox.Outcome) (c store.Container, finish func() error, err error) {
+	<-s.box.Freed()
 	ctx, cancel := context.WithTimeout(ctx, removeTimeout)
 	defer cancel()
 	held, err := s.store.LockContainer(ctx, s.container.ID)
 	if err != nil {
-		return nil, err
+		return c, nil, err
 	}
 	defer held.Close()
-	name := s.name()
-	if finish, err = Discard(ctx, s.store, s.container.ID); err != nil {
-		return nil, err
+	ended, err := s.store.UpdateFleeting(ctx, s.container.ID, func(c *store.Container) error {
+		c.Exit = exitOf(outcome)
+		return errors.Join(c.Advance(lifecycle.Exited), c.Advance(lifecycle.Remove))
+	})
+	if err != nil {
+		return c, nil, err
 	}
-	s.removeAnonymous(ctx)
-	s.append(ctx, s.eventOf(name, "destroy", nil))
-	return finish, nil
+	if finish, err = s.store.RemoveWhole(ctx, ended.ID, ended.Sandbox); err == nil {
+		s.removeAnonymous(ctx)
+	}
+	return ended, finish, err
 }
 
 // Discard takes a container that is not running, whose lock is held, off the record with its sandbox. What it has on the disk is there until finish.
