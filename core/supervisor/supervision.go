@@ -353,27 +353,29 @@ func (s *supervision) removes(end sandbox.Outcome) bool {
 	return s.container.AutoRemove && !s.kept.Load() && end.Reason != sandbox.Saved
 }
 
-// removeTimeout bounds the wait for a verb that is at work on the container.
+// removeTimeout bounds the wait for a verb that is at work on the container, and that for those at work on all.
 const removeTimeout = 10 * time.Second
 
 // remove takes the container off the record, as its user wanted at its end, once another can have what was its own. With an error, c is what is on record; it is the zero value if that has not changed. What it has on the disk is there until finish.
 func (s *supervision) remove(ctx context.Context, outcome sandbox.Outcome) (c store.Container, finish func() error, err error) {
-	<-s.box.Freed()
-	ctx, cancel := context.WithTimeout(ctx, removeTimeout)
+	within, cancel := context.WithTimeout(ctx, removeTimeout)
 	defer cancel()
-	held, err := s.store.LockContainer(ctx, s.container.ID)
+	held, err := s.store.LockContainer(within, s.container.ID)
 	if err != nil {
 		return c, nil, err
 	}
 	defer held.Close()
-	ended, err := s.store.UpdateFleeting(ctx, s.container.ID, func(c *store.Container) error {
+	ended, err := s.store.UpdateFleeting(within, s.container.ID, func(c *store.Container) error {
 		c.Exit = exitOf(outcome)
 		return errors.Join(c.Advance(lifecycle.Exited), c.Advance(lifecycle.Remove))
 	})
 	if err != nil {
 		return c, nil, err
 	}
-	if finish, err = s.store.RemoveWhole(ctx, ended.ID, ended.Sandbox); err == nil {
+	<-s.box.Freed() // which takes a while, too
+	within, cancel = context.WithTimeout(ctx, removeTimeout)
+	defer cancel()
+	if finish, err = s.store.RemoveWhole(within, ended.ID, ended.Sandbox); err == nil {
 		s.removeAnonymous(ctx)
 	}
 	return ended, finish, err
