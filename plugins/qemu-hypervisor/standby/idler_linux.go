@@ -6,12 +6,8 @@ import (
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/fork"
 )
 
-const (
-	// parkAfter is how long after a copy was made the next is begun: by then the container has what it needs of the CPUs.
-	parkAfter = time.Second
-	// parkAfterEnd is how long after one has ended: by then the command has, too.
-	parkAfterEnd = 100 * time.Millisecond
-)
+// parkAfter is how long after a copy was made the next is begun: by then the container has what it needs of the CPUs.
+const parkAfter = time.Second
 
 // idler has the next copy begun while nobody waits for one.
 type idler struct {
@@ -38,8 +34,8 @@ func (i *idler) used(original *fork.Original) {
 	i.timer.Reset(parkAfter)
 }
 
-// ended is called by anybody when a copy has.
-func (i *idler) ended() { i.timer.Reset(parkAfterEnd) }
+// ended is called by anybody when a copy has: who runs one container after another asks for the next some 20 ms later.
+func (i *idler) ended() { i.timer.Reset(0) }
 
 // park has a copy begun of what was copied last, if that still can be.
 func (i *idler) park(p *primer) {

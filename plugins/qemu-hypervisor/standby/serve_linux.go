@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"time"
 
@@ -70,6 +71,7 @@ func (h *Holder) Serve(ctx context.Context, gone func()) error {
 	primer := newPrimer(h)
 	idler, foresight := newIdler(), newForesight()
 	defer idler.stop()
+	turns := newTurns(turnsPerCPU * runtime.NumCPU())
 	for serving := true; serving; {
 		select {
 		case <-primer.quiet.C:
@@ -83,15 +85,9 @@ func (h *Holder) Serve(ctx context.Context, gone func()) error {
 		case l := <-foresight.learned:
 			foresight.learn(l, primer)
 		case a := <-asked:
-			original, err := h.answer(ctx, a, primer, foresight, &copies, idler.ended)
-			if err != nil {
-				_ = a.conn.Close()
-				serving = !errors.Is(err, errNoCopies)
-				break
-			}
-			idle.Reset(h.Keep)
-			idler.used(original)
-			h.used()
+			turns.add(a, time.Now())
+		case <-turns.wake:
+		case <-turns.late.C:
 		case <-idle.C:
 			serving = false
 		case <-age.C:
@@ -101,9 +97,27 @@ func (h *Holder) Serve(ctx context.Context, gone func()) error {
 		case <-ctx.Done():
 			serving = false
 		}
+		for serving {
+			a, ok := turns.next(time.Now())
+			if !ok {
+				break
+			}
+			ended := turns.begun()
+			original, err := h.answer(ctx, a, primer, foresight, &copies, func() { ended(); idler.ended() })
+			if err != nil {
+				ended()
+				_ = a.conn.Close()
+				serving = !errors.Is(err, errNoCopies)
+				continue
+			}
+			idle.Reset(h.Keep)
+			idler.used(original)
+			h.used()
+		}
 	}
 	cancel()
 	_ = listener.Close()
+	turns.close()
 	primer.close()
 	h.Original.Release()
 	gone()
@@ -154,6 +168,7 @@ type asking struct {
 	conn    *net.UnixConn
 	request request
 	files   []*os.File
+	since   time.Time // it waits for its turn
 }
 
 // disk returns the file of a disk, of the number that the copy has.
