@@ -42,7 +42,7 @@ func BenchmarkList(b *testing.B) {
 			}
 			defer life.Close()
 		}
-		if err := writeJSON(s.paths.ContainerRecord(c.ID), c, false); err != nil {
+		if err := WriteJSON(s.paths.ContainerRecord(c.ID), c, false); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -82,7 +82,7 @@ func (s *Store) place(staged, final, name string, record any, durable bool) (hel
 	if held, err = lock.Try(filepath.Join(staged, "lock")); err != nil {
 		return held, err
 	}
-	if err = writeJSON(filepath.Join(staged, name), record, durable); err != nil {
+	if err = WriteJSON(filepath.Join(staged, name), record, durable); err != nil {
 		return held, err
 	}
 	return held, os.Rename(staged, final)
@@ -127,7 +127,7 @@ func (s *Store) update(ctx context.Context, id string, change func(*Container) e
 	}
 	c.Schema, c.BootID = SchemaVersion, s.bootID
 	settled := durable && c.State != before && c.State.Settled()
-	if err := writeJSON(s.paths.ContainerRecord(id), c, settled || c.Name != name || c.Checkpoint != saved); err != nil {
+	if err := WriteJSON(s.paths.ContainerRecord(id), c, settled || c.Name != name || c.Checkpoint != saved); err != nil {
 		return c, err
 	}
 	if durable && before == lifecycle.Creating { // its directories are new, too
@@ -216,7 +216,7 @@ func (s *Store) updateSandbox(ctx context.Context, id string, change func(*Sandb
 		return b, err
 	}
 	b.Schema = SchemaVersion
-	return b, writeJSON(s.paths.SandboxRecord(id), b, durable)
+	return b, WriteJSON(s.paths.SandboxRecord(id), b, durable)
 }
 
 // Remove takes a container off the disk, and its name with it; its record may be damaged. That there is none is no error. The caller holds the

@@ -47,12 +47,6 @@ func ReadJSON(path string, value any) error {
 	return nil
 }
 
-// writeJSON is WriteJSON of a record of this package. Its tables are made once for all that a process does with such records.
-func writeJSON(path string, value any, durable bool) error {
-	content, err := json.Marshal(value)
-	return written(path, content, durable, err)
-}
-
 // written replaces a file with what was encoded, unless that has failed.
 func written(path string, content []byte, durable bool, err error) error {
 	if err == nil {

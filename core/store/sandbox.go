@@ -40,7 +40,7 @@ type Sandbox struct {
 // WriteLastWords is the last thing a dying supervisor does for a sandbox whose records it cannot bring in order. [Store.Get] shows it as how the
 // container ended.
 func (s *Store) WriteLastWords(sandbox string, exit Exit) error {
-	return writeJSON(s.paths.LastWords(sandbox), exit, false)
+	return WriteJSON(s.paths.LastWords(sandbox), exit, false)
 }
 
 // Settle returns a record as it has to be read: if a supervisor should look after the container but none lives (alive), or the host was booted
