@@ -2,12 +2,10 @@ package ext4
 
 import "hash/crc32"
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
 // crc32c continues a CRC-32C the way ext4 does: without the inversions at
-// start and end that hash/crc32 applies.
+// start and end that hash/crc32 applies. That makes its table once, here rather than in every process that has this package and may not need it.
 func crc32c(seed uint32, b []byte) uint32 {
-	return ^crc32.Update(^seed, castagnoli, b)
+	return ^crc32.Update(^seed, crc32.MakeTable(crc32.Castagnoli), b)
 }
 
 // crc32cLE32 continues seed over a little-endian word.
