@@ -42,21 +42,17 @@ type Log struct {
 	MaxBytes int64
 }
 
-// Append writes events, with nothing of others between them; a zero Time becomes now.
-func (l Log) Append(ctx context.Context, all ...Event) (err error) {
-	var text []byte
-	for _, e := range all {
-		if e.Time.IsZero() {
-			e.Time = time.Now()
-		}
-		line, err := json.Marshal(e)
-		if err != nil {
-			return err
-		}
-		if len(line) >= maxLine {
-			return fmt.Errorf("an event of %d bytes is too long for %q", len(line), l.Path)
-		}
-		text = append(append(text, line...), '\n')
+// Append writes an event; a zero Time becomes now.
+func (l Log) Append(ctx context.Context, e Event) (err error) {
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
+	line, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	if len(line) >= maxLine {
+		return fmt.Errorf("an event of %d bytes is too long for %q", len(line), l.Path)
 	}
 	held, err := lock.Acquire(ctx, l.Path+".lock")
 	if err != nil {
@@ -68,12 +64,13 @@ func (l Log) Append(ctx context.Context, all ...Event) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
+	line = append(line, '\n')
 	if torn, err := endsTorn(f, size); err != nil {
 		return err
 	} else if torn { // by a writer that died, or a full disk
-		text = append([]byte{'\n'}, text...)
+		line = append([]byte{'\n'}, line...)
 	}
-	_, err = f.Write(text)
+	_, err = f.Write(line)
 	return err
 }
 

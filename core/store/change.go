@@ -94,7 +94,7 @@ func (s *Store) Update(ctx context.Context, id string, change func(*Container) e
 	return s.update(ctx, id, change, true)
 }
 
-// UpdateFleeting is Update of a container that is removed at its end, to a state that it leaves at once: nobody needs it after the host was down, so the disk is not waited for.
+// UpdateFleeting is Update of a container that is removed at its end, to a state that it leaves soon: nobody needs it after the host was down, so the disk is not waited for.
 func (s *Store) UpdateFleeting(ctx context.Context, id string, change func(*Container) error) (Container, error) {
 	return s.update(ctx, id, change, false)
 }
@@ -240,9 +240,9 @@ func (s *Store) Remove(ctx context.Context, id string) error {
 	return nil
 }
 
-// RemoveWhole is RemoveSandbox and Remove, but what was in them is on the disk until finish is called, or somebody changes the store, and after the host was down it may all be there again unless finish has
-// returned: who waits for the end of a container need not wait for that. The runtime directory is gone at once: nobody would find it any more.
-func (s *Store) RemoveWhole(ctx context.Context, id, sandbox string) (finish func() error, err error) {
+// RemoveWhole is RemoveSandbox and Remove, but what was in them is on the disk until finish is called, or somebody changes the store: who waits for the end of a container need not wait
+// for that. Unless it is durable it may all be there again after the host was down, until finish has returned. The runtime directory is gone at once: nobody would find it any more.
+func (s *Store) RemoveWhole(ctx context.Context, id, sandbox string, durable bool) (finish func() error, err error) {
 	if !validID(id) {
 		return nil, notFound(id)
 	}
@@ -256,16 +256,19 @@ func (s *Store) RemoveWhole(ctx context.Context, id, sandbox string) (finish fun
 	defer changing.Close()
 	out := [2]string{}
 	if err = os.RemoveAll(s.runOf(sandbox)); err == nil {
-		out[0], err = s.putAside(s.paths.Sandbox(sandbox), false)
+		out[0], err = s.putAside(s.paths.Sandbox(sandbox), durable)
 	}
 	if err == nil {
-		out[1], err = s.putContainerAside(id, false)
+		out[1], err = s.putContainerAside(id, durable)
 	}
 	if err != nil {
 		return nil, &fault.Error{Reason: reasonOf(err), Op: "remove container", Subject: id, Cause: bare(err)}
 	}
 	return func() error {
-		err := errors.Join(syncDir(s.paths.Sandboxes()), syncDir(s.paths.Containers()))
+		var err error
+		if !durable {
+			err = errors.Join(syncDir(s.paths.Sandboxes()), syncDir(s.paths.Containers()))
+		}
 		return errors.Join(err, os.RemoveAll(out[0]), os.RemoveAll(out[1]))
 	}, nil
 }

@@ -44,7 +44,7 @@ func liveOn(paths Paths) error {
 		}
 		if err == nil && whole {
 			var finish func() error
-			if finish, err = s.RemoveWhole(ctx, id, id); err == nil {
+			if finish, err = s.RemoveWhole(ctx, id, id, false); err == nil {
 				fmt.Println("removed")
 				err = errors.Join(held.Close(), finish())
 			}

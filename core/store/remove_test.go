@@ -33,7 +33,7 @@ func TestAContainerIsGoneBeforeWhatItHadIsRemoved(t *testing.T) {
 				t.Fatal(err)
 			}
 			advance(t, s, c.ID, lifecycle.Remove)
-			finish, err := s.RemoveWhole(deadline(t), c.ID, c.Sandbox)
+			finish, err := s.RemoveWhole(deadline(t), c.ID, c.Sandbox, false)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -88,6 +88,18 @@ func (s *Store) LockContainer(ctx context.Context, id string) (*lock.Lock, error
 	return l, err
 }
 
+// TryLockContainer is LockContainer, but if another holds the lock it fails with lock.ErrHeld at once.
+func (s *Store) TryLockContainer(id string) (*lock.Lock, error) {
+	if !validID(id) {
+		return nil, notFound(id)
+	}
+	l, err := lock.Try(s.paths.ContainerLock(id))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, notFound(id)
+	}
+	return l, err
+}
+
 // NewID returns a random id.
 func NewID() string {
 	var b [16]byte

@@ -164,7 +164,7 @@ func (c *Client) Close() error { return c.conn.Close() }
 
 // Start lets the process run, and returns once it does. If ctx ends before that, the start is taken back.
 func (c *Client) Start(ctx context.Context) error {
-	_, err := c.rpc.Start(ctx, &supervisorv1.StartRequest{})
+	_, err := c.rpc.Start(ctx, &supervisorv1.StartRequest{}, c.patient())
 	if err == nil {
 		return nil
 	}
@@ -281,21 +281,21 @@ func (c *Client) Wait(ctx context.Context, process string) (Exit, error) {
 // AskEnd is Wait for the end of the container, in two parts: when it returns the question is on its way, before all that is asked after it. So a supervisor that answers any of
 // that will answer this one too, however soon its container ends. answer may be called once. The question is taken back when ctx ends.
 func (c *Client) AskEnd(ctx context.Context) (answer func() (Exit, error)) {
-	asked, err := c.calls.NewStream(ctx, &grpc.StreamDesc{}, supervisorv1.Supervisor_Wait_FullMethodName)
+	asked, err := c.calls.NewStream(ctx, &grpc.StreamDesc{}, supervisorv1.Supervisor_Wait_FullMethodName, c.patient())
 	if err == nil {
-		err = asked.SendMsg(&supervisorv1.WaitRequest{})
-	}
-	if err == nil {
-		err = asked.CloseSend()
+		err = errors.Join(asked.SendMsg(&supervisorv1.WaitRequest{}), asked.CloseSend())
 	}
 	return func() (Exit, error) {
 		if err != nil {
-			return Exit{}, err
+			return c.Wait(ctx, "")
 		}
 		var answer supervisorv1.WaitResponse
 		return exitFrom(&answer, asked.RecvMsg(&answer))
 	}
 }
+
+// patient has a call wait until the supervisor serves, if that was launched here: its end ends the call. A new process may take long on a busy host, longer than gRPC tries to connect.
+func (c *Client) patient() grpc.CallOption { return grpc.WaitForReady(c.daemon != nil) }
 
 func exitFrom(answer *supervisorv1.WaitResponse, err error) (Exit, error) {
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -278,7 +279,8 @@ func (s *supervision) attend(ctx context.Context) error {
 	outcome, err := s.box.Ended(ctx)
 	cancel()
 	watched.Wait()
-	if err == nil && !s.removes(outcome) {
+	removes := s.removes(outcome)
+	if err == nil && !removes {
 		_, err = s.box.Wait(ctx) // it may be wanted again at once, with what its VM has
 	}
 	if err != nil {
@@ -288,58 +290,61 @@ func (s *supervision) attend(ctx context.Context) error {
 	if outcome.Reason == sandbox.Saved {
 		outcome.Message = store.CheckpointedMessage(s.name())
 	}
-	c, removed, finish, err := s.recordEnd(ctx, outcome)
-	die := s.eventOf(c.Name, "die", map[string]string{"reason": outcome.Reason, "exitCode": strconv.Itoa(outcome.Code)})
-	if outcome.Reason == sandbox.OutOfMem && !s.toldOOM.Load() {
-		s.append(ctx, s.eventOf(c.Name, "oom", nil))
-	}
-	if removed {
-		s.append(ctx, die, s.eventOf(c.Name, "destroy", nil))
-		defer func() { // after all have been told
-			_, err := s.box.Wait(ctx) // its VM may have the files open yet
-			if err = errors.Join(err, finish()); err != nil {
-				s.log.Warn("cannot remove what the container had", "error", err)
-			}
-		}()
+	if removes {
+		s.closeOutput()
+		finish, recorded, removeErr := s.remove(ctx, outcome)
+		switch {
+		case removeErr == nil:
+			defer func() { // after all have been told
+				_, err := s.box.Wait(ctx) // its VM may have the files open yet
+				if err = errors.Join(err, finish()); err != nil {
+					s.log.Warn("cannot remove what the container had", "error", err)
+				}
+			}()
+		case errors.Is(removeErr, errKept):
+			_, err = s.box.Wait(ctx)
+		default:
+			s.log.Error("cannot remove the container", "error", removeErr)
+		}
+		if removeErr != nil && !recorded {
+			_, recordErr := s.recordExited(ctx, outcome, s.store.Update)
+			err = errors.Join(err, recordErr)
+		}
 	} else {
-		s.append(ctx, die)
+		var again bool
+		again, err = s.recordExited(ctx, outcome, s.store.Update)
+		if !again { // otherwise those who follow the log go on
+			s.closeOutput()
+		}
 	}
 	s.outcome = outcome
 	close(s.recorded)
 	return err
 }
 
-// recordEnd records that the container has ended, or removes it if that is to be; what it has on the disk is there until finish then. Whoever runs many one after another waits for this, so a container that
-// is removed is not first on record as one that has ended.
-func (s *supervision) recordEnd(ctx context.Context, outcome sandbox.Outcome) (c store.Container, removed bool, finish func() error, err error) {
-	removes := s.removes(outcome)
-	if removes {
-		s.closeOutput()
-		c, finish, err = s.remove(ctx, outcome)
-		if err == nil {
-			return c, true, finish, nil
-		}
-		s.log.Error("cannot remove the container", "error", err)
-		if c.State == lifecycle.Removing { // which is on record
-			return c, false, nil, nil
-		}
-	}
-	again := false
-	c, err = s.store.Update(ctx, s.container.ID, func(c *store.Container) error {
+// recordExited records how the container has ended, and tells it; again says that it is started again.
+func (s *supervision) recordExited(ctx context.Context, outcome sandbox.Outcome, update func(context.Context, string, func(*store.Container) error) (store.Container, error)) (again bool, err error) {
+	c, err := update(ctx, s.container.ID, func(c *store.Container) error {
 		c.Exit = exitOf(outcome)
 		if again = outcome.Reason != sandbox.Saved && s.retry(c); again {
 			return nil
 		}
 		return c.Advance(lifecycle.Exited)
 	})
-	if !again && !removes { // otherwise those who follow the log go on
-		s.closeOutput()
-	}
 	if err != nil {
 		err = errors.Join(err, s.store.WriteLastWords(s.sandbox.ID, *exitOf(outcome)))
 		c.Name = s.name()
 	}
-	return c, false, nil, err
+	s.tellEnd(ctx, c.Name, outcome)
+	return again, err
+}
+
+// tellEnd tells of the end of a container, of a name.
+func (s *supervision) tellEnd(ctx context.Context, name string, outcome sandbox.Outcome) {
+	if outcome.Reason == sandbox.OutOfMem && !s.toldOOM.Load() {
+		s.append(ctx, s.eventOf(name, "oom", nil))
+	}
+	s.append(ctx, s.eventOf(name, "die", map[string]string{"reason": outcome.Reason, "exitCode": strconv.Itoa(outcome.Code)}))
 }
 
 func (s *supervision) closeOutput() {
@@ -356,29 +361,55 @@ func (s *supervision) removes(end sandbox.Outcome) bool {
 // removeTimeout bounds the wait for a verb that is at work on the container, and that for those at work on all.
 const removeTimeout = 10 * time.Second
 
-// remove takes the container off the record, as its user wanted at its end, once another can have what was its own. With an error, c is what is on record; it is the zero value if that has not changed. What it has on the disk is there until finish.
-func (s *supervision) remove(ctx context.Context, outcome sandbox.Outcome) (c store.Container, finish func() error, err error) {
-	within, cancel := context.WithTimeout(ctx, removeTimeout)
-	defer cancel()
-	held, err := s.store.LockContainer(within, s.container.ID)
+// errKept says that a container which would be removed is to stay.
+var errKept = errors.New("it is kept")
+
+// remove takes the container off the record, as its user wanted at its end. What it has on the disk is there until finish. Whoever runs many one after another waits for this, so its end is recorded with
+// its removal in one step, unless a verb is at work on it. With an error, recorded says that the end is on record nevertheless.
+func (s *supervision) remove(ctx context.Context, outcome sandbox.Outcome) (finish func() error, recorded bool, err error) {
+	held, err := s.store.TryLockContainer(s.container.ID)
+	if errors.Is(err, lock.ErrHeld) {
+		if _, err := s.recordExited(ctx, outcome, s.store.UpdateFleeting); err != nil {
+			return nil, false, err
+		}
+		recorded = true
+		within, cancel := context.WithTimeout(ctx, removeTimeout)
+		defer cancel()
+		held, err = s.store.LockContainer(within, s.container.ID)
+	}
 	if err != nil {
-		return c, nil, err
+		return nil, recorded, err
 	}
 	defer held.Close()
-	ended, err := s.store.UpdateFleeting(within, s.container.ID, func(c *store.Container) error {
-		c.Exit = exitOf(outcome)
-		return errors.Join(c.Advance(lifecycle.Exited), c.Advance(lifecycle.Remove))
+	c, err := s.store.UpdateFleeting(ctx, s.container.ID, func(c *store.Container) error {
+		if s.kept.Load() {
+			return errKept
+		}
+		if !recorded {
+			c.Exit = exitOf(outcome)
+			if err := c.Advance(lifecycle.Exited); err != nil {
+				return err
+			}
+		}
+		return c.Advance(lifecycle.Remove)
 	})
 	if err != nil {
-		return c, nil, err
+		return nil, recorded, err
 	}
-	<-s.box.Freed() // which takes a while, too
-	within, cancel = context.WithTimeout(ctx, removeTimeout)
+	if !recorded {
+		s.tellEnd(ctx, c.Name, outcome)
+	}
+	<-s.box.Freed() // so that another can have what was its own; giving that back is bounded
+	within, cancel := context.WithTimeout(ctx, removeTimeout)
 	defer cancel()
-	if finish, err = s.store.RemoveWhole(within, ended.ID, ended.Sandbox); err == nil {
-		s.removeAnonymous(ctx)
+	// Its record must not come back without them.
+	durable := slices.ContainsFunc(c.Mounts, func(m store.Mount) bool { return m.Anonymous })
+	if finish, err = s.store.RemoveWhole(within, c.ID, c.Sandbox, durable); err != nil {
+		return nil, true, err
 	}
-	return ended, finish, err
+	s.append(ctx, s.eventOf(c.Name, "destroy", nil))
+	s.removeAnonymous(ctx)
+	return finish, true, nil
 }
 
 // Discard takes a container that is not running, whose lock is held, off the record with its sandbox. What it has on the disk is there until finish.
@@ -390,7 +421,7 @@ func Discard(ctx context.Context, st *store.Store, id string) (finish func() err
 	if c.Sandbox == "" {
 		return func() error { return nil }, st.Remove(ctx, id)
 	}
-	return st.RemoveWhole(ctx, id, c.Sandbox)
+	return st.RemoveWhole(ctx, id, c.Sandbox, true)
 }
 
 // name of the container, which may have another than when its supervisor began.

@@ -25,8 +25,8 @@ func (s *supervision) eventOf(name, action string, attributes map[string]string)
 	return events.Event{Time: time.Now(), Type: "container", Action: action, ID: s.container.ID, Name: name, Attributes: all}
 }
 
-func (s *supervision) append(ctx context.Context, all ...events.Event) {
-	if err := s.events.Append(ctx, all...); err != nil {
+func (s *supervision) append(ctx context.Context, e events.Event) {
+	if err := s.events.Append(ctx, e); err != nil {
 		s.log.Warn("cannot add to the event log", "error", err)
 	}
 }

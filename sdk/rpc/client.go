@@ -70,7 +70,7 @@ func (c *client) NewStream(ctx context.Context, desc *grpc.StreamDesc, method st
 		return nil, err
 	}
 	context.AfterFunc(call.ctx, func() { call.unwatch() }) // a stream may be left without a last receive
-	return &stream{ClientStream: s, call: call}, nil
+	return &stream{ClientStream: s, call: call, single: !desc.ServerStreams}, nil
 }
 
 // call is one call of a caller: its context, and why it ended.
@@ -164,15 +164,16 @@ func hasDetail(err error) bool {
 	return ok && len(s.Proto().GetDetails()) > 0
 }
 
-// stream ends its call with the first error of a receive, end of stream included.
+// stream ends its call with the first error of a receive, end of stream included, and with the answer if there is but one.
 type stream struct {
 	grpc.ClientStream
-	call *call
+	call   *call
+	single bool
 }
 
 func (s *stream) RecvMsg(m any) error {
 	err := s.ClientStream.RecvMsg(m)
-	if err == nil {
+	if err == nil && !s.single {
 		return nil
 	}
 	err = s.call.explain(err)

@@ -29,7 +29,7 @@ type Copy struct {
 const howPatience = time.Second
 
 // askPatience bounds a copy, and those of others before: who does not get one can do without.
-const askPatience = 5 * time.Second
+const askPatience = 10 * time.Second
 
 // Ready says whether somebody may be there to be asked.
 func (p Place) Ready(key string) bool {

@@ -34,7 +34,8 @@ func (i *idler) used(original *fork.Original) {
 	i.timer.Reset(parkAfter)
 }
 
-// ended is called by anybody when a copy has: who runs one container after another asks for the next some 20 ms later.
+// ended is called by anybody when a copy has: who runs one container after another asks for the next some 20 ms later. Where others are just starting that takes a CPU from them, but no more than
+// the next start would, which would wait for it.
 func (i *idler) ended() { i.timer.Reset(0) }
 
 // park has a copy begun of what was copied last, if that still can be.

@@ -71,7 +71,7 @@ func (h *Holder) Serve(ctx context.Context, gone func()) error {
 	primer := newPrimer(h)
 	idler, foresight := newIdler(), newForesight()
 	defer idler.stop()
-	turns := newTurns(turnsPerCPU * runtime.NumCPU())
+	turns := newTurns(turnsPerCPU * runtime.GOMAXPROCS(0)) // which knows quotas, too
 	for serving := true; serving; {
 		select {
 		case <-primer.quiet.C:

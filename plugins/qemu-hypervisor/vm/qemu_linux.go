@@ -42,9 +42,8 @@ func bindFiles(binds []bind) error {
 	return nil
 }
 
-// giveWay has programs that this thread starts from now on wait for their share of a CPU when they wake up while another runs there, instead of interrupting it. That is what
-// they are that compute for long, and a VM with emulated CPUs does; with many of them they would interrupt each other more than they compute: 40 starts at once take a fifth longer then. Who wants them
-// scheduled otherwise has said so already.
+// giveWay has programs that this thread starts from now on wait for their share of a CPU when they wake up while another runs there, instead of interrupting it. That is for what computes for long, as a VM
+// with emulated CPUs does; many of them would spend their time on interrupting each other, see docs/standby.md. Who wants them scheduled otherwise has said so already.
 func giveWay() {
 	attr, err := unix.SchedGetAttr(0, 0)
 	if err != nil || attr.Policy != unix.SCHED_NORMAL {

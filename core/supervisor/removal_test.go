@@ -1,0 +1,77 @@
+package supervisor
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vzctl/vzctl/core/lifecycle"
+	"github.com/vzctl/vzctl/core/store"
+	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
+	"github.com/vzctl/vzctl/sdk/fault"
+)
+
+// TestTheEndIsOnRecordWhileAVerbIsAtWorkOnAContainerThatIsToBeRemoved: the supervisor may be killed meanwhile, and the container may be wanted after all.
+func TestTheEndIsOnRecordWhileAVerbIsAtWorkOnAContainerThatIsToBeRemoved(t *testing.T) {
+	for name, c := range map[string]struct {
+		meanwhile func(*rig)
+		actions   []string
+		kept      bool
+	}{
+		"and is removed after that":  {func(*rig) {}, []string{"start", "die", "destroy"}, false},
+		"and stays if that keeps it": {func(r *rig) { r.s.keep() }, []string{"start", "die"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, func(c *store.Container) { c.AutoRemove = true })
+			r.serve()
+			answer := r.client.AskEnd(r.context())
+			if err := r.client.Start(r.context()); err != nil {
+				t.Fatal(err)
+			}
+			held, err := r.store.LockContainer(r.context(), r.id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.vm.exits(&guestv1.Exit{Code: 3})
+			for ctx := r.context(); ; time.Sleep(time.Millisecond) { // nobody tells but who waits for its removal
+				record, err := r.store.Get(r.id)
+				if err != nil || ctx.Err() != nil {
+					t.Fatalf("on record is %+v, %v", record, err)
+				}
+				if record.State == lifecycle.Stopped && record.Exit.Code == 3 {
+					break
+				}
+			}
+			c.meanwhile(r)
+			if err := held.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if exit, err := answer(); err != nil || exit.Code != 3 || exit.Kept != c.kept {
+				t.Errorf("it ended with %+v, %v", exit, err)
+			}
+			if err := r.ended(); err != nil {
+				t.Error(err)
+			}
+			if record, err := r.store.Get(r.id); c.kept && (err != nil || record.State != lifecycle.Stopped) || !c.kept && !errors.Is(err, fault.NotFound) {
+				t.Errorf("at last, on record is %+v, %v", record, err)
+			}
+			text, err := os.ReadFile(r.store.Paths().Events())
+			if err != nil {
+				t.Fatal(err)
+			}
+			at := 0
+			for _, action := range c.actions {
+				i := strings.Index(string(text[at:]), `"`+action+`"`)
+				if i < 0 {
+					t.Fatalf("no %q after byte %d of\n%s", action, at, text)
+				}
+				at += i
+			}
+			if n := strings.Count(string(text), "\n"); n != len(c.actions) {
+				t.Errorf("%d events instead of %v:\n%s", n, c.actions, text)
+			}
+		})
+	}
+}
