@@ -119,8 +119,7 @@ const softFiles, hardFiles = 1024, 524288
 
 func setRlimits(limits []specs.POSIXRlimit) error {
 	if slices.ContainsFunc(limits, func(l specs.POSIXRlimit) bool { return l.Type == "RLIMIT_AS" || l.Type == "RLIMIT_DATA" }) {
-		// A process of Go has a gigabyte of addresses, so what it does from here on has to do with the memory that it has.
-		runtime.GC()
+		provision()
 	}
 	for _, l := range allRlimits(limits) {
 		resource, known := rlimitNumber(l.Type)
@@ -132,6 +131,26 @@ func setRlimits(limits []specs.POSIXRlimit) error {
 		}
 	}
 	return nil
+}
+
+// provision has Go's runtime own what it will need: a process of Go has a gigabyte of addresses, so under a limit of them it has to do with the memory that it has. That is not memory for objects alone, but
+// also for its lists of full spans, of which there is one for each size, with pointers and without, and another such set after each collection.
+func provision() {
+	const span = 8 << 10
+	for range 2 {
+		var objects [][]byte
+		var pointers [][]*byte
+		for size := 8; size <= span; size += max(8, size/8) {
+			for range span/size + 2 { // which is more than a span has
+				objects, pointers = append(objects, make([]byte, size)), append(pointers, make([]*byte, size/8))
+			}
+		}
+		const large = 512 << 10
+		objects, pointers = append(objects, make([]byte, large)), append(pointers, make([]*byte, large/8))
+		runtime.KeepAlive(objects)
+		runtime.KeepAlive(pointers)
+		runtime.GC()
+	}
 }
 
 // allRlimits are those of a spec, and before them that of open files, unless the spec has it: in a user namespace what was lower cannot become higher.
