@@ -370,7 +370,7 @@ func (s *supervision) remove(ctx context.Context, outcome sandbox.Outcome) (fini
 	held, err := s.store.TryLockContainer(s.container.ID)
 	if errors.Is(err, lock.ErrHeld) {
 		if _, err := s.recordExited(ctx, outcome, s.store.UpdateFleeting); err != nil {
-			return nil, false, err
+			return nil, true, err // as well as it can be
 		}
 		recorded = true
 		within, cancel := context.WithTimeout(ctx, removeTimeout)
