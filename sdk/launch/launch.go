@@ -114,9 +114,15 @@ func start(ctx context.Context, o Options) (p *Process, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := c.start(); err != nil {
+		c.remove()
+		return nil, err
+	}
+	// All that follows is on its way while the plugin's process is made.
 	listening := sync.OnceValues(c.listen)
 	conn, err := connect(listening, o.StartTimeout)
 	if err != nil {
+		c.kill()
 		c.remove()
 		return nil, err
 	}
@@ -127,13 +133,9 @@ func start(ctx context.Context, o Options) (p *Process, err error) {
 			c.remove()
 		}
 	}()
-	if err := c.start(); err != nil {
-		return nil, err
-	}
 	defer context.AfterFunc(ctx, c.kill)()
 	p = &Process{child: c, client: conn, grace: o.StopGrace}
 	peer := rpc.Peer{Name: fmt.Sprintf("plugin %q", filepath.Base(o.Path)), Timeout: o.CallTimeout, Gone: c.gone, LastWords: c.lastWords}
-	// The call is on its way while the plugin's process is made.
 	asking, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
