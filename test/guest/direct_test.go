@@ -18,7 +18,7 @@ import (
 // seenByItself has a process tell all of itself that does not differ from one to the next.
 const seenByItself = `grep -E 'Uid|Gid|Groups|Umask|Sig[BIC]|Cap|NoNewPrivs|Seccomp|TracerPid|Threads' /proc/self/status; cat /proc/self/limits /proc/self/cgroup /proc/self/oom_score_adj
 for n in pid mnt ipc uts cgroup net; do readlink /proc/self/ns/$n; done
-pwd; env | sort; ls -l /proc/self/fd | sed -n 's/.* \([0-9]* ->\)/\1/; s/:\[[0-9]*\]//; s/proc.[0-9]*/proc/; s/pts.[0-9]*/pts/; / -> /p'
+pwd; env | sort; ls -l /proc/$$/fd | sed -n 's/.* \([0-9]* ->\)/\1/; s/:\[[0-9]*\]//; s/proc.[0-9]*/proc/; s/pts.[0-9]*/pts/; / -> /p'
 set -- $(cat /proc/$$/stat); [ $1 = $5 ] && [ $1 = $6 ] && echo own session; [ $7 != 0 ] && echo terminal; [ $8 = $1 ] && echo foreground
 touch /tmp/made && stat -c '%A %u %g' /tmp/made; rm -f /tmp/made; cat /proc/self/attr/current /proc/self/timerslack_ns 2>/dev/null; ls -l /proc/$$/exe | sed 's/.*->//'`
 
