@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/vzctl/vzctl/core/agent"
+	"github.com/vzctl/vzctl/core/events"
 	"github.com/vzctl/vzctl/core/lifecycle"
 	"github.com/vzctl/vzctl/core/lock"
 	"github.com/vzctl/vzctl/core/sandbox"
@@ -121,6 +122,34 @@ func (r *rig) context() context.Context {
 	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
 	r.t.Cleanup(cancel)
 	return ctx
+}
+
+// await returns when something of an action has been told.
+func (r *rig) await(action string) {
+	r.t.Helper()
+	seen := errors.New("seen")
+	err := events.Log{Path: r.store.Paths().Events()}.Follow(r.context(), time.Unix(1, 0), func(e events.Event) error {
+		if e.Action == action {
+			return seen
+		}
+		return nil
+	})
+	if !errors.Is(err, seen) {
+		r.t.Fatalf("no %q is told: %v", action, err)
+	}
+}
+
+// told are the actions that have been told, in their order.
+func (r *rig) told() (actions []string) {
+	r.t.Helper()
+	err := events.Log{Path: r.store.Paths().Events()}.Read(time.Unix(1, 0), func(e events.Event) error {
+		actions = append(actions, e.Action)
+		return nil
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return actions
 }
 
 // ended waits for the supervisor, and checks that it has left nothing that only it would take away.

@@ -2,10 +2,8 @@ package supervisor
 
 import (
 	"errors"
-	"os"
-	"strings"
+	"slices"
 	"testing"
-	"time"
 
 	"github.com/vzctl/vzctl/core/lifecycle"
 	"github.com/vzctl/vzctl/core/store"
@@ -35,14 +33,9 @@ func TestTheEndIsOnRecordWhileAVerbIsAtWorkOnAContainerThatIsToBeRemoved(t *test
 				t.Fatal(err)
 			}
 			r.vm.exits(&guestv1.Exit{Code: 3})
-			for ctx := r.context(); ; time.Sleep(time.Millisecond) { // nobody tells but who waits for its removal
-				record, err := r.store.Get(r.id)
-				if err != nil || ctx.Err() != nil {
-					t.Fatalf("on record is %+v, %v", record, err)
-				}
-				if record.State == lifecycle.Stopped && record.Exit.Code == 3 {
-					break
-				}
+			r.await("die")
+			if record, err := r.store.Get(r.id); err != nil || record.State != lifecycle.Stopped || record.Exit.Code != 3 {
+				t.Errorf("meanwhile, on record is %+v, %v", record, err)
 			}
 			c.meanwhile(r)
 			if err := held.Close(); err != nil {
@@ -57,20 +50,8 @@ func TestTheEndIsOnRecordWhileAVerbIsAtWorkOnAContainerThatIsToBeRemoved(t *test
 			if record, err := r.store.Get(r.id); c.kept && (err != nil || record.State != lifecycle.Stopped) || !c.kept && !errors.Is(err, fault.NotFound) {
 				t.Errorf("at last, on record is %+v, %v", record, err)
 			}
-			text, err := os.ReadFile(r.store.Paths().Events())
-			if err != nil {
-				t.Fatal(err)
-			}
-			at := 0
-			for _, action := range c.actions {
-				i := strings.Index(string(text[at:]), `"`+action+`"`)
-				if i < 0 {
-					t.Fatalf("no %q after byte %d of\n%s", action, at, text)
-				}
-				at += i
-			}
-			if n := strings.Count(string(text), "\n"); n != len(c.actions) {
-				t.Errorf("%d events instead of %v:\n%s", n, c.actions, text)
+			if told := r.told(); !slices.Equal(told, c.actions) {
+				t.Errorf("told are %q", told)
 			}
 		})
 	}

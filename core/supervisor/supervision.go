@@ -307,12 +307,12 @@ func (s *supervision) attend(ctx context.Context) error {
 			s.log.Error("cannot remove the container", "error", removeErr)
 		}
 		if removeErr != nil && !recorded {
-			_, recordErr := s.recordExited(ctx, outcome, s.store.Update)
+			_, recordErr := s.recordExited(ctx, outcome)
 			err = errors.Join(err, recordErr)
 		}
 	} else {
 		var again bool
-		again, err = s.recordExited(ctx, outcome, s.store.Update)
+		again, err = s.recordExited(ctx, outcome)
 		if !again { // otherwise those who follow the log go on
 			s.closeOutput()
 		}
@@ -323,8 +323,8 @@ func (s *supervision) attend(ctx context.Context) error {
 }
 
 // recordExited records how the container has ended, and tells it; again says that it is started again.
-func (s *supervision) recordExited(ctx context.Context, outcome sandbox.Outcome, update func(context.Context, string, func(*store.Container) error) (store.Container, error)) (again bool, err error) {
-	c, err := update(ctx, s.container.ID, func(c *store.Container) error {
+func (s *supervision) recordExited(ctx context.Context, outcome sandbox.Outcome) (again bool, err error) {
+	c, err := s.store.Update(ctx, s.container.ID, func(c *store.Container) error {
 		c.Exit = exitOf(outcome)
 		if again = outcome.Reason != sandbox.Saved && s.retry(c); again {
 			return nil
@@ -369,7 +369,7 @@ var errKept = errors.New("it is kept")
 func (s *supervision) remove(ctx context.Context, outcome sandbox.Outcome) (finish func() error, recorded bool, err error) {
 	held, err := s.store.TryLockContainer(s.container.ID)
 	if errors.Is(err, lock.ErrHeld) {
-		if _, err := s.recordExited(ctx, outcome, s.store.UpdateFleeting); err != nil {
+		if _, err := s.recordExited(ctx, outcome); err != nil {
 			return nil, true, err // as well as it can be
 		}
 		recorded = true
