@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vzctl/vzctl/sdk/rendezvous"
 )
 
 // Copy is a copy of a VM's QEMU, as who asked for it has it.
@@ -41,7 +43,7 @@ func (p Place) Ready(key string) bool {
 func (p Place) Ask(ctx context.Context, key, name string, files Files) (*Copy, error) {
 	ctx, cancel := context.WithTimeout(ctx, askPatience)
 	defer cancel()
-	conn, err := p.dial(key)
+	conn, err := rendezvous.Dial(p.Dir(key), socketName)
 	if err != nil {
 		return nil, ErrNone // whoever was there is gone, or about to
 	}
@@ -64,11 +66,11 @@ func (p Place) Ask(ctx context.Context, key, name string, files Files) (*Copy, e
 
 func ask(conn *net.UnixConn, name string, files Files) (*Copy, error) {
 	r := request{Version: version, Name: name, Disks: len(files.Disks), Links: len(files.Links), Shares: len(files.Shares), Console: files.Console != nil, Lasting: files.Lasting, Reads: files.Reads, Fresh: files.Fresh}
-	if err := send(conn, r, files.list()); err != nil {
+	if err := rendezvous.Send(conn, r, files.list()); err != nil {
 		return nil, err
 	}
 	var m made
-	received, err := receive(conn, &m)
+	received, err := rendezvous.Receive(conn, &m)
 	switch {
 	case err != nil:
 	case m.Version != version:
@@ -79,7 +81,7 @@ func ask(conn *net.UnixConn, name string, files Files) (*Copy, error) {
 		err = errors.New("the answer has no process")
 	}
 	if err != nil {
-		closeAll(received)
+		rendezvous.CloseAll(received)
 		return nil, err
 	}
 	c := &Copy{PID: m.PID, Primed: m.Primed, Sizes: m.Sizes, Console: m.Console, conn: conn, pidfd: received[0]}
@@ -100,16 +102,6 @@ func (c *Copy) Settle(files Files) error {
 	}
 	c.change = nil
 	return change.make(files.Disks[files.Fresh.Index])
-}
-
-// dial reaches a socket however long its path is.
-func (p Place) dial(key string) (*net.UnixConn, error) {
-	dir, err := unix.Open(p.Dir(key), unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = unix.Close(dir) }()
-	return net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: fmt.Sprintf("/proc/self/fd/%d/%s", dir, socketName), Net: "unixpacket"})
 }
 
 // Kill ends the copy. It fails only if it has ended.
@@ -133,10 +125,10 @@ func (c *Copy) Wait() {
 	}
 	var e ended
 	if err := c.conn.SetDeadline(time.Now().Add(howPatience)); err == nil {
-		if files, err := receive(c.conn, &e); err == nil {
+		if files, err := rendezvous.Receive(c.conn, &e); err == nil {
 			c.how = e.How
 		} else {
-			closeAll(files)
+			rendezvous.CloseAll(files)
 		}
 	}
 	_ = c.conn.Close()

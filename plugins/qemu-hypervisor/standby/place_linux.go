@@ -1,15 +1,12 @@
 package standby
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -77,60 +74,6 @@ func removeAll(dir string) error {
 		time.Sleep(pause) // nobody tells
 	}
 	return os.RemoveAll(dir)
-}
-
-// Surroundings are what a process inherits, and a copy would have of its holder: user, namespaces, control group, CPUs and share of them, limits, rights. They belong into the key of a shape, so that only who has the same asks.
-func Surroundings() (list []string, err error) {
-	list = append(list, strconv.Itoa(os.Geteuid()), strconv.Itoa(os.Getegid()))
-	for _, name := range []string{"mnt", "net", "pid", "user", "ipc", "uts", "cgroup", "time"} {
-		namespace, err := os.Readlink("/proc/self/ns/" + name)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
-		}
-		list = append(list, namespace)
-	}
-	for _, path := range []string{"/proc/self/cgroup", "/proc/self/oom_score_adj", "/proc/self/limits", "/proc/self/status", "/proc/self/attr/current"} {
-		text, err := os.ReadFile(path)
-		if err != nil && path != "/proc/self/attr/current" { // which needs a security module
-			return nil, err
-		}
-		if path == "/proc/self/status" {
-			text = rights(text)
-		}
-		list = append(list, string(text))
-	}
-	for _, path := range []string{"/proc/self/root", "/proc/self/exe"} {
-		info, err := os.Stat(path)
-		if err != nil {
-			return nil, err
-		}
-		stat, ok := info.Sys().(*syscall.Stat_t)
-		if !ok {
-			return nil, errors.ErrUnsupported
-		}
-		list = append(list, fmt.Sprint(stat.Dev, stat.Ino, stat.Ctim))
-	}
-	var cpus unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &cpus); err != nil {
-		return nil, err
-	}
-	scheduling, err := unix.SchedGetAttr(0, 0)
-	if err != nil {
-		return nil, os.NewSyscallError("sched_getattr", err)
-	}
-	return append(list, fmt.Sprint(cpus, scheduling.Policy, scheduling.Nice, scheduling.Priority)), nil
-}
-
-// rights keeps of /proc/PID/status what a process may do.
-func rights(status []byte) (kept []byte) {
-	for line := range bytes.Lines(status) {
-		for _, name := range []string{"Umask:", "Uid:", "Gid:", "Groups:", "Cap", "NoNewPrivs:", "Seccomp:", "Seccomp_filters:"} {
-			if bytes.HasPrefix(line, []byte(name)) {
-				kept = append(kept, line...)
-			}
-		}
-	}
-	return kept
 }
 
 // validKey says whether it may be a key.

@@ -6,12 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/standby"
 )
@@ -52,21 +49,6 @@ func TestKeysThatAreNone(t *testing.T) {
 		if err := place.Remove(key); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("removal of %q: %v", key, err)
 		}
-	}
-}
-
-func TestSurroundingsStayAsTheyAre(t *testing.T) {
-	one, err := standby.Surroundings()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if again, err := standby.Surroundings(); err != nil || !slices.Equal(one, again) {
-		t.Errorf("%q, and then %q, %v", one, again, err)
-	}
-	old := unix.Umask(0o123)
-	defer unix.Umask(old)
-	if other, err := standby.Surroundings(); err != nil || slices.Equal(one, other) {
-		t.Errorf("with another umask the same: %q, %v", other, err)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/fork"
+	"github.com/vzctl/vzctl/sdk/rendezvous"
 )
 
 // A VM that stands by can be copied for any image. Once the same image is asked for again, a copy is primed with it: its guest has the image's disks mounted and has read what is read first, and then it is copied in
@@ -256,7 +257,7 @@ func (m *image) drop() {
 	if m.unwatch != nil {
 		m.unwatch()
 	}
-	closeAll(m.disks)
+	rendezvous.CloseAll(m.disks)
 	m.disks, m.unwatch, m.layer = nil, nil, nil
 	release(m.primed, m.mounted)
 	m.primed, m.mounted = nil, nil

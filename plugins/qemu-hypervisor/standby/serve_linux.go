@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"runtime"
 	"sync"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/fork"
+	"github.com/vzctl/vzctl/sdk/rendezvous"
 )
 
 const (
@@ -49,11 +49,11 @@ type Holder struct {
 func (h *Holder) Serve(ctx context.Context, gone func()) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	listener, err := h.listen()
+	listener, err := rendezvous.Listen(h.Place.Dir(h.Key), socketName)
 	if err != nil {
 		return err
 	}
-	removed, err := awaitRemoval(ctx, h.Place.Dir(h.Key))
+	removed, err := rendezvous.AwaitRemoval(ctx, h.Place.Dir(h.Key))
 	if err == nil {
 		h.since = time.Now()
 		err = h.announce(h.since, 0)
@@ -125,44 +125,6 @@ func (h *Holder) Serve(ctx context.Context, gone func()) error {
 	return nil
 }
 
-func (h *Holder) listen() (*net.UnixListener, error) {
-	dir, err := unix.Open(h.Place.Dir(h.Key), unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = unix.Close(dir) }()
-	if err := os.Remove(filepath.Join(h.Place.Dir(h.Key), socketName)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
-	}
-	listener, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: fmt.Sprintf("/proc/self/fd/%d/%s", dir, socketName), Net: "unixpacket"})
-	if err == nil {
-		listener.SetUnlinkOnClose(false) // by that name it is not there any more
-	}
-	return listener, err
-}
-
-// awaitRemoval returns a channel that is closed when a directory is removed.
-func awaitRemoval(ctx context.Context, dir string) (<-chan struct{}, error) {
-	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
-	if err != nil {
-		return nil, os.NewSyscallError("inotify_init1", err)
-	}
-	file := os.NewFile(uintptr(fd), "inotify")
-	if _, err := unix.InotifyAddWatch(fd, dir, unix.IN_DELETE_SELF|unix.IN_MOVE_SELF|unix.IN_DELETE|unix.IN_ONLYDIR); err != nil {
-		_ = file.Close()
-		return nil, os.NewSyscallError("inotify_add_watch", err)
-	}
-	stop := context.AfterFunc(ctx, func() { _ = file.Close() })
-	removed := make(chan struct{})
-	go func() {
-		defer stop()
-		event := make([]byte, 4<<10)
-		_, _ = file.Read(event) // any: nobody but its owner removes anything there
-		close(removed)
-	}()
-	return removed, nil
-}
-
 // asking is one who asks.
 type asking struct {
 	conn    *net.UnixConn
@@ -190,7 +152,7 @@ func listenFor(ctx context.Context, listener *net.UnixListener, asked chan<- ask
 				err = conn.SetDeadline(time.Now().Add(requestPatience))
 			}
 			if err == nil {
-				a.files, err = receive(conn, &a.request)
+				a.files, err = rendezvous.Receive(conn, &a.request)
 			}
 			if err == nil {
 				select {
@@ -199,7 +161,7 @@ func listenFor(ctx context.Context, listener *net.UnixListener, asked chan<- ask
 				case <-ctx.Done():
 				}
 			}
-			closeAll(a.files)
+			rendezvous.CloseAll(a.files)
 			_ = conn.Close()
 		}()
 	}
@@ -231,10 +193,10 @@ func (h *Holder) answer(ctx context.Context, a asking, primer *primer, foresight
 		original, change = h.Original, nil
 		pid, handle, err = h.fork(original, plan, a.files)
 	}
-	closeAll(a.files)                                       // first: who is refused goes on without, and they may be locked
+	rendezvous.CloseAll(a.files)                            // first: who is refused goes on without, and they may be locked
 	_ = a.conn.SetDeadline(time.Now().Add(requestPatience)) // it may have waited for others' copies; if this fails, so does sending
 	if err != nil {
-		_ = send(a.conn, made{Version: version, Error: err.Error()}, nil) // it may be gone
+		_ = rendezvous.Send(a.conn, made{Version: version, Error: err.Error()}, nil) // it may be gone
 		if refused != nil || errors.Is(err, errGone) {
 			return nil, errRefused
 		}
@@ -245,7 +207,7 @@ func (h *Holder) answer(ctx context.Context, a asking, primer *primer, foresight
 	if change != nil {
 		files = append(files, change)
 	}
-	err = send(a.conn, made{Version: version, PID: pid, Primed: original != h.Original, Changes: change != nil, Sizes: h.Sizes, Console: h.Console}, files)
+	err = rendezvous.Send(a.conn, made{Version: version, PID: pid, Primed: original != h.Original, Changes: change != nil, Sizes: h.Sizes, Console: h.Console}, files)
 	_ = handle.Close()
 	if err != nil { // nobody will have it
 		_ = unix.Kill(pid, unix.SIGKILL)
@@ -264,7 +226,7 @@ func (h *Holder) answer(ctx context.Context, a asking, primer *primer, foresight
 			}
 		}
 		if a.conn.SetDeadline(time.Now().Add(requestPatience)) == nil {
-			_ = send(a.conn, ended{how}, nil) // who asked may be gone
+			_ = rendezvous.Send(a.conn, ended{how}, nil) // who asked may be gone
 		}
 		_ = a.conn.Close()
 	})

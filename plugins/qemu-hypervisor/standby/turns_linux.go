@@ -4,6 +4,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/vzctl/vzctl/sdk/rendezvous"
 )
 
 const (
@@ -71,7 +73,7 @@ func (t *turns) begun() (ended func()) {
 func (t *turns) close() {
 	t.late.Stop()
 	for _, a := range t.queue {
-		closeAll(a.files)
+		rendezvous.CloseAll(a.files)
 		_ = a.conn.Close()
 	}
 	t.queue = nil

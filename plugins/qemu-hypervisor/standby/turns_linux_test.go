@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vzctl/vzctl/sdk/rendezvous"
 )
 
 func TestOfManyAFewStartAtATime(t *testing.T) {
@@ -66,7 +68,7 @@ func TestWhoWaitsForATurnIsTurnedAwayAtTheEnd(t *testing.T) {
 	}
 	turns.close()
 	var m made
-	if _, err := receive(ends[1], &m); err == nil {
+	if _, err := rendezvous.Receive(ends[1], &m); err == nil {
 		t.Error("it is answered")
 	}
 }

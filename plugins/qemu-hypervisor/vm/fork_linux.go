@@ -21,6 +21,7 @@ import (
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/standby"
 	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/template"
 	"github.com/vzctl/vzctl/sdk/hypervisor"
+	"github.com/vzctl/vzctl/sdk/rendezvous"
 )
 
 // A VM with emulated CPUs is forked from one of its shape that stands by, if there is one: that has all that a clone has, and QEMU's translation of all code that the guest has run. Which
@@ -36,10 +37,15 @@ func standbyOf(cacheDir string) standby.Place { return standby.At(filepath.Join(
 
 // standbyKey names the shape of VM that this one can be forked from.
 func (v *VM) standbyKey() (string, error) {
-	around, err := standby.Surroundings()
+	around, err := rendezvous.Surroundings()
 	if err != nil {
 		return "", err
 	}
+	program, err := rendezvous.File("/proc/self/exe") // of the holder
+	if err != nil {
+		return "", err
+	}
+	around = append(around, program)
 	return template.Key(append(machine.StandbyShape(v.spec, v.host), around...), v.files()...)
 }
 
