@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/BurntSushi/toml"
 
@@ -31,6 +32,23 @@ type Config struct {
 	Plugins  Plugins            `toml:"plugins"`
 	Defaults Defaults           `toml:"defaults"`
 	Networks map[string]Network `toml:"networks"`
+	// Reserve is for how long a supervisor waits for the next container, as "10m", or "off". See ReserveTime.
+	Reserve string `toml:"reserve"`
+}
+
+// What Reserve is if nobody says otherwise, and what turns it off.
+const (
+	defaultReserve = 10 * time.Minute
+	noReserve      = "off"
+)
+
+// ReserveTime is for how long a supervisor that was made ahead waits for the next container; 0: none is made.
+func (c *Config) ReserveTime() time.Duration {
+	if c.Reserve == "" {
+		return defaultReserve
+	}
+	d, _ := time.ParseDuration(c.Reserve) // it was checked, and of "off" this is 0
+	return d
 }
 
 // Plugins says where plugins are and which of them serve.
@@ -163,6 +181,9 @@ func (c *Config) check() error {
 	}
 	if t := c.Defaults.MountTransport; t != "" && t != hypervisor.Share9P && t != hypervisor.ShareVirtioFS {
 		return fmt.Errorf("defaults.mount_transport: there is no %q, use %q or %q", t, hypervisor.Share9P, hypervisor.ShareVirtioFS)
+	}
+	if d, err := time.ParseDuration(c.Reserve); c.Reserve != "" && c.Reserve != noReserve && (err != nil || d <= 0) {
+		return fmt.Errorf("reserve: %q is no time; use \"10m\", or %q", c.Reserve, noReserve)
 	}
 	for name, n := range c.Networks {
 		// It becomes a directory's name, and a part of names that containers look up. "none" is what --network has for no network.

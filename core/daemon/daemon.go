@@ -39,13 +39,27 @@ const firstFD = 3
 
 // Process is a started daemon. It outlives its starter; one that looks after it must call Wait.
 type Process struct {
-	cmd     *exec.Cmd
+	process *os.Process
 	logPath string
 	logFrom int64
-	hold    *os.File // its end holds or, with a byte before, releases the daemon; nil: it was not held
+	hold    hold // nil: it was not held
 	done    chan struct{}
 	err     error
 }
+
+// hold is the end of what a held daemon waits at: a byte releases it, the end withdraws it.
+type hold interface {
+	Write([]byte) (int, error)
+	// leave is called when it is released, withdraw if it is not to be.
+	leave() error
+	withdraw() error
+}
+
+// pipe is the one of a daemon that was started held.
+type pipe struct{ *os.File }
+
+func (p pipe) leave() error    { return p.Close() }
+func (p pipe) withdraw() error { return p.Close() }
 
 // Start runs the daemon in a session of its own. After an error nothing is left, and the life lock is free.
 func Start(spec Spec) (p *Process, err error) {
@@ -69,21 +83,22 @@ func Start(spec Spec) (p *Process, err error) {
 		defer func() { err = errors.Join(err, file.Close()) }()
 		cmd.ExtraFiles = append(cmd.ExtraFiles, file)
 	}
-	p = &Process{cmd: cmd, logPath: spec.LogPath, logFrom: from, done: make(chan struct{})}
+	p = &Process{logPath: spec.LogPath, logFrom: from, done: make(chan struct{})}
 	if spec.Held {
 		theirs, ours, err := os.Pipe()
 		if err != nil {
 			return nil, err
 		}
 		defer theirs.Close()
-		cmd.ExtraFiles, p.hold = append(cmd.ExtraFiles, theirs), ours
+		cmd.ExtraFiles, p.hold = append(cmd.ExtraFiles, theirs), pipe{ours}
 	}
 	if err := cmd.Start(); err != nil {
 		if p.hold != nil {
-			err = errors.Join(err, p.hold.Close())
+			err = errors.Join(err, p.hold.withdraw())
 		}
 		return nil, fmt.Errorf("start %s: %w", strings.Join(append(spec.Program, spec.Args...), " "), err)
 	}
+	p.process = cmd.Process
 	go func() {
 		p.err = cmd.Wait()
 		close(p.done)
@@ -107,7 +122,7 @@ func listen(path string) (*os.File, error) {
 }
 
 // PID of the daemon.
-func (p *Process) PID() int { return p.cmd.Process.Pid }
+func (p *Process) PID() int { return p.process.Pid }
 
 // Done is closed when the daemon has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
@@ -115,15 +130,15 @@ func (p *Process) Done() <-chan struct{} { return p.done }
 // Release lets a held daemon begin. One that has ended meanwhile is no error here; Wait tells.
 func (p *Process) Release() error {
 	_, err := p.hold.Write([]byte{1})
-	if errors.Is(err, syscall.EPIPE) {
+	if errors.Is(err, syscall.EPIPE) || errors.Is(err, net.ErrClosed) {
 		err = nil
 	}
-	return errors.Join(err, p.hold.Close())
+	return errors.Join(err, p.hold.leave())
 }
 
 // Withdraw has a held daemon end, and returns when it has or ctx does.
 func (p *Process) Withdraw(ctx context.Context) error {
-	if err := p.hold.Close(); err != nil {
+	if err := p.hold.withdraw(); err != nil {
 		return err
 	}
 	select {
@@ -136,13 +151,13 @@ func (p *Process) Withdraw(ctx context.Context) error {
 
 // Kill ends the daemon at once.
 func (p *Process) Kill() error {
-	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	if err := p.process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
 	return nil
 }
 
-// Wait returns when the daemon has ended, with how, or when ctx does.
+// Wait returns when the daemon has ended, with how if it was started here, or when ctx does.
 func (p *Process) Wait(ctx context.Context) error {
 	select {
 	case <-p.done:
@@ -193,10 +208,14 @@ func (p *Process) lastLines() []string {
 // Inherited is what a daemon got from its starter, beside the life lock: its descriptor stays open until the kernel closes it with the process.
 type Inherited struct {
 	Listeners []*net.UnixListener
+	released  func() bool // nil: a pipe tells
 }
 
 // Released returns, in a daemon that was started held, once its starter lets it begin; false: it is not to.
 func (in *Inherited) Released() bool {
+	if in.released != nil {
+		return in.released()
+	}
 	hold := os.NewFile(uintptr(firstFD+1+len(in.Listeners)), "hold")
 	if hold == nil {
 		return false
@@ -205,6 +224,9 @@ func (in *Inherited) Released() bool {
 	_ = hold.Close()                   // read to its end
 	return n == 1
 }
+
+// Leave lets go of the life lock, in a daemon that gets another.
+func (in *Inherited) Leave() error { return os.NewSyscallError("close", syscall.Close(firstFD)) }
 
 // Inherit takes over what Start handed to this process. It is called once, with the number of sockets that the daemon has.
 func Inherit(sockets int) (*Inherited, error) {
@@ -223,17 +245,26 @@ func Inherit(sockets int) (*Inherited, error) {
 		if file == nil {
 			return nil, errNotStarted
 		}
-		listener, err := net.FileListener(file)
+		listener, err := listenerOf(file)
 		if err := errors.Join(err, file.Close()); err != nil {
 			return nil, fmt.Errorf("take over the socket of descriptor %d; this command is started by vzctl itself: %w", fd, err)
 		}
-		unixListener, ok := listener.(*net.UnixListener)
-		if !ok {
-			return nil, errors.Join(fmt.Errorf("descriptor %d is no unix socket; this command is started by vzctl itself", fd), listener.Close())
-		}
-		in.Listeners = append(in.Listeners, unixListener)
+		in.Listeners = append(in.Listeners, listener)
 	}
 	return in, nil
+}
+
+// listenerOf returns the listener of a socket; file stays the caller's.
+func listenerOf(file *os.File) (*net.UnixListener, error) {
+	listener, err := net.FileListener(file)
+	if err != nil {
+		return nil, err
+	}
+	unixListener, ok := listener.(*net.UnixListener)
+	if !ok {
+		return nil, errors.Join(errors.New("it is no unix socket"), listener.Close())
+	}
+	return unixListener, nil
 }
 
 var errNotStarted = errors.New("this command is started by vzctl itself, and inherits its sockets")

@@ -18,7 +18,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv("DAEMON_TEST") == "" {
 		os.Exit(m.Run())
 	}
-	in, err := Inherit(1)
+	in, err := inherit()
 	if err != nil {
 		panic(err)
 	}
@@ -40,6 +40,14 @@ func TestMain(m *testing.M) {
 	}
 	_, _ = io.WriteString(os.Stderr, "an old story\nthe disk is on fire\n")
 	os.Exit(3)
+}
+
+// inherit is Inherit, or what is in its place in a daemon that waits in reserve.
+func inherit() (*Inherited, error) {
+	if dir := os.Getenv("DAEMON_TEST_RESERVE"); dir != "" {
+		return fromReserve(dir)
+	}
+	return Inherit(1)
 }
 
 // finalize closes files that nobody refers to any more.

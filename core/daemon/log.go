@@ -64,6 +64,18 @@ func (l *Log) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// Redirect has the log, stdout and stderr go to a file at the log's path.
+func (l *Log) Redirect(f *os.File) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	l.size = info.Size()
+	return errors.Join(replace(f, 1), replace(f, 2))
+}
+
 // same reports whether the log is stderr: somebody may run a daemon by hand.
 func (l *Log) same() bool {
 	mine, err := os.Stderr.Stat()

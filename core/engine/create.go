@@ -27,6 +27,7 @@ import (
 
 // Create makes a container: all that a start will need is resolved now. After an error nothing is left of it but what is cached.
 func (e *Engine) Create(ctx context.Context, request CreateRequest, report progress.Func) (_ Container, err error) {
+	surroundings := e.surroundings(request)
 	end := timeline.Begin(ctx, "check", timeline.Create)
 	if err := e.check(&request); err != nil {
 		return Container{}, err
@@ -55,13 +56,20 @@ func (e *Engine) Create(ctx context.Context, request CreateRequest, report progr
 	if err != nil {
 		return Container{}, err
 	}
+	if err := e.choosePlugins(ctx, request, &c, &b); err != nil {
+		return Container{}, err
+	}
+	reserved := e.takeReserved(request, &c, &b, surroundings)
+	if reserved != nil {
+		defer func() { err = errors.Join(err, reserved.Close()) }() // which does nothing once it is sent
+	}
 	end = timeline.Begin(ctx, "record", timeline.Create)
 	held, err := e.store.Create(ctx, c)
 	end()
 	if err != nil {
 		return Container{}, err
 	}
-	ready, err := e.make(ctx, request, &c, &b, spec, report)
+	ready, err := e.make(ctx, request, &c, &b, spec, reserved, report)
 	if err != nil {
 		undo := context.WithoutCancel(ctx)
 		if ready != nil {
@@ -245,18 +253,15 @@ func (e *Engine) plan(r CreateRequest, image images.Image) (store.Container, sto
 
 // make fills the records with what plugins give, and puts everything on the disk. What plugins do not need of each other they do side by side, and the supervisor's process is made
 // meanwhile if it is needed next; it is returned, also beside an error.
-func (e *Engine) make(ctx context.Context, r CreateRequest, c *store.Container, b *store.Sandbox, spec *specs.Spec, report progress.Func) (ready *supervisor.Prepared, err error) {
+func (e *Engine) make(ctx context.Context, r CreateRequest, c *store.Container, b *store.Sandbox, spec *specs.Spec, reserved *supervisor.Reserved, report progress.Func) (ready *supervisor.Prepared, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if err := e.choosePlugins(ctx, r, c, b); err != nil {
-		return nil, err
-	}
 	if err := e.store.CreateSandbox(ctx, *b); err != nil {
 		return nil, err
 	}
 	if r.StartNext {
 		end := timeline.Begin(ctx, "prepare supervisor", timeline.Create)
-		if ready, err = supervisor.Prepare(ctx, e.store, e.options.Program, b.ID, e.log.IsDebug()); err != nil {
+		if ready, err = supervisor.Prepare(ctx, e.store, e.options.Program, b.ID, e.log.IsDebug(), reserved); err != nil {
 			e.log.Debug("cannot make the supervisor's process yet", "error", err) // the start will say
 		}
 		end()

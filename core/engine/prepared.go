@@ -3,8 +3,10 @@ package engine
 import (
 	"context"
 	"errors"
+	"sync"
 
 	"github.com/vzctl/vzctl/core/lock"
+	"github.com/vzctl/vzctl/core/store"
 	"github.com/vzctl/vzctl/core/supervisor"
 )
 
@@ -50,4 +52,30 @@ func (e *Engine) Close() error {
 		err = errors.Join(err, p.close(context.Background()))
 	}
 	return err
+}
+
+// surroundings returns what a supervisor from the reserve has to have in common with one that is made for a request, once they are known.
+func (e *Engine) surroundings(r CreateRequest) func() ([]string, error) {
+	ask := sync.OnceValues(supervisor.Surroundings)
+	if r.StartNext {
+		go ask() // it takes half a millisecond
+	}
+	return ask
+}
+
+// takeReserved takes a supervisor from the reserve, and makes the sandbox of the records the one that it is for; nil if there is none, or none is needed yet.
+func (e *Engine) takeReserved(r CreateRequest, c *store.Container, b *store.Sandbox, surroundings func() ([]string, error)) *supervisor.Reserved {
+	if !r.StartNext {
+		return nil
+	}
+	around, err := surroundings()
+	if err != nil {
+		return nil // what is wrong with it is told by who makes a supervisor
+	}
+	reserved := supervisor.TakeReserved(e.store, e.options.Program, b.Hypervisor, e.config.Plugins, e.log.IsDebug(), around)
+	if reserved != nil {
+		c.Sandbox, b.ID = reserved.SandboxID(), reserved.SandboxID()
+		b.RuntimeDir = e.store.Paths().SandboxRun(b.ID)
+	}
+	return reserved
 }

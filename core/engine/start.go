@@ -136,7 +136,7 @@ func (e *Engine) launch(ctx context.Context, c store.Container, ready *superviso
 		}
 	}
 	if ready == nil {
-		if ready, err = supervisor.Prepare(ctx, e.store, e.options.Program, b.ID, e.log.IsDebug()); err != nil {
+		if ready, err = supervisor.Prepare(ctx, e.store, e.options.Program, b.ID, e.log.IsDebug(), nil); err != nil {
 			return nil, err
 		}
 	}

@@ -17,6 +17,7 @@ import (
 //	<Root>/blank/                    empty layers, to be copied
 //	<Root>/names/<name>              the id of the container of that name
 //	<Root>/store.lock                held while containers come and go
+//	<Root>/reserve/                  supervisors that wait, see package reserve
 //	<Root>/warm.lock                 held while a template is made ahead
 //	<Root>/containers/<id>/          container.json, log, ...
 //	<Root>/sandboxes/<id>/           sandbox.json, layer.img, console.log, checkpoint-<hex>/, ...
@@ -38,6 +39,8 @@ func (p Paths) Answers() string            { return filepath.Join(p.Root, "answe
 func (p Paths) Blanks() string             { return filepath.Join(p.Root, "blank") }
 func (p Paths) Lock() string               { return filepath.Join(p.Root, "store.lock") }
 func (p Paths) WarmLock() string           { return filepath.Join(p.Root, "warm.lock") } // held by who makes a template ahead
+func (p Paths) Reserve() string            { return filepath.Join(p.Root, "reserve") }
+func (p Paths) ReserveLog() string         { return filepath.Join(p.Reserve(), "log") }
 func (p Paths) Images() string             { return filepath.Join(p.Root, "images") }
 func (p Paths) Rootfs() string             { return filepath.Join(p.Root, "rootfs") }
 func (p Paths) Kernels() string            { return filepath.Join(p.Root, "kernels") }

@@ -67,6 +67,17 @@ func (s *Store) MakeRun() (string, error) { return s.paths.Run, makePrivate(s.pa
 // MakeSandboxRun makes the runtime directory of a sandbox, or finds it.
 func (s *Store) MakeSandboxRun(id string) (string, error) { return s.makeRun(s.paths.SandboxRun(id)) }
 
+// RemoveUnusedRun removes the runtime directory of a sandbox that was never made.
+func (s *Store) RemoveUnusedRun(id string) error {
+	if !validID(id) {
+		return nil
+	}
+	if _, err := os.Lstat(s.paths.Sandbox(id)); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return os.RemoveAll(s.paths.SandboxRun(id))
+}
+
 // MakeNetworkRun makes the runtime directory of a network, or finds it.
 func (s *Store) MakeNetworkRun(name string) (string, error) {
 	return s.makeRun(s.paths.NetworkRun(name))

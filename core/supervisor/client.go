@@ -43,28 +43,36 @@ type Prepared struct {
 	launched  bool
 }
 
-// Prepare starts the process of a sandbox's supervisor: program is the vzctl to run. Of the records only the sandbox's is needed yet, and of that the hypervisor plugin. The caller
-// holds the lock of the container, and calls Launch or Close.
-func Prepare(ctx context.Context, st *store.Store, program []string, sandboxID string, debug bool) (*Prepared, error) {
+// Prepare starts the process of a sandbox's supervisor: program is the vzctl to run, unless one is taken from the reserve for the sandbox. Of the records only the sandbox's is needed yet, and of that the
+// hypervisor plugin. The caller holds the lock of the container, and calls Launch or Close.
+func Prepare(ctx context.Context, st *store.Store, program []string, sandboxID string, debug bool, reserved *Reserved) (_ *Prepared, err error) {
 	paths := st.Paths()
 	b, err := st.GetSandbox(sandboxID)
 	if err != nil {
 		return nil, err
 	}
-	run, err := makeRun(ctx, st, b)
-	if err != nil {
-		return nil, err
+	run := paths.SandboxRun(sandboxID)
+	if reserved == nil { // otherwise it is there
+		if run, err = makeRun(ctx, st, b); err != nil {
+			return nil, err
+		}
 	}
 	life, err := lock.Try(paths.SandboxLife(sandboxID))
 	if err != nil {
 		return nil, err
 	}
-	args := []string{"supervise", "--root", paths.Root, "--run", run}
-	if debug {
-		args = append(args, "--debug")
+	spec := daemon.Spec{Life: life, LogPath: paths.SupervisorLog(sandboxID), Sockets: []string{filepath.Join(run, controlSocket), filepath.Join(run, streamSocket)}, Held: true}
+	var d *daemon.Process
+	if reserved != nil {
+		d, err = reserved.send(spec)
+	} else {
+		args := []string{"supervise", "--root", paths.Root, "--run", run}
+		if debug {
+			args = append(args, "--debug")
+		}
+		spec.Program, spec.Args, spec.Env = program, append(args, sandboxID), []string{hypervisorKey + "=" + b.Hypervisor}
+		d, err = daemon.Start(spec)
 	}
-	d, err := daemon.Start(daemon.Spec{Program: program, Args: append(args, sandboxID), Life: life, LogPath: paths.SupervisorLog(sandboxID), Env: []string{hypervisorKey + "=" + b.Hypervisor},
-		Sockets: []string{filepath.Join(run, controlSocket), filepath.Join(run, streamSocket)}, Held: true})
 	if err != nil {
 		return nil, err
 	}
@@ -102,10 +110,11 @@ func (p *Prepared) Close(ctx context.Context) error {
 	return nil
 }
 
-// Names of the sockets in the runtime directory.
+// Names of the sockets in the runtime directory, and how many they are.
 const (
 	controlSocket = "supervisor"
 	streamSocket  = "streams"
+	socketCount   = 2
 )
 
 // makeRun makes an empty runtime directory, and writes down where: a later session of the user may have another place for them. What a supervisor before, that

@@ -39,6 +39,15 @@ func startEarly(path, run string, log hclog.Logger) *early {
 	return e
 }
 
+// await returns once the plugin is started, or is not. gone is closed when it ends after that.
+func (e *early) await() (gone <-chan struct{}, err error) {
+	<-e.started
+	if p, ok := e.running.(interface{ Done() <-chan struct{} }); ok {
+		gone = p.Done()
+	}
+	return gone, e.err
+}
+
 // take returns the plugin once it is started, if it is the one at a path and nobody has taken it; ok is false otherwise.
 func (e *early) take(ctx context.Context, path string) (running sandbox.Hypervisor, ok bool, err error) {
 	if e == nil || e.path != path || !e.mine() {

@@ -36,13 +36,14 @@ import (
 	"github.com/vzctl/vzctl/sdk/rpc"
 )
 
-// Main is the process: "vzctl supervise --root DIR --run DIR SANDBOX". It returns the process's exit code.
+// Main is the process: "vzctl supervise --root DIR --run DIR SANDBOX", or in reserve "vzctl supervise --root DIR --reserve KEY" and as many bytes as the sandbox's id will have. It returns the process's exit code.
 func Main(args []string) int {
 	flags := flag.NewFlagSet("supervise", flag.ContinueOnError)
 	root := flags.String("root", "", "directory of all that lasts")
 	run := flags.String("run", "", "directory for sockets")
 	verbose := flags.Bool("debug", false, "say more in the log")
-	if err := flags.Parse(args); err != nil || flags.NArg() != 1 || *root == "" || *run == "" {
+	key := flags.String("reserve", "", "wait for a sandbox")
+	if err := flags.Parse(args); err != nil || flags.NArg() != 1 || *root == "" || (*run == "") == (*key == "") {
 		fmt.Fprintln(os.Stderr, "vzctl supervise is started by vzctl itself")
 		return 2
 	}
@@ -53,13 +54,21 @@ func Main(args []string) int {
 	if *verbose {
 		level = hclog.Debug
 	}
-	log := hclog.New(&hclog.LoggerOptions{Name: "supervisor", Level: level,
-		Output: daemon.NewLog(store.Paths{Root: *root}.SupervisorLog(flags.Arg(0)))})
-	if err := supervise(*root, *run, hypervisor, flags.Arg(0), log); err != nil {
-		log.Error("the sandbox has failed", "error", err)
+	var err error
+	if *key != "" {
+		err = superviseNext(*root, *key, hypervisor, args[len(args)-1], level)
+	} else {
+		err = supervise(*root, *run, hypervisor, flags.Arg(0), level)
+	}
+	if err != nil {
 		return 1
 	}
 	return 0
+}
+
+// newLog is a supervisor's.
+func newLog(output *daemon.Log, level hclog.Level) hclog.Logger {
+	return hclog.New(&hclog.LoggerOptions{Name: "supervisor", Level: level, Output: output})
 }
 
 // hypervisorKey names the hypervisor plugin in the environment of a supervisor, which starts it before the records say that it is the one. In its arguments it would look like the plugin itself
@@ -82,17 +91,29 @@ func collect() {
 const stopTimeout = 10 * time.Second
 
 // supervise runs one sandbox from start to end. The hypervisor plugin that it will probably need is started first.
-func supervise(root, run, hypervisor, sandboxID string, log hclog.Logger) error {
-	inherited, err := daemon.Inherit(2)
+func supervise(root, run, hypervisor, sandboxID string, level hclog.Level) error {
+	log := newLog(daemon.NewLog(store.Paths{Root: root}.SupervisorLog(sandboxID)), level)
+	err := func() error {
+		inherited, err := daemon.Inherit(socketCount)
+		if err != nil {
+			return err
+		}
+		plugin := startEarly(hypervisor, run, log)
+		defer plugin.close()
+		st, err := store.Open(root)
+		if err != nil {
+			return err
+		}
+		return superviseReleased(st, run, sandboxID, plugin, inherited, true, log)
+	}()
 	if err != nil {
-		return err
+		log.Error("the sandbox has failed", "error", err)
 	}
-	plugin := startEarly(hypervisor, run, log)
-	defer plugin.close()
-	st, err := store.Open(root)
-	if err != nil {
-		return err
-	}
+	return err
+}
+
+// superviseReleased waits until it is to begin, and runs the sandbox. The plugin stays the caller's unless it is taken. hurry says that the next start will probably follow soon.
+func superviseReleased(st *store.Store, run, sandboxID string, plugin *early, inherited *daemon.Inherited, hurry bool, log hclog.Logger) error {
 	if !inherited.Released() {
 		plugin.close()
 		return errors.Join(inherited.Listeners[0].Close(), inherited.Listeners[1].Close(), os.RemoveAll(run))
@@ -102,6 +123,7 @@ func supervise(root, run, hypervisor, sandboxID string, log hclog.Logger) error 
 		return err
 	}
 	s.early = plugin
+	s.successor = newSuccessor(hurry, s.reserveNext)
 	asked := make(chan os.Signal, 1)
 	signal.Notify(asked, syscall.SIGTERM, syscall.SIGINT)
 	return s.runs((*supervision).environment, inherited.Listeners[0], inherited.Listeners[1], asked)
@@ -151,6 +173,7 @@ func (s *supervision) serve(env sandbox.Environment, control, streams net.Listen
 	}
 	stopServing()
 	endServer(grpcServer)
+	s.successor.atItsEnd()
 	err = errors.Join(err, streams.Close())
 	running.Wait()
 	s.clients.Wait()
@@ -229,6 +252,7 @@ func (s *supervision) environment() sandbox.Environment {
 			return Attach(ctx, client, request)
 		},
 		Dial: func(ctx context.Context, vsockPath string, copied bool) (sandbox.Guest, error) {
+			s.successor.onItsWay()
 			client, err := s.dial(ctx, vsockPath, copied)
 			if err != nil {
 				return nil, err

@@ -27,11 +27,18 @@ var inherited = []string{"PATH", "HOME", "LANG", "LC_ALL", "TZ"}
 // fetching are those that plugins get too which fetch from the world. A proxy's address may have a password in it.
 var fetching = []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"}
 
-func inheritedBy(kind sdk.Kind) []string {
+// Inherited returns what a plugin of a kind gets of this process's environment, as "KEY=value".
+func Inherited(kind sdk.Kind) (env []string) {
+	keys := inherited
 	if kind == sdk.ImageSource || kind == sdk.KernelProvider {
-		return slices.Concat(inherited, fetching)
+		keys = slices.Concat(inherited, fetching)
 	}
-	return inherited
+	for _, key := range keys {
+		if value, ok := os.LookupEnv(key); ok {
+			env = append(env, key+"="+value)
+		}
+	}
+	return env
 }
 
 // child is the process. It gets nothing of our standard input, is killed with all of its group, and is not taken for alive while a grandchild holds its output.
@@ -59,12 +66,7 @@ func newChild(o Options) (*child, error) {
 	c.gone, c.ended = context.WithCancel(context.Background())
 	c.cmd.Dir = o.RuntimeDir
 	c.cmd.SysProcAttr = sysProcAttr()
-	for _, key := range inheritedBy(o.Kind) {
-		if value, ok := os.LookupEnv(key); ok {
-			c.cmd.Env = append(c.cmd.Env, key+"="+value)
-		}
-	}
-	c.cmd.Env = append(c.cmd.Env, "TMPDIR="+o.RuntimeDir, wire.LogLevel+"="+o.Log.GetLevel().String())
+	c.cmd.Env = append(Inherited(o.Kind), "TMPDIR="+o.RuntimeDir, wire.LogLevel+"="+o.Log.GetLevel().String())
 	c.cmd.Env = append(c.cmd.Env, o.Env...)
 
 	theirs, ours, err := os.Pipe()

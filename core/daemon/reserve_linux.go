@@ -1,0 +1,127 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vzctl/vzctl/core/reserve"
+	"github.com/vzctl/vzctl/sdk/rendezvous"
+)
+
+// A daemon may have been made before, and wait in reserve: it gets what it would have inherited by a message, is held from then on, and knows that its starter is gone by the end of the connection, as that
+// knows it of the daemon.
+
+// mission is that message. The files with it are the life lock, the log, and the sockets.
+type mission struct{ Env []string }
+
+// missionFiles are those before the sockets.
+const missionFiles = 2
+
+// connection is what holds a daemon that was in reserve. It stays open when that is released: its end is that of the daemon.
+type connection struct{ *net.UnixConn }
+
+func (c connection) leave() error { return nil }
+
+func (c connection) withdraw() error {
+	err := c.CloseWrite()
+	if errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ENOTCONN) { // it has ended
+		err = nil
+	}
+	return err
+}
+
+// Send has a daemon that was in reserve be the one of the spec, held, instead of a new one. Its program and arguments are what they are, and its variables those of spec.Env. After an error it ends, and the life lock is free once it has.
+func Send(t *reserve.Taken, spec Spec) (p *Process, err error) {
+	defer func() {
+		err = errors.Join(err, spec.Life.Close())
+		if err != nil {
+			err = errors.Join(err, t.Conn.Close())
+		}
+	}()
+	process, err := os.FindProcess(t.PID) // that is there: it has the other end
+	if err != nil {
+		return nil, err
+	}
+	log, from, err := openLog(spec.LogPath, maxLog)
+	if err != nil {
+		return nil, err
+	}
+	files := []*os.File{spec.Life.File(), log}
+	defer func() { rendezvous.CloseAll(files[1:]) }()
+	for _, path := range spec.Sockets {
+		file, err := listen(path)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, file)
+	}
+	if err := rendezvous.Send(t.Conn, mission{spec.Env}, files); err != nil {
+		return nil, err
+	}
+	p = &Process{process: process, logPath: spec.LogPath, logFrom: from, hold: connection{t.Conn}, done: make(chan struct{})}
+	go func() {
+		_, _ = t.Conn.Read(make([]byte, 1)) // the daemon never writes
+		_ = t.Conn.Close()
+		close(p.done)
+	}()
+	return p, nil
+}
+
+// Receive returns, in a daemon that was in reserve and is taken, what it gets in the place of what it would inherit: environment, stdout, stderr, and the number of sockets that it has. The log is where it logs to.
+func Receive(conn *net.UnixConn, sockets int, log *Log) (in *Inherited, err error) {
+	var m mission
+	files, err := rendezvous.Receive(conn, &m)
+	defer func() { rendezvous.CloseAll(files) }()
+	if err != nil {
+		return nil, err
+	}
+	if len(files) != missionFiles+sockets {
+		return nil, fmt.Errorf("%d files came, and not %d", len(files), missionFiles+sockets)
+	}
+	if err := conn.SetDeadline(time.Time{}); err != nil {
+		return nil, err
+	}
+	// As in Inherit no os.File is made of what lasts as long as the process: its finalizer would let go of it.
+	if err := errors.Join(keep(files[0]), log.Redirect(files[1])); err != nil {
+		return nil, err
+	}
+	os.Clearenv()
+	for _, variable := range m.Env {
+		name, value, _ := strings.Cut(variable, "=")
+		if err := os.Setenv(name, value); err != nil {
+			return nil, fmt.Errorf("set variable %q: %w", name, err)
+		}
+	}
+	in = &Inherited{released: func() bool {
+		n, _ := conn.Read(make([]byte, 1)) // its end is the answer
+		return n == 1 && keep(conn) == nil
+	}}
+	for _, file := range files[missionFiles:] {
+		listener, err := listenerOf(file)
+		if err != nil {
+			return nil, err
+		}
+		in.Listeners = append(in.Listeners, listener)
+	}
+	return in, nil
+}
+
+// keep leaves a duplicate of a descriptor open until the process ends.
+func keep(c syscall.Conn) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	if err := raw.Control(func(fd uintptr) { _, failed = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, firstFD) }); err != nil {
+		return err
+	}
+	return os.NewSyscallError("fcntl", failed)
+}

@@ -1,0 +1,150 @@
+package daemon
+
+import (
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vzctl/vzctl/core/lock"
+	"github.com/vzctl/vzctl/core/reserve"
+)
+
+// reserveKey is that of the daemons of these tests.
+func reserveKey() string { return reserve.Key("test") }
+
+// fromReserve is the beginning of a daemon that waits in reserve.
+func fromReserve(dir string) (*Inherited, error) {
+	claim, err := Inherit(0)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := reserve.At(dir).Wait(context.Background(), reserveKey(), strings.Repeat("1d", 16), time.Minute)
+	if err != nil {
+		return nil, err
+	}
+	in, err := Receive(conn, 1, NewLog(filepath.Join(dir, "its.log")))
+	if err != nil {
+		return nil, err
+	}
+	_, _ = io.WriteString(os.Stdout, "for "+os.Getenv("WHOM")+" "+os.Getenv("DAEMON_TEST")+"\n")
+	return in, claim.Leave()
+}
+
+// sendOne has a daemon from the reserve be one with a socket and a life lock, and a log beside it.
+func sendOne(t *testing.T) (p *Process, dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	place := reserve.At(dir)
+	claim, err := place.Claim(t.Context(), reserveKey(), nil)
+	if err != nil || claim == nil {
+		t.Fatal(claim, err)
+	}
+	made, err := Start(Spec{Program: []string{os.Args[0]}, Life: claim, LogPath: filepath.Join(dir, "reserve.log"), Env: []string{"DAEMON_TEST=1", "DAEMON_TEST_HELD=1", "DAEMON_TEST_RESERVE=" + dir}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = made.Kill() })
+	var taken *reserve.Taken
+	for deadline := time.Now().Add(time.Minute); taken == nil; time.Sleep(time.Millisecond) { // nobody tells
+		if time.Now().After(deadline) {
+			t.Fatal("nobody waits")
+		}
+		taken = place.Take(reserveKey(), os.Args[0])
+	}
+	if taken.PID != made.PID() {
+		t.Errorf("process %d was taken, and %d waits", taken.PID, made.PID())
+	}
+	life, err := lock.Try(filepath.Join(dir, "life"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err = Send(taken, Spec{Life: life, LogPath: filepath.Join(dir, "its.log"), Sockets: []string{filepath.Join(dir, "socket")}, Env: []string{"DAEMON_TEST_HELD=1", "WHOM=you"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p, dir
+}
+
+func TestADaemonFromTheReserveIsAsOneThatWasStarted(t *testing.T) {
+	p, dir := sendOne(t)
+	life := filepath.Join(dir, "life")
+	if alive, err := lock.Held(life); err != nil || !alive {
+		t.Errorf("alive: %t, %v", alive, err)
+	}
+	if err := p.Release(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if alive, err := lock.Held(life); err != nil || !alive {
+			t.Errorf("alive while it runs: %t, %v", alive, err)
+		}
+		if got := greet(t, filepath.Join(dir, "socket")); got != "hello" {
+			t.Errorf("got %q", got)
+		}
+	}
+	if err := p.Wait(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := lock.AwaitFree(t.Context(), life); err != nil {
+		t.Errorf("alive after its end: %v", err)
+	}
+	if words := p.LastWords(); words != "for you ; an old story; the disk is on fire" {
+		t.Errorf("last words %q", words)
+	}
+	if held, err := lock.Held(filepath.Join(dir, reserveKey()+".lock")); err != nil || held {
+		t.Errorf("it keeps the place of the next: %t, %v", held, err)
+	}
+}
+
+func TestADaemonFromTheReserveEndsWhenItIsWithdrawn(t *testing.T) {
+	p, dir := sendOne(t)
+	if err := p.Withdraw(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := lock.AwaitFree(t.Context(), filepath.Join(dir, "life")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestADaemonFromTheReserveEndsWithItsStarterUntilItIsReleased(t *testing.T) {
+	p, dir := sendOne(t)
+	if err := p.hold.(connection).Close(); err != nil { // as the end of the starter does
+		t.Fatal(err)
+	}
+	if err := lock.AwaitFree(t.Context(), filepath.Join(dir, "life")); err != nil {
+		t.Error(err)
+	}
+	p, dir = sendOne(t)
+	if err := p.Release(); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.hold.(connection).Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if got := greet(t, filepath.Join(dir, "socket")); got != "hello" {
+			t.Errorf("got %q", got)
+		}
+	}
+}
+
+func TestADaemonFromTheReserveIsKilled(t *testing.T) {
+	p, dir := sendOne(t)
+	if err := p.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-p.Done()
+	if err := lock.AwaitFree(t.Context(), filepath.Join(dir, "life")); err != nil {
+		t.Error(err)
+	}
+	if err := p.Release(); err != nil { // as of one that has ended otherwise
+		t.Error(err)
+	}
+	if err := p.Kill(); err != nil {
+		t.Error(err)
+	}
+}
