@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vzctl/vzctl/sdk"
 	"github.com/vzctl/vzctl/sdk/fault"
@@ -33,6 +34,7 @@ func TestEverySettingIsRead(t *testing.T) {
 	sum := strings.Repeat("0a", 32)
 	got, err := load(write(t, `
 root = "/data/vzctl"
+reserve = "90s"
 [plugins]
 dirs = ["/opt/plugins"]
 use = { hypervisor = "qemu-hypervisor", image-source = "/opt/source" }
@@ -64,7 +66,7 @@ options = { a = "b" }
 		t.Fatal(err)
 	}
 	want := &Config{
-		Root: "/data/vzctl",
+		Root: "/data/vzctl", Reserve: "90s",
 		Plugins: Plugins{Dirs: []string{"/opt/plugins"}, SHA256: map[string]string{"qemu-hypervisor": sum},
 			Use: map[sdk.Kind]string{sdk.Hypervisor: "qemu-hypervisor", sdk.ImageSource: "/opt/source"}},
 		Defaults: Defaults{CPUs: 2, Memory: 512 << 20, Disk: 1 << 30, Network: "default", Kernel: "/boot/vmlinux",
@@ -131,6 +133,8 @@ func TestMistakesAreToldWithTheirPlace(t *testing.T) {
 		{"bad size", "[defaults]\nmemory = \"much\"", `"much" is not a size; write it as 512M or 2G`},
 		{"unknown kind", "[plugins.use]\nhyperviser = \"x\"", `there is no kind "hyperviser"`},
 		{"bad pin", "[plugins.sha256]\nx = \"abc\"", `the one of "x" is not 64 hexadecimal digits`},
+		{"no time", `reserve = "long"`, `reserve: "long" is no time; use "10m", or "off"`},
+		{"time that is over", `reserve = "-1s"`, `reserve: "-1s" is no time`},
 		{"relative root", `root = "data"`, `root "data" is not an absolute path`},
 		{"relative directory", "[plugins]\ndirs = [\"p\"]", `"p" is not an absolute path`},
 		{"a network whose name leads elsewhere", "[networks.\"../../x\"]", `networks: "../../x" is no name`},
@@ -144,6 +148,18 @@ func TestMistakesAreToldWithTheirPlace(t *testing.T) {
 		if !errors.Is(err, fault.Invalid) || !strings.Contains(err.Error(), test.want) || !strings.HasPrefix(err.Error(), `read config "`+files[0]) ||
 			strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: error %v", test.name, err)
+		}
+	}
+}
+
+func TestForHowLongASupervisorWaits(t *testing.T) {
+	for text, want := range map[string]time.Duration{"": 10 * time.Minute, `reserve = "90s"`: 90 * time.Second, `reserve = "off"`: 0} {
+		c, err := load(write(t, text), noEnv)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.ReserveTime(); got != want {
+			t.Errorf("%q: %v, not %v", text, got, want)
 		}
 	}
 }

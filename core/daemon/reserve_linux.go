@@ -19,7 +19,22 @@ import (
 // knows it of the daemon.
 
 // mission is that message. The files with it are the life lock, the log, and the sockets.
-type mission struct{ Env []string }
+type mission struct {
+	Env []byte // variables, each with a zero byte after it: they may be any bytes, and JSON may not
+}
+
+// MaxEnv is how many bytes of variables can be sent, with one more for each.
+const MaxEnv = 40 << 10
+
+// endPatience bounds the wait for the end of one that could not be sent.
+const endPatience = 10 * time.Second
+
+func packed(env []string) (all []byte) {
+	for _, variable := range env {
+		all = append(append(all, variable...), 0)
+	}
+	return all
+}
 
 // missionFiles are those before the sockets.
 const missionFiles = 2
@@ -41,7 +56,10 @@ func (c connection) withdraw() error {
 func Send(t *reserve.Taken, spec Spec) (p *Process, err error) {
 	defer func() {
 		err = errors.Join(err, spec.Life.Close())
-		if err != nil {
+		if err != nil { // what it has must be free for another, also if it has not received the lock
+			_ = connection{t.Conn}.withdraw()
+			_ = t.Conn.SetReadDeadline(time.Now().Add(endPatience))
+			_, _ = t.Conn.Read(make([]byte, 1))
 			err = errors.Join(err, t.Conn.Close())
 		}
 	}()
@@ -62,7 +80,7 @@ func Send(t *reserve.Taken, spec Spec) (p *Process, err error) {
 		}
 		files = append(files, file)
 	}
-	if err := rendezvous.Send(t.Conn, mission{spec.Env}, files); err != nil {
+	if err := rendezvous.Send(t.Conn, mission{packed(spec.Env)}, files); err != nil {
 		return nil, err
 	}
 	p = &Process{process: process, logPath: spec.LogPath, logFrom: from, hold: connection{t.Conn}, done: make(chan struct{})}
@@ -93,8 +111,11 @@ func Receive(conn *net.UnixConn, sockets int, log *Log) (in *Inherited, err erro
 		return nil, err
 	}
 	os.Clearenv()
-	for _, variable := range m.Env {
-		name, value, _ := strings.Cut(variable, "=")
+	for variable := range strings.SplitSeq(strings.TrimSuffix(string(m.Env), "\x00"), "\x00") {
+		name, value, ok := strings.Cut(variable, "=")
+		if !ok { // as where there are none
+			continue
+		}
 		if err := os.Setenv(name, value); err != nil {
 			return nil, fmt.Errorf("set variable %q: %w", name, err)
 		}

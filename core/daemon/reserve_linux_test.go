@@ -53,7 +53,7 @@ func sendOne(t *testing.T) (p *Process, dir string) {
 		if time.Now().After(deadline) {
 			t.Fatal("nobody waits")
 		}
-		taken = place.Take(reserveKey(), os.Args[0])
+		taken = place.Take(reserveKey(), os.Args[0], nil)
 	}
 	if taken.PID != made.PID() {
 		t.Errorf("process %d was taken, and %d waits", taken.PID, made.PID())
@@ -62,7 +62,7 @@ func sendOne(t *testing.T) (p *Process, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err = Send(taken, Spec{Life: life, LogPath: filepath.Join(dir, "its.log"), Sockets: []string{filepath.Join(dir, "socket")}, Env: []string{"DAEMON_TEST_HELD=1", "WHOM=you"}})
+	p, err = Send(taken, Spec{Life: life, LogPath: filepath.Join(dir, "its.log"), Sockets: []string{filepath.Join(dir, "socket")}, Env: []string{"DAEMON_TEST_HELD=1", "WHOM=you\xff"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestADaemonFromTheReserveIsAsOneThatWasStarted(t *testing.T) {
 	if err := lock.AwaitFree(t.Context(), life); err != nil {
 		t.Errorf("alive after its end: %v", err)
 	}
-	if words := p.LastWords(); words != "for you ; an old story; the disk is on fire" {
+	if words := p.LastWords(); words != "for you\xff ; an old story; the disk is on fire" {
 		t.Errorf("last words %q", words)
 	}
 	if held, err := lock.Held(filepath.Join(dir, reserveKey()+".lock")); err != nil || held {

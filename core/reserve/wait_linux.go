@@ -161,8 +161,8 @@ type Taken struct {
 	Conn *net.UnixConn
 }
 
-// Take takes the process that waits for a key, if there is one and it executes a program; nil otherwise.
-func (p Place) Take(key, program string) *Taken {
+// Take takes the process that waits for a key, if there is one and it executes a program; nil otherwise. forget is called with the id of one that was killed.
+func (p Place) Take(key, program string, forget func(id string) error) *Taken {
 	dir := filepath.Join(p.dir, key)
 	if _, err := os.Lstat(dir); err != nil {
 		return nil
@@ -178,7 +178,8 @@ func (p Place) Take(key, program string) *Taken {
 	}
 	t := &Taken{ID: names[0].Name()}
 	if t.Conn, err = rendezvous.Dial(mine, t.ID); err != nil {
-		return nil // it was killed
+		_ = forget(t.ID) // or it stays; nobody asked for this
+		return nil
 	}
 	pid, same, err := rendezvous.Peer(t.Conn, program)
 	if err != nil || !same {

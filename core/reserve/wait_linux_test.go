@@ -25,6 +25,8 @@ var (
 	id    = strings.Repeat("1d", 16)
 )
 
+func none(string) error { return nil }
+
 // waiting is what Wait returned.
 type waiting struct {
 	conn *net.UnixConn
@@ -35,7 +37,7 @@ type waiting struct {
 func wait(t *testing.T, dir, key string, keep time.Duration) (ended <-chan waiting, claim *lock.Lock, cancel func()) {
 	t.Helper()
 	place := reserve.At(dir)
-	claim, err := place.Claim(t.Context(), key, func(string) error { return nil })
+	claim, err := place.Claim(t.Context(), key, none)
 	if err != nil || claim == nil {
 		t.Fatalf("no right to wait: %v, %v", claim, err)
 	}
@@ -72,12 +74,12 @@ func left(t *testing.T, dir string) (names []string) {
 
 func TestOneWhoWaitsIsTakenByOneAlone(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "reserve")
-	if taken := reserve.At(dir).Take(key, self); taken != nil {
+	if taken := reserve.At(dir).Take(key, self, none); taken != nil {
 		t.Fatal("taken where nobody waits")
 	}
 	for range 20 {
 		ended, claim, _ := wait(t, dir, key, time.Hour)
-		if taken := reserve.At(dir).Take(other, self); taken != nil {
+		if taken := reserve.At(dir).Take(other, self, none); taken != nil {
 			t.Fatal("taken for another key")
 		}
 		var (
@@ -87,7 +89,7 @@ func TestOneWhoWaitsIsTakenByOneAlone(t *testing.T) {
 		)
 		for range 8 {
 			wait.Go(func() {
-				if taken := reserve.At(dir).Take(key, self); taken != nil {
+				if taken := reserve.At(dir).Take(key, self, none); taken != nil {
 					mu.Lock()
 					defer mu.Unlock()
 					all = append(all, taken)
@@ -139,7 +141,7 @@ func TestOneWhomNobodyWantsEnds(t *testing.T) {
 			if got := <-ended; !errors.Is(got.err, reserve.ErrNotWanted) {
 				t.Errorf("it ended with %v", got.err)
 			}
-			if taken := reserve.At(dir).Take(key, self); taken != nil {
+			if taken := reserve.At(dir).Take(key, self, none); taken != nil {
 				t.Error("it was taken after its end")
 			}
 		})
@@ -150,7 +152,7 @@ func TestAFewMayWaitAndTheOldestGivesWay(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "reserve")
 	first, _, _ := wait(t, dir, key, time.Hour)
-	if claim, err := reserve.At(dir).Claim(t.Context(), key, nil); claim != nil || err != nil {
+	if claim, err := reserve.At(dir).Claim(t.Context(), key, none); claim != nil || err != nil {
 		t.Errorf("a second for one key: %v, %v", claim, err)
 	}
 	second, _, _ := wait(t, dir, other, time.Hour)
@@ -160,7 +162,7 @@ func TestAFewMayWaitAndTheOldestGivesWay(t *testing.T) {
 		t.Errorf("the oldest: %v", got.err)
 	}
 	for key, ended := range map[string]<-chan waiting{other: second, third: last} {
-		taken := reserve.At(dir).Take(key, self)
+		taken := reserve.At(dir).Take(key, self, none)
 		if taken == nil {
 			t.Fatal("one that waits was not to be had")
 		}
@@ -186,17 +188,22 @@ func TestWhatOneWhoWasKilledHasLeftIsForgotten(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	var forgotten []string
+	forget := func(id string) error { forgotten = append(forgotten, id); return nil }
 	leave()
-	if taken := place.Take(key, self); taken != nil {
+	if taken := place.Take(key, self, forget); taken != nil {
 		t.Error("one that is dead was taken")
 	}
+	if !slices.Equal(forgotten, []string{id}) {
+		t.Errorf("forgotten: %q", forgotten)
+	}
+	forgotten = nil
 	leave()
 	strange := filepath.Join(dir, "README") // of nobody we know
 	if err := os.WriteFile(strange, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var forgotten []string
-	claim, err := place.Claim(t.Context(), other, func(id string) error { forgotten = append(forgotten, id); return nil })
+	claim, err := place.Claim(t.Context(), other, forget)
 	if err != nil || claim == nil {
 		t.Fatal(claim, err)
 	}
@@ -215,7 +222,7 @@ func TestWhatOneWhoWasKilledHasLeftIsForgotten(t *testing.T) {
 func TestAnotherProgramIsNotTaken(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "reserve")
 	ended, _, _ := wait(t, dir, key, time.Hour)
-	if taken := reserve.At(dir).Take(key, "/bin/sh"); taken != nil {
+	if taken := reserve.At(dir).Take(key, "/bin/sh", none); taken != nil {
 		t.Error("it was taken for a shell")
 	}
 	if got := <-ended; got.err == nil { // it has the connection, of which it will only see the end
@@ -229,7 +236,7 @@ func TestNamesThatAreNoIDsAreNotTaken(t *testing.T) {
 		if err := os.MkdirAll(filepath.Join(dir, key, name), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if taken := reserve.At(dir).Take(key, self); taken != nil {
+		if taken := reserve.At(dir).Take(key, self, none); taken != nil {
 			t.Errorf("%q was taken", name)
 		}
 	}

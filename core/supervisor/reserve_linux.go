@@ -37,18 +37,22 @@ func Surroundings() ([]string, error) { return rendezvous.Surroundings() }
 
 // TakeReserved takes the supervisor from the reserve that is as Prepare would make it for a sandbox of a hypervisor plugin, by its path, by a process with these surroundings; nil if there is none.
 func TakeReserved(st *store.Store, program []string, hypervisor string, plugins config.Plugins, verbose bool, surroundings []string) *Reserved {
-	if len(program) != 1 {
+	env, size := os.Environ(), 0
+	for _, variable := range env {
+		size += len(variable) + 1
+	}
+	if len(program) != 1 || size > daemon.MaxEnv {
 		return nil
 	}
 	key, err := reserveKey(st, program[0], hypervisor, plugins, verbose, surroundings)
 	if err != nil {
 		return nil // what is wrong with it is told by who makes one
 	}
-	taken := reserve.At(st.Paths().Reserve()).Take(key, program[0])
+	taken := reserve.At(st.Paths().Reserve()).Take(key, program[0], st.RemoveUnusedRun)
 	if taken == nil {
 		return nil
 	}
-	return &Reserved{taken: taken, env: os.Environ()}
+	return &Reserved{taken: taken, env: env}
 }
 
 // SandboxID is that of the sandbox that it is for.

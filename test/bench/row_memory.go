@@ -239,7 +239,7 @@ func processes() (processList, error) {
 	return all, nil
 }
 
-// below are a process and its descendants.
+// below are a process and its descendants, but for supervisors: those are of other containers, or wait in reserve for them.
 func (all processList) below(pid int) (out processList) {
 	for _, p := range all {
 		if p.pid == pid {
@@ -247,7 +247,7 @@ func (all processList) below(pid int) (out processList) {
 		}
 	}
 	for _, p := range all {
-		if p.parent == pid {
+		if p.parent == pid && p.name() != "vzctl supervise" {
 			out = append(out, all.below(p.pid)...)
 		}
 	}

@@ -139,8 +139,8 @@ func alone(t *testing.T) *person {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { // VMs that stand by have as much memory as others, and would stay for minutes
-		if err := remove(filepath.Join(dir, "cache/qemu-hypervisor/standby")); err != nil {
+	t.Cleanup(func() { // VMs that stand by have as much memory as others, and would stay for minutes, as would supervisors in reserve
+		if err := errors.Join(remove(filepath.Join(dir, "cache/qemu-hypervisor/standby")), remove(filepath.Join(dir, "reserve"))); err != nil {
 			t.Error(err)
 		}
 	})
@@ -245,10 +245,23 @@ func (p *person) find(name string) (container, bool) {
 }
 
 // processes returns the command lines of all processes that belong to the root, by pid: supervisors and network daemons, whose arguments name it, and all their
-// descendants.
+// descendants; but for those that wait in reserve.
 func (p *person) processes() map[int]string {
 	p.t.Helper()
-	found := map[int]string{}
+	found, _ := p.allProcesses()
+	return found
+}
+
+// inReserve are the supervisors of the root that wait in reserve.
+func (p *person) inReserve() []int {
+	p.t.Helper()
+	_, waiting := p.allProcesses()
+	return waiting
+}
+
+func (p *person) allProcesses() (found map[int]string, waiting []int) {
+	p.t.Helper()
+	found = map[int]string{}
 	parents := map[int]int{}
 	lines := map[int]string{}
 	entries, err := os.ReadDir("/proc")
@@ -274,20 +287,25 @@ func (p *person) processes() map[int]string {
 		}
 		parents[pid], _ = strconv.Atoi(fields[1])
 		lines[pid] = strings.ReplaceAll(strings.TrimRight(string(line), "\x00"), "\x00", " ")
-		if strings.Contains(lines[pid], p.root) && !strings.Contains(lines[pid], "e2e.test") {
+		if !strings.Contains(lines[pid], p.root) || strings.Contains(lines[pid], "e2e.test") {
+			continue
+		}
+		if strings.Contains(lines[pid], " in-reserve.") {
+			waiting = append(waiting, pid)
+		} else {
 			found[pid] = lines[pid]
 		}
 	}
 	for grew := true; grew; {
 		grew = false
 		for pid, parent := range parents {
-			if _, ok := found[parent]; ok && found[pid] == "" {
+			if _, ok := found[parent]; ok && found[pid] == "" && !slices.Contains(waiting, pid) {
 				found[pid] = lines[pid]
 				grew = true
 			}
 		}
 	}
-	return found
+	return found, waiting
 }
 
 // standsBy says of a QEMU's command line that it is of a VM that stands by to be forked.
