@@ -82,6 +82,7 @@ func TestE2EClonesLeaveNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.endReserve()
 	before, digest := p.traces(runtime, temporary), digestOf(t, memory[0])
 	processes := p.processes()
 
@@ -101,6 +102,7 @@ func TestE2EClonesLeaveNothing(t *testing.T) {
 	all.Wait()
 
 	p.nothingRuns()
+	p.endReserve()
 	after := p.traces(runtime, temporary)
 	for path := range after {
 		if !before[path] {

@@ -40,6 +40,16 @@ func (p *person) gone(pid int) {
 	}
 }
 
+// endReserve has the supervisor that waits end.
+func (p *person) endReserve() {
+	p.t.Helper()
+	pid := p.reserve()
+	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
+		p.t.Fatal(err)
+	}
+	p.gone(pid)
+}
+
 // supervisor starts a container, and returns which process looks after it.
 func (p *person) supervisor(args ...string) (name string, pid int) {
 	p.t.Helper()
@@ -105,11 +115,7 @@ func TestE2EContainersStartWithoutTheSupervisorInReserve(t *testing.T) {
 		"its plugin was killed": func(pid int) {
 			kill9(t, childOf(t, pid))
 		},
-		"it was asked to end": func(pid int) {
-			if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
-				t.Fatal(err)
-			}
-		},
+		"it was asked to end": func(int) { p.endReserve() },
 		"it is not there any more": func(int) {
 			if err := os.RemoveAll(filepath.Join(p.root, "reserve")); err != nil {
 				t.Fatal(err)
