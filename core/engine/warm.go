@@ -154,7 +154,7 @@ func (e *Engine) warm(ctx context.Context, b store.Sandbox) (vm hypervisor.VM, e
 			return supervisor.Hypervisor(running), nil
 		},
 		Attach: func(ctx context.Context, request network.AttachRequest) (sandbox.Lease, error) {
-			return supervisor.Attach(ctx, &netd.Client{Store: e.store, Program: e.options.Program, Log: e.log.Named("network")}, request)
+			return supervisor.Attach(ctx, &netd.Client{Store: e.store, Program: e.options.Program, Log: e.log.Named("network")}, request, nil)
 		},
 		Logger: e.log,
 	})

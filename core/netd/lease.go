@@ -59,9 +59,38 @@ const (
 	retryDelay       = time.Second
 )
 
-// Attach takes a lease of request.Network.
-func (c *Client) Attach(ctx context.Context, request network.AttachRequest) (*Lease, error) {
-	h, endpoint, err := c.take(ctx, request)
+// Reached is the daemon of a network that was reached ahead of Attach, for one endpoint. It is given to Attach, or closed.
+type Reached struct {
+	network, endpoint string
+	held              *held
+}
+
+// Reach reaches the daemon of a network for an endpoint, if it runs; nil otherwise. The daemon stays for as long as that.
+func (c *Client) Reach(ctx context.Context, name, endpoint string) (*Reached, error) {
+	alive, err := lock.Held(c.Store.Paths().NetworkLife(name))
+	if err != nil || !alive {
+		return nil, err
+	}
+	conn, err := c.dial(name)
+	if err != nil {
+		return nil, err
+	}
+	h, err := c.hold(ctx, conn, name, endpoint)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return &Reached{name, endpoint, h}, nil
+}
+
+// Close gives it up.
+func (r *Reached) Close() error { return r.held.conn.Close() }
+
+// Attach takes a lease of request.Network, from the daemon that was reached before if that is not nil.
+func (c *Client) Attach(ctx context.Context, request network.AttachRequest, before *Reached) (*Lease, error) {
+	h, endpoint, err := before.take(ctx, request)
+	if h == nil && err == nil {
+		h, endpoint, err = c.take(ctx, request)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -69,6 +98,25 @@ func (c *Client) Attach(ctx context.Context, request network.AttachRequest) (*Le
 	l := &Lease{client: c, request: settled(request, endpoint), endpoint: endpoint, held: h, cancel: cancel, done: make(chan struct{})}
 	go l.keep(keeping)
 	return l, nil
+}
+
+// take returns nothing if the daemon was not reached, or is gone.
+func (r *Reached) take(ctx context.Context, request network.AttachRequest) (*held, network.Endpoint, error) {
+	if r == nil {
+		return nil, network.Endpoint{}, nil
+	}
+	err := error(&fault.Error{Reason: fault.Unavailable, Op: "attach to network", Subject: request.Network, Cause: errors.New("another was reached")})
+	if r.network == request.Network && r.endpoint == request.EndpointID {
+		var endpoint network.Endpoint
+		if endpoint, err = r.held.attach(ctx, request); err == nil {
+			return r.held, endpoint, nil
+		}
+	}
+	_ = r.Close() // another is taken, or none
+	if ctx.Err() == nil && errors.Is(err, fault.Unavailable) {
+		err = nil
+	}
+	return nil, network.Endpoint{}, err
 }
 
 // Endpoint returns the place on the network.
@@ -143,9 +191,13 @@ func (c *Client) take(ctx context.Context, request network.AttachRequest) (*held
 		if err != nil {
 			return nil, network.Endpoint{}, err
 		}
-		h, endpoint, err := c.hold(ctx, conn, request)
+		h, err := c.hold(ctx, conn, request.Network, request.EndpointID)
 		if err == nil {
-			return h, endpoint, nil
+			endpoint, attachErr := h.attach(ctx, request)
+			if attachErr == nil {
+				return h, endpoint, nil
+			}
+			err = attachErr
 		}
 		errs = errors.Join(err, conn.Close())
 		if !errors.Is(err, fault.Unavailable) || ctx.Err() != nil {
@@ -179,12 +231,13 @@ func lastWords(ctx context.Context, d *daemon.Process) string {
 	return d.LastWords()
 }
 
-func (c *Client) hold(ctx context.Context, conn *grpc.ClientConn, request network.AttachRequest) (*held, network.Endpoint, error) {
-	wrapped := rpc.Wrap(conn, rpc.Peer{Name: "the daemon of network " + strconv.Quote(request.Network), Timeout: callTimeout})
+// hold has a daemon stay, and the endpoint be freed when the connection ends.
+func (c *Client) hold(ctx context.Context, conn *grpc.ClientConn, name, endpoint string) (*held, error) {
+	wrapped := rpc.Wrap(conn, rpc.Peer{Name: "the daemon of network " + strconv.Quote(name), Timeout: callTimeout})
 	// The stream lives as long as the lease, not as this call; but a caller who leaves before there is a lease ends it. The end of the connection ends it later.
 	lasting, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
-	stream, err := netdv1.NewLeasesClient(wrapped).Hold(lasting, &netdv1.HoldRequest{EndpointId: request.EndpointID})
+	stream, err := netdv1.NewLeasesClient(wrapped).Hold(lasting, &netdv1.HoldRequest{EndpointId: endpoint})
 	if err == nil {
 		_, err = stream.Recv()
 	}
@@ -193,13 +246,13 @@ func (c *Client) hold(ctx context.Context, conn *grpc.ClientConn, request networ
 	}
 	if err != nil {
 		cancel(err)
-		return nil, network.Endpoint{}, err
+		return nil, err
 	}
-	endpoint, err := network.NewClient(wrapped, sdk.Info{}).Attach(ctx, request)
-	if err != nil {
-		return nil, network.Endpoint{}, err
-	}
-	return &held{conn, wrapped, stream}, endpoint, nil
+	return &held{conn, wrapped, stream}, nil
+}
+
+func (h *held) attach(ctx context.Context, request network.AttachRequest) (network.Endpoint, error) {
+	return network.NewClient(h.wrapped, sdk.Info{}).Attach(ctx, request)
 }
 
 // connect reaches the daemon of a network, starting it if need be; it is returned then.
@@ -214,17 +267,21 @@ func (c *Client) connect(ctx context.Context, name string) (*grpc.ClientConn, *d
 	if err != nil {
 		return nil, nil, err
 	}
-	var (
-		d  *daemon.Process
-		at whereabouts
-	)
-	if alive {
-		err = store.ReadJSON(paths.NetworkWhereabouts(name), &at)
-	} else {
-		d, at, err = c.start(name)
+	var d *daemon.Process
+	if !alive {
+		if d, err = c.start(name); err != nil {
+			return nil, nil, err
+		}
 	}
-	if err != nil {
-		return nil, nil, err
+	conn, err := c.dial(name)
+	return conn, d, err
+}
+
+// dial reaches a daemon that runs.
+func (c *Client) dial(name string) (*grpc.ClientConn, error) {
+	var at whereabouts
+	if err := store.ReadJSON(c.Store.Paths().NetworkWhereabouts(name), &at); err != nil {
+		return nil, err
 	}
 	socket := at.socket()
 	conn, err := grpc.NewClient("passthrough:///netd", grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy(),
@@ -234,9 +291,9 @@ func (c *Client) connect(ctx context.Context, name string) (*grpc.ClientConn, *d
 			return dialer.DialContext(ctx, "unix", socket)
 		}))
 	if err != nil {
-		return nil, nil, fmt.Errorf("reach network %q: %w", name, err)
+		return nil, fmt.Errorf("reach network %q: %w", name, err)
 	}
-	return conn, d, nil
+	return conn, nil
 }
 
 // whereabouts of a running daemon. They are written down because a later session of the user may have another runtime directory.
@@ -246,25 +303,24 @@ type whereabouts struct {
 
 func (w whereabouts) socket() string { return filepath.Join(w.RuntimeDir, "netd") }
 
-func (c *Client) start(name string) (*daemon.Process, whereabouts, error) {
+func (c *Client) start(name string) (*daemon.Process, error) {
 	paths := c.Store.Paths()
 	run, err := c.Store.MakeNetworkRun(name)
 	if err != nil {
-		return nil, whereabouts{}, err
+		return nil, err
 	}
 	at := whereabouts{run}
 	if err := store.WriteJSON(paths.NetworkWhereabouts(name), at, false); err != nil {
-		return nil, at, err
+		return nil, err
 	}
 	life, err := lock.Try(paths.NetworkLife(name))
 	if err != nil {
-		return nil, at, err
+		return nil, err
 	}
 	args := []string{"netd", "--root", paths.Root, "--run", run}
 	if c.Log.IsDebug() {
 		args = append(args, "--debug")
 	}
-	d, err := daemon.Start(daemon.Spec{Program: c.Program, Args: append(args, name), Sockets: []string{at.socket()}, Life: life,
+	return daemon.Start(daemon.Spec{Program: c.Program, Args: append(args, name), Sockets: []string{at.socket()}, Life: life,
 		LogPath: paths.NetworkLog(name)})
-	return d, at, err
 }

@@ -114,15 +114,18 @@ func supervise(root, run, hypervisor, sandboxID string, level hclog.Level) error
 
 // superviseReleased waits until it is to begin, and runs the sandbox. The plugin stays the caller's unless it is taken. hurry says that the next start will probably follow soon.
 func superviseReleased(st *store.Store, run, sandboxID string, plugin *early, inherited *daemon.Inherited, hurry bool, log hclog.Logger) error {
+	reaching := reachNetwork(st, sandboxID, log)
+	defer reaching.close()
 	if !inherited.Released() {
 		plugin.close()
+		reaching.close()
 		return errors.Join(inherited.Listeners[0].Close(), inherited.Listeners[1].Close(), os.RemoveAll(run))
 	}
 	s, err := load(st, run, sandboxID, log)
 	if err != nil {
 		return err
 	}
-	s.early = plugin
+	s.early, s.reaching = plugin, reaching
 	s.successor = newSuccessor(hurry, s.reserveNext)
 	asked := make(chan os.Signal, 1)
 	signal.Notify(asked, syscall.SIGTERM, syscall.SIGINT)
@@ -243,14 +246,7 @@ func load(st *store.Store, run, sandboxID string, log hclog.Logger) (*supervisio
 func (s *supervision) environment() sandbox.Environment {
 	return sandbox.Environment{
 		StartHypervisor: s.startHypervisor,
-		Attach: func(ctx context.Context, request network.AttachRequest) (sandbox.Lease, error) {
-			program, err := os.Executable()
-			if err != nil {
-				return nil, err
-			}
-			client := &netd.Client{Store: s.store, Program: []string{program}, Log: s.log.Named("network")}
-			return Attach(ctx, client, request)
-		},
+		Attach:          s.attach,
 		Dial: func(ctx context.Context, vsockPath string, copied bool) (sandbox.Guest, error) {
 			s.successor.onItsWay()
 			client, err := s.dial(ctx, vsockPath, copied)
@@ -275,15 +271,6 @@ func (s *supervision) environment() sandbox.Environment {
 func (s *supervision) logOutput(stream int, p []byte) error {
 	_, err := s.output.Write(containerlog.Stream(stream), p)
 	return err
-}
-
-// Attach gives a sandbox its place on a network.
-func Attach(ctx context.Context, client *netd.Client, request network.AttachRequest) (sandbox.Lease, error) {
-	lease, err := client.Attach(ctx, request)
-	if err != nil {
-		return nil, err // and no lease that is not nil
-	}
-	return lease, nil
 }
 
 // Hypervisor is a hypervisor plugin, which runs, as a sandbox uses it.

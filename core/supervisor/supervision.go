@@ -36,6 +36,7 @@ type supervision struct {
 	events    events.Log
 	output    *containerlog.Writer
 	early     *early       // the plugin of the first run; nil in others
+	reaching  *reaching    // of the network of the first run; nil in others
 	successor *successor   // of the first run; nil in others
 	volumes   []*lock.Lock // of the volumes that the machine has
 	// unmountable is why the container cannot have what it mounts; nil: it can.
