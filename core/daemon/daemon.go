@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/vzctl/vzctl/core/lock"
 )
@@ -42,7 +43,8 @@ type Process struct {
 	process *os.Process
 	logPath string
 	logFrom int64
-	hold    hold // nil: it was not held
+	hold    hold          // nil: it was not held
+	ready   chan struct{} // of one from the reserve, closed when it has what it needs; nil: it was started
 	done    chan struct{}
 	err     error
 }
@@ -126,6 +128,27 @@ func (p *Process) PID() int { return p.process.Pid }
 
 // Done is closed when the daemon has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
+
+// readyPatience is how long a daemon from the reserve may take to receive what it needs, which is on its way for some time when it is asked for.
+const readyPatience = time.Second
+
+// Ready returns whether a held daemon can be released, before which it is asked. One from the reserve that has ended, or stands still, cannot, and has ended when this returns: another can be started in its place.
+func (p *Process) Ready() bool {
+	if p.ready == nil {
+		return true
+	}
+	late := time.NewTimer(readyPatience)
+	defer late.Stop()
+	select {
+	case <-p.ready:
+		return true
+	case <-p.done:
+	case <-late.C:
+		_ = p.Kill() // or it has ended
+		<-p.done
+	}
+	return false
+}
 
 // Release lets a held daemon begin. One that has ended meanwhile is no error here; Wait tells.
 func (p *Process) Release() error {

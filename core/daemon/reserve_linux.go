@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -26,9 +27,6 @@ type mission struct {
 // MaxEnv is how many bytes of variables can be sent, with one more for each.
 const MaxEnv = 40 << 10
 
-// endPatience bounds the wait for the end of one that could not be sent.
-const endPatience = 10 * time.Second
-
 func packed(env []string) (all []byte) {
 	for _, variable := range env {
 		all = append(append(all, variable...), 0)
@@ -52,15 +50,13 @@ func (c connection) withdraw() error {
 	return err
 }
 
-// Send has a daemon that was in reserve be the one of the spec, held, instead of a new one. Its program and arguments are what they are, and its variables those of spec.Env. After an error it ends, and the life lock is free once it has.
+// Send has a daemon that was in reserve be the one of the spec, held, instead of a new one. Its program and arguments are what they are, and its variables those of spec.Env. After an error it has
+// ended, and the life lock is free. See Ready.
 func Send(t *reserve.Taken, spec Spec) (p *Process, err error) {
 	defer func() {
 		err = errors.Join(err, spec.Life.Close())
 		if err != nil { // what it has must be free for another, also if it has not received the lock
-			_ = connection{t.Conn}.withdraw()
-			_ = t.Conn.SetReadDeadline(time.Now().Add(endPatience))
-			_, _ = t.Conn.Read(make([]byte, 1))
-			err = errors.Join(err, t.Conn.Close())
+			err = errors.Join(err, t.Close())
 		}
 	}()
 	process, err := os.FindProcess(t.PID) // that is there: it has the other end
@@ -83,9 +79,12 @@ func Send(t *reserve.Taken, spec Spec) (p *Process, err error) {
 	if err := rendezvous.Send(t.Conn, mission{packed(spec.Env)}, files); err != nil {
 		return nil, err
 	}
-	p = &Process{process: process, logPath: spec.LogPath, logFrom: from, hold: connection{t.Conn}, done: make(chan struct{})}
+	p = &Process{process: process, logPath: spec.LogPath, logFrom: from, hold: connection{t.Conn}, ready: make(chan struct{}), done: make(chan struct{})}
 	go func() {
-		_, _ = t.Conn.Read(make([]byte, 1)) // the daemon never writes
+		if n, _ := t.Conn.Read(make([]byte, 1)); n == 1 {
+			close(p.ready)
+			_, _ = t.Conn.Read(make([]byte, 1)) // no more is written: this is its end
+		}
 		_ = t.Conn.Close()
 		close(p.done)
 	}()
@@ -93,7 +92,11 @@ func Send(t *reserve.Taken, spec Spec) (p *Process, err error) {
 }
 
 // Receive returns, in a daemon that was in reserve and is taken, what it gets in the place of what it would inherit: environment, stdout, stderr, and the number of sockets that it has. The log is where it logs to.
-func Receive(conn *net.UnixConn, sockets int, log *Log) (in *Inherited, err error) {
+// From then on the daemon is Ready, unless ctx has ended. The connection ends with the process, whatever becomes of conn: what a daemon has that cannot be used is gone by then.
+func Receive(ctx context.Context, conn *net.UnixConn, sockets int, log *Log) (in *Inherited, err error) {
+	if err := keep(conn); err != nil {
+		return nil, err
+	}
 	var m mission
 	files, err := rendezvous.Receive(conn, &m)
 	defer func() { rendezvous.CloseAll(files) }()
@@ -113,7 +116,7 @@ func Receive(conn *net.UnixConn, sockets int, log *Log) (in *Inherited, err erro
 	os.Clearenv()
 	for variable := range strings.SplitSeq(strings.TrimSuffix(string(m.Env), "\x00"), "\x00") {
 		name, value, ok := strings.Cut(variable, "=")
-		if !ok { // as where there are none
+		if !ok || name == "" { // as where there are none; and there may be one without a name
 			continue
 		}
 		if err := os.Setenv(name, value); err != nil {
@@ -122,7 +125,7 @@ func Receive(conn *net.UnixConn, sockets int, log *Log) (in *Inherited, err erro
 	}
 	in = &Inherited{released: func() bool {
 		n, _ := conn.Read(make([]byte, 1)) // its end is the answer
-		return n == 1 && keep(conn) == nil
+		return n == 1
 	}}
 	for _, file := range files[missionFiles:] {
 		listener, err := listenerOf(file)
@@ -130,6 +133,12 @@ func Receive(conn *net.UnixConn, sockets int, log *Log) (in *Inherited, err erro
 			return nil, err
 		}
 		in.Listeners = append(in.Listeners, listener)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if _, err := conn.Write([]byte{1}); err != nil {
+		return nil, err
 	}
 	return in, nil
 }

@@ -2,10 +2,12 @@ package daemon
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -22,11 +24,20 @@ func fromReserve(dir string) (*Inherited, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, err := reserve.At(dir).Wait(context.Background(), reserveKey(), strings.Repeat("1d", 16), time.Minute)
+	waiter, err := reserve.At(dir).Open(reserveKey(), strings.Repeat("1d", 16))
 	if err != nil {
 		return nil, err
 	}
-	in, err := Receive(conn, 1, NewLog(filepath.Join(dir, "its.log")))
+	conn, err := waiter.Wait(context.Background(), time.Minute)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	if os.Getenv("DAEMON_TEST_RESERVE_UNFIT") != "" {
+		cancel()
+	}
+	defer cancel()
+	in, err := Receive(ctx, conn, 1, NewLog(filepath.Join(dir, "its.log")))
 	if err != nil {
 		return nil, err
 	}
@@ -34,8 +45,22 @@ func fromReserve(dir string) (*Inherited, error) {
 	return in, claim.Leave()
 }
 
-// sendOne has a daemon from the reserve be one with a socket and a life lock, and a log beside it.
-func sendOne(t *testing.T) (p *Process, dir string) {
+// sendOne has a daemon from the reserve be one with a socket and a life lock, and a log beside it. env is added to what it begins with.
+func sendOne(t *testing.T, env ...string) (p *Process, dir string) {
+	t.Helper()
+	taken, dir := takeOne(t, env...)
+	life, err := lock.Try(filepath.Join(dir, "life"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err = Send(taken, Spec{Life: life, LogPath: filepath.Join(dir, "its.log"), Sockets: []string{filepath.Join(dir, "socket")}, Env: []string{"DAEMON_TEST_HELD=1", "=no name", "WHOM=you\xff"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p, dir
+}
+
+func takeOne(t *testing.T, env ...string) (taken *reserve.Taken, dir string) {
 	t.Helper()
 	dir = t.TempDir()
 	place := reserve.At(dir)
@@ -43,12 +68,11 @@ func sendOne(t *testing.T) (p *Process, dir string) {
 	if err != nil || claim == nil {
 		t.Fatal(claim, err)
 	}
-	made, err := Start(Spec{Program: []string{os.Args[0]}, Life: claim, LogPath: filepath.Join(dir, "reserve.log"), Env: []string{"DAEMON_TEST=1", "DAEMON_TEST_HELD=1", "DAEMON_TEST_RESERVE=" + dir}})
+	made, err := Start(Spec{Program: []string{os.Args[0]}, Life: claim, LogPath: filepath.Join(dir, "reserve.log"), Env: append(env, "DAEMON_TEST=1", "DAEMON_TEST_HELD=1", "DAEMON_TEST_RESERVE="+dir)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = made.Kill() })
-	var taken *reserve.Taken
 	for deadline := time.Now().Add(time.Minute); taken == nil; time.Sleep(time.Millisecond) { // nobody tells
 		if time.Now().After(deadline) {
 			t.Fatal("nobody waits")
@@ -58,15 +82,7 @@ func sendOne(t *testing.T) (p *Process, dir string) {
 	if taken.PID != made.PID() {
 		t.Errorf("process %d was taken, and %d waits", taken.PID, made.PID())
 	}
-	life, err := lock.Try(filepath.Join(dir, "life"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err = Send(taken, Spec{Life: life, LogPath: filepath.Join(dir, "its.log"), Sockets: []string{filepath.Join(dir, "socket")}, Env: []string{"DAEMON_TEST_HELD=1", "WHOM=you\xff"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p, dir
+	return taken, dir
 }
 
 func TestADaemonFromTheReserveIsAsOneThatWasStarted(t *testing.T) {
@@ -74,6 +90,9 @@ func TestADaemonFromTheReserveIsAsOneThatWasStarted(t *testing.T) {
 	life := filepath.Join(dir, "life")
 	if alive, err := lock.Held(life); err != nil || !alive {
 		t.Errorf("alive: %t, %v", alive, err)
+	}
+	if !p.Ready() {
+		t.Error("it is not ready")
 	}
 	if err := p.Release(); err != nil {
 		t.Fatal(err)
@@ -119,6 +138,9 @@ func TestADaemonFromTheReserveEndsWithItsStarterUntilItIsReleased(t *testing.T) 
 		t.Error(err)
 	}
 	p, dir = sendOne(t)
+	if !p.Ready() {
+		t.Error("it is not ready")
+	}
 	if err := p.Release(); err != nil {
 		t.Fatal(err)
 	}
@@ -147,4 +169,62 @@ func TestADaemonFromTheReserveIsKilled(t *testing.T) {
 	if err := p.Kill(); err != nil {
 		t.Error(err)
 	}
+}
+
+func TestADaemonFromTheReserveThatCannotBeUsedHasEnded(t *testing.T) {
+	ended := func(t *testing.T, dir string) {
+		t.Helper()
+		if err := lock.AwaitFree(t.Context(), filepath.Join(dir, "life")); err != nil {
+			t.Error(err) // another cannot take its place
+		}
+	}
+	t.Run("it is not fit any more", func(t *testing.T) {
+		p, dir := sendOne(t, "DAEMON_TEST_RESERVE_UNFIT=1")
+		if p.Ready() {
+			t.Error("it is ready")
+		}
+		if err := p.Withdraw(t.Context()); err != nil {
+			t.Error(err)
+		}
+		ended(t, dir)
+	})
+	t.Run("it stands still", func(t *testing.T) {
+		taken, dir := takeOne(t)
+		if err := syscall.Kill(taken.PID, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		life, err := lock.Try(filepath.Join(dir, "life"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := Send(taken, Spec{Life: life, LogPath: filepath.Join(dir, "its.log")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.Ready() {
+			t.Error("it is ready")
+		}
+		ended(t, dir)
+	})
+	t.Run("it could not be sent", func(t *testing.T) {
+		taken, dir := takeOne(t)
+		life, err := lock.Try(filepath.Join(dir, "life"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p, err := Send(taken, Spec{Life: life, LogPath: filepath.Join(dir, "no", "log")}); err == nil {
+			t.Errorf("it was sent: %v", p)
+		}
+		if err := syscall.Kill(taken.PID, 0); err == nil && !zombie(t, taken.PID) {
+			t.Error("it goes on")
+		}
+		ended(t, dir)
+	})
+}
+
+// zombie says whether a process has ended, and is not waited for yet.
+func zombie(t *testing.T, pid int) bool {
+	t.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err != nil || strings.Contains(string(stat), ") Z ")
 }

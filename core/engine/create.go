@@ -59,17 +59,15 @@ func (e *Engine) Create(ctx context.Context, request CreateRequest, report progr
 	if err := e.choosePlugins(ctx, request, &c, &b); err != nil {
 		return Container{}, err
 	}
-	reserved := e.takeReserved(request, &c, &b, surroundings)
-	if reserved != nil {
-		defer func() { err = errors.Join(err, reserved.Close()) }() // which does nothing once it is sent
-	}
+	reserve := e.takeFromReserve(request, &c, &b, surroundings)
+	defer func() { err = errors.Join(err, reserve.Close()) }() // which does nothing once it is sent
 	end = timeline.Begin(ctx, "record", timeline.Create)
 	held, err := e.store.Create(ctx, c)
 	end()
 	if err != nil {
 		return Container{}, err
 	}
-	ready, err := e.make(ctx, request, &c, &b, spec, reserved, report)
+	ready, err := e.make(ctx, request, &c, &b, spec, reserve, report)
 	if err != nil {
 		undo := context.WithoutCancel(ctx)
 		if ready != nil {
@@ -253,7 +251,7 @@ func (e *Engine) plan(r CreateRequest, image images.Image) (store.Container, sto
 
 // make fills the records with what plugins give, and puts everything on the disk. What plugins do not need of each other they do side by side, and the supervisor's process is made
 // meanwhile if it is needed next; it is returned, also beside an error.
-func (e *Engine) make(ctx context.Context, r CreateRequest, c *store.Container, b *store.Sandbox, spec *specs.Spec, reserved *supervisor.Reserved, report progress.Func) (ready *supervisor.Prepared, err error) {
+func (e *Engine) make(ctx context.Context, r CreateRequest, c *store.Container, b *store.Sandbox, spec *specs.Spec, reserve *supervisor.Reserve, report progress.Func) (ready *supervisor.Prepared, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if err := e.store.CreateSandbox(ctx, *b); err != nil {
@@ -261,7 +259,7 @@ func (e *Engine) make(ctx context.Context, r CreateRequest, c *store.Container, 
 	}
 	if r.StartNext {
 		end := timeline.Begin(ctx, "prepare supervisor", timeline.Create)
-		if ready, err = supervisor.Prepare(ctx, e.store, e.options.Program, b.ID, e.log.IsDebug(), reserved); err != nil {
+		if ready, err = supervisor.Prepare(ctx, e.store, e.options.Program, b.ID, e.log.IsDebug(), reserve); err != nil {
 			e.log.Debug("cannot make the supervisor's process yet", "error", err) // the start will say
 		}
 		end()

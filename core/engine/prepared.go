@@ -63,8 +63,8 @@ func (e *Engine) surroundings(r CreateRequest) func() ([]string, error) {
 	return ask
 }
 
-// takeReserved takes a supervisor from the reserve, and makes the sandbox of the records the one that it is for; nil if there is none, or none is needed yet.
-func (e *Engine) takeReserved(r CreateRequest, c *store.Container, b *store.Sandbox, surroundings func() ([]string, error)) *supervisor.Reserved {
+// takeFromReserve takes a supervisor from the reserve, if there is one, and makes the sandbox of the records the one that it is for. It is nil if none is needed yet.
+func (e *Engine) takeFromReserve(r CreateRequest, c *store.Container, b *store.Sandbox, surroundings func() ([]string, error)) *supervisor.Reserve {
 	if !r.StartNext {
 		return nil
 	}
@@ -72,10 +72,9 @@ func (e *Engine) takeReserved(r CreateRequest, c *store.Container, b *store.Sand
 	if err != nil {
 		return nil // what is wrong with it is told by who makes a supervisor
 	}
-	reserved := supervisor.TakeReserved(e.store, e.options.Program, b.Hypervisor, e.config.Plugins, e.log.IsDebug(), around)
-	if reserved != nil {
-		c.Sandbox, b.ID = reserved.SandboxID(), reserved.SandboxID()
-		b.RuntimeDir = e.store.Paths().SandboxRun(b.ID)
+	reserve := supervisor.TakeFromReserve(e.store, e.options.Program, b.Hypervisor, e.config.Plugins, e.log.IsDebug(), around, e.config.ReserveTime())
+	if id := reserve.SandboxID(); id != "" {
+		c.Sandbox, b.ID, b.RuntimeDir = id, id, e.store.Paths().SandboxRun(id)
 	}
-	return reserved
+	return reserve
 }

@@ -115,6 +115,9 @@ func (e *Engine) superviseLocked(ctx context.Context, id string, how lifecycle.E
 
 // launch lets the supervisor of a container begin, with the process that is ready or, if that is nil, with a new one.
 func (e *Engine) launch(ctx context.Context, c store.Container, ready *supervisor.Prepared) (*supervisor.Client, error) {
+	if ready != nil && !ready.Ready() {
+		ready = nil
+	}
 	if ready == nil {
 		// A supervisor before, that was killed, may have left sockets; one that is just leaving is waited for.
 		if err := lock.AwaitFree(ctx, e.store.Paths().SandboxLife(c.Sandbox)); err != nil {

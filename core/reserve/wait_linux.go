@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/vzctl/vzctl/core/lock"
@@ -74,9 +75,9 @@ func (p Place) Claim(ctx context.Context, key string, forget func(id string) err
 			oldest, since = name, info.ModTime()
 		}
 	}
-	if len(waiting) >= most && oldest != "" { // it notices, and ends
-		if err := os.RemoveAll(filepath.Join(p.dir, oldest)); err != nil {
-			return nil, err
+	if len(waiting) >= most && oldest != "" {
+		if conn, _ := p.take(oldest); conn != nil {
+			_ = conn.Close() // by which it ends
 		}
 	}
 	held, err := lock.Try(filepath.Join(p.dir, key+lockSuffix))
@@ -86,42 +87,60 @@ func (p Place) Claim(ctx context.Context, key string, forget func(id string) err
 	return held, err
 }
 
-// forgetAll calls forget for who has waited in a directory of a key, if it is one.
+// forgetAll calls forget for who has waited in a directory, if it is one.
 func (p Place) forgetAll(name string, forget func(id string) error) error {
-	if !valid(name) {
+	sockets, err := os.ReadDir(filepath.Join(p.dir, name))
+	if errors.Is(err, syscall.ENOTDIR) {
 		return nil
 	}
-	sockets, err := os.ReadDir(filepath.Join(p.dir, name))
 	for _, s := range sockets {
-		err = errors.Join(err, forget(s.Name()))
+		if valid(s.Name()) {
+			err = errors.Join(err, forget(s.Name()))
+		}
 	}
 	return err
 }
 
-// Wait is called in the process that waits, whose claim is held: what it will look after has the id. It returns the connection to who takes it, and by which that tells what for; or ErrNotWanted
-// after keep, once the directory is removed, or when ctx ends.
-func (p Place) Wait(ctx context.Context, key, id string, keep time.Duration) (*net.UnixConn, error) {
-	dir, gone := filepath.Join(p.dir, key), filepath.Join(p.dir, key+goneInfix+id)
-	if err := os.Mkdir(gone, 0o700); err != nil {
+// Waiter is the process that waits, as it sees itself.
+type Waiter struct {
+	place       Place
+	key, id     string
+	dir, hidden string // while it can be taken, and before and after that
+	listener    *net.UnixListener
+}
+
+// Open is called in the process that is to wait, whose claim is held: what it will look after has the id, which is on the disk from now on, so that who finds what is left of this process can tell what it
+// has made for that. Close undoes it.
+func (p Place) Open(key, id string) (*Waiter, error) {
+	w := &Waiter{place: p, key: key, id: id, dir: filepath.Join(p.dir, key), hidden: filepath.Join(p.dir, key+goneInfix+id)}
+	if err := os.Mkdir(w.hidden, 0o700); err != nil {
 		return nil, err
 	}
-	listener, err := rendezvous.Listen(gone, id)
-	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(gone))
+	var err error
+	if w.listener, err = rendezvous.Listen(w.hidden, id); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(w.hidden))
 	}
-	defer listener.Close()
-	if err := os.Rename(gone, dir); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(gone))
+	return w, nil
+}
+
+// Close is called when all that was made for the id is gone, or somebody has it.
+func (w *Waiter) Close() error { return errors.Join(w.listener.Close(), os.RemoveAll(w.hidden)) }
+
+// Wait returns the connection to who takes this process, and by which that tells what for; or ErrNotWanted after keep, once the directory is removed, or when ctx ends. The process ends with the
+// connection, which it leaves open until it does.
+func (w *Waiter) Wait(ctx context.Context, keep time.Duration) (*net.UnixConn, error) {
+	if err := os.Rename(w.hidden, w.dir); err != nil {
+		return nil, err
 	}
 	idle, stop := context.WithTimeout(ctx, keep)
 	defer stop()
-	removed, err := rendezvous.AwaitRemoval(idle, dir)
-	if err != nil { // as when it was taken just now
+	removed, watchErr := rendezvous.AwaitRemoval(idle, w.dir)
+	if watchErr != nil { // as when it was taken just now
 		stop()
 	}
 	taken := make(chan *net.UnixConn, 1)
 	go func() {
-		conn, err := listener.AcceptUnix()
+		conn, err := w.listener.AcceptUnix()
 		if err != nil {
 			conn = nil
 		}
@@ -130,18 +149,22 @@ func (p Place) Wait(ctx context.Context, key, id string, keep time.Duration) (*n
 	select {
 	case conn := <-taken:
 		return accepted(conn)
-	case <-removed:
+	case <-removed: // or idle is over
 	case <-idle.Done():
 	}
-	if err := os.Rename(dir, gone); err == nil {
-		_ = listener.Close()
+	if err := os.Rename(w.dir, w.hidden); err == nil {
+		_ = w.listener.Close()
 		if conn := <-taken; conn != nil { // of one who has not taken it
 			_ = conn.Close()
 		}
-		return nil, errors.Join(ErrNotWanted, os.RemoveAll(gone))
+		return nil, errors.Join(ErrNotWanted, watchErr)
 	}
 	// Somebody has it, or it was removed.
-	if err := listener.SetDeadline(time.Now().Add(patience)); err != nil {
+	deadline := time.Now().Add(patience)
+	if _, err := os.Lstat(w.place.dir); err != nil {
+		deadline = time.Now() // with all places in which somebody could have it
+	}
+	if err := w.listener.SetDeadline(deadline); err != nil {
 		return nil, err
 	}
 	return accepted(<-taken)
@@ -163,29 +186,52 @@ type Taken struct {
 
 // Take takes the process that waits for a key, if there is one and it executes a program; nil otherwise. forget is called with the id of one that was killed.
 func (p Place) Take(key, program string, forget func(id string) error) *Taken {
+	conn, id := p.take(key)
+	if conn == nil {
+		if id != "" {
+			_ = forget(id) // or it stays; nobody asked for this
+		}
+		return nil
+	}
+	pid, same, err := rendezvous.Peer(conn, program)
+	if err != nil || !same {
+		_ = conn.Close()
+		return nil
+	}
+	return &Taken{ID: id, PID: pid, Conn: conn}
+}
+
+// take returns the connection to the process that waits for a key, and its id; nil if there is none, with the id of one that was killed.
+func (p Place) take(key string) (conn *net.UnixConn, id string) {
 	dir := filepath.Join(p.dir, key)
 	if _, err := os.Lstat(dir); err != nil {
-		return nil
+		return nil, ""
 	}
 	mine := filepath.Join(p.dir, key+goneInfix+rand.Text())
 	if err := os.Rename(dir, mine); err != nil {
-		return nil
+		return nil, ""
 	}
 	defer os.RemoveAll(mine)
 	names, err := os.ReadDir(mine)
 	if err != nil || len(names) != 1 || !valid(names[0].Name()) {
-		return nil
+		return nil, ""
 	}
-	t := &Taken{ID: names[0].Name()}
-	if t.Conn, err = rendezvous.Dial(mine, t.ID); err != nil {
-		_ = forget(t.ID) // or it stays; nobody asked for this
-		return nil
+	id = names[0].Name()
+	if conn, err = rendezvous.Dial(mine, id); err != nil {
+		return nil, id
 	}
-	pid, same, err := rendezvous.Peer(t.Conn, program)
-	if err != nil || !same {
-		_ = t.Conn.Close()
-		return nil
+	return conn, id
+}
+
+// Close gives up one that was taken, and returns when it has ended, or does not within some time.
+func (t *Taken) Close() error {
+	if err := t.Conn.CloseWrite(); err == nil {
+		_ = t.Conn.SetReadDeadline(time.Now().Add(patience))
+		for {
+			if n, err := t.Conn.Read(make([]byte, 1)); n == 0 || err != nil {
+				break
+			}
+		}
 	}
-	t.PID = pid
-	return t
+	return t.Conn.Close()
 }

@@ -3,6 +3,7 @@ package reserve_test
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -44,9 +45,13 @@ func wait(t *testing.T, dir, key string, keep time.Duration) (ended <-chan waiti
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(func() { cancel(); _ = claim.Close() })
 	result := make(chan waiting, 1)
+	waiter, err := place.Open(key, id)
+	if err != nil {
+		t.Fatal(err)
+	}
 	go func() {
-		conn, err := place.Wait(ctx, key, id, keep)
-		result <- waiting{conn, err}
+		conn, err := waiter.Wait(ctx, keep)
+		result <- waiting{conn, errors.Join(err, waiter.Close())}
 	}()
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) { // nobody tells
 		if _, err := os.Lstat(filepath.Join(dir, key)); err == nil {
@@ -61,7 +66,7 @@ func wait(t *testing.T, dir, key string, keep time.Duration) (ended <-chan waiti
 func left(t *testing.T, dir string) (names []string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
@@ -141,6 +146,9 @@ func TestOneWhomNobodyWantsEnds(t *testing.T) {
 			if got := <-ended; !errors.Is(got.err, reserve.ErrNotWanted) {
 				t.Errorf("it ended with %v", got.err)
 			}
+			if names := left(t, dir); len(names) != 0 {
+				t.Errorf("left: %q", names)
+			}
 			if taken := reserve.At(dir).Take(key, self, none); taken != nil {
 				t.Error("it was taken after its end")
 			}
@@ -158,9 +166,14 @@ func TestAFewMayWaitAndTheOldestGivesWay(t *testing.T) {
 	second, _, _ := wait(t, dir, other, time.Hour)
 	third := reserve.Key("a third")
 	last, _, _ := wait(t, dir, third, time.Hour)
-	if got := <-first; !errors.Is(got.err, reserve.ErrNotWanted) {
-		t.Errorf("the oldest: %v", got.err)
+	got := <-first
+	if got.err != nil {
+		t.Fatal(got.err)
 	}
+	if n, err := got.conn.Read(make([]byte, 1)); n != 0 || err == nil { // by which it ends
+		t.Errorf("the oldest hears %d bytes, %v", n, err)
+	}
+	_ = got.conn.Close()
 	for key, ended := range map[string]<-chan waiting{other: second, third: last} {
 		taken := reserve.At(dir).Take(key, self, none)
 		if taken == nil {
@@ -174,8 +187,7 @@ func TestAFewMayWaitAndTheOldestGivesWay(t *testing.T) {
 func TestWhatOneWhoWasKilledHasLeftIsForgotten(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "reserve")
 	place := reserve.At(dir)
-	gone := filepath.Join(dir, key)
-	leave := func() {
+	leave := func(gone string) {
 		t.Helper()
 		if err := os.MkdirAll(gone, 0o700); err != nil {
 			t.Fatal(err)
@@ -190,7 +202,7 @@ func TestWhatOneWhoWasKilledHasLeftIsForgotten(t *testing.T) {
 	}
 	var forgotten []string
 	forget := func(id string) error { forgotten = append(forgotten, id); return nil }
-	leave()
+	leave(filepath.Join(dir, key))
 	if taken := place.Take(key, self, forget); taken != nil {
 		t.Error("one that is dead was taken")
 	}
@@ -198,7 +210,14 @@ func TestWhatOneWhoWasKilledHasLeftIsForgotten(t *testing.T) {
 		t.Errorf("forgotten: %q", forgotten)
 	}
 	forgotten = nil
-	leave()
+	leave(filepath.Join(dir, key))
+	hidden := filepath.Join(dir, key+"-gone-"+id) // before it waited, or after that
+	leave(hidden)
+	leave(hidden + "-just-now")
+	long := time.Now().Add(-time.Minute)
+	if err := os.Chtimes(hidden, long, long); err != nil {
+		t.Fatal(err)
+	}
 	strange := filepath.Join(dir, "README") // of nobody we know
 	if err := os.WriteFile(strange, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -208,10 +227,10 @@ func TestWhatOneWhoWasKilledHasLeftIsForgotten(t *testing.T) {
 		t.Fatal(claim, err)
 	}
 	defer claim.Close()
-	if !slices.Equal(forgotten, []string{id}) {
+	if !slices.Equal(forgotten, []string{id, id}) {
 		t.Errorf("forgotten: %q", forgotten)
 	}
-	if names := left(t, dir); len(names) != 0 {
+	if names := left(t, dir); len(names) != 1 { // whoever has the last one may be about to reach it
 		t.Errorf("left: %q", names)
 	}
 	if _, err := os.Lstat(strange); err != nil {

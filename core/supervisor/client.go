@@ -43,16 +43,22 @@ type Prepared struct {
 	launched  bool
 }
 
-// Prepare starts the process of a sandbox's supervisor: program is the vzctl to run, unless one is taken from the reserve for the sandbox. Of the records only the sandbox's is needed yet, and of that the
+// Prepare starts the process of a sandbox's supervisor: program is the vzctl to run, unless the supervisor was taken from the reserve, which may be nil. Of the records only the sandbox's is needed yet, and of that the
 // hypervisor plugin. The caller holds the lock of the container, and calls Launch or Close.
-func Prepare(ctx context.Context, st *store.Store, program []string, sandboxID string, debug bool, reserved *Reserved) (_ *Prepared, err error) {
+func Prepare(ctx context.Context, st *store.Store, program []string, sandboxID string, debug bool, from *Reserve) (_ *Prepared, err error) {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, from.Close()) // another may be prepared
+		}
+	}()
 	paths := st.Paths()
 	b, err := st.GetSandbox(sandboxID)
 	if err != nil {
 		return nil, err
 	}
+	waited := from.SandboxID() == sandboxID
 	run := paths.SandboxRun(sandboxID)
-	if reserved == nil { // otherwise it is there
+	if !waited { // otherwise it is there
 		if run, err = makeRun(ctx, st, b); err != nil {
 			return nil, err
 		}
@@ -61,16 +67,16 @@ func Prepare(ctx context.Context, st *store.Store, program []string, sandboxID s
 	if err != nil {
 		return nil, err
 	}
-	spec := daemon.Spec{Life: life, LogPath: paths.SupervisorLog(sandboxID), Sockets: []string{filepath.Join(run, controlSocket), filepath.Join(run, streamSocket)}, Held: true}
+	spec := daemon.Spec{Life: life, LogPath: paths.SupervisorLog(sandboxID), Sockets: []string{filepath.Join(run, controlSocket), filepath.Join(run, streamSocket)}, Held: true, Env: from.variable()}
 	var d *daemon.Process
-	if reserved != nil {
-		d, err = reserved.send(spec)
+	if waited {
+		d, err = from.send(spec)
 	} else {
 		args := []string{"supervise", "--root", paths.Root, "--run", run}
 		if debug {
 			args = append(args, "--debug")
 		}
-		spec.Program, spec.Args, spec.Env = program, append(args, sandboxID), []string{hypervisorKey + "=" + b.Hypervisor}
+		spec.Program, spec.Args, spec.Env = program, append(args, sandboxID), append(spec.Env, hypervisorKey+"="+b.Hypervisor)
 		d, err = daemon.Start(spec)
 	}
 	if err != nil {
@@ -78,6 +84,9 @@ func Prepare(ctx context.Context, st *store.Store, program []string, sandboxID s
 	}
 	return &Prepared{store: st, sandboxID: sandboxID, daemon: d}, nil
 }
+
+// Ready returns whether it can be launched. One from the reserve may have ended; then another can be prepared.
+func (p *Prepared) Ready() bool { return p.daemon.Ready() }
 
 // Launch lets the supervisor begin; its container's process runs after Start. The caller has recorded that the container is starting. After an error the supervisor
 // has ended.

@@ -36,13 +36,14 @@ import (
 	"github.com/vzctl/vzctl/sdk/rpc"
 )
 
-// Main is the process: "vzctl supervise --root DIR --run DIR SANDBOX", or in reserve "vzctl supervise --root DIR --reserve KEY" and as many bytes as the sandbox's id will have. It returns the process's exit code.
+// Main is the process: "vzctl supervise --root DIR --run DIR SANDBOX", or in reserve "vzctl supervise --root DIR --reserve KEY --keep TIME" and as many bytes as the sandbox's id will have. It returns the process's exit code.
 func Main(args []string) int {
 	flags := flag.NewFlagSet("supervise", flag.ContinueOnError)
 	root := flags.String("root", "", "directory of all that lasts")
 	run := flags.String("run", "", "directory for sockets")
 	verbose := flags.Bool("debug", false, "say more in the log")
 	key := flags.String("reserve", "", "wait for a sandbox")
+	keep := flags.Duration("keep", 0, "for how long")
 	if err := flags.Parse(args); err != nil || flags.NArg() != 1 || *root == "" || (*run == "") == (*key == "") {
 		fmt.Fprintln(os.Stderr, "vzctl supervise is started by vzctl itself")
 		return 2
@@ -56,7 +57,7 @@ func Main(args []string) int {
 	}
 	var err error
 	if *key != "" {
-		err = superviseNext(*root, *key, hypervisor, args[len(args)-1], level)
+		err = superviseNext(*root, *key, hypervisor, args[len(args)-1], *keep, level)
 	} else {
 		err = supervise(*root, *run, hypervisor, flags.Arg(0), level)
 	}
@@ -104,7 +105,7 @@ func supervise(root, run, hypervisor, sandboxID string, level hclog.Level) error
 		if err != nil {
 			return err
 		}
-		return superviseReleased(st, run, sandboxID, plugin, inherited, true, log)
+		return superviseReleased(st, run, sandboxID, plugin, inherited, false, log)
 	}()
 	if err != nil {
 		log.Error("the sandbox has failed", "error", err)
@@ -126,7 +127,8 @@ func superviseReleased(st *store.Store, run, sandboxID string, plugin *early, in
 		return err
 	}
 	s.early, s.reaching = plugin, reaching
-	s.successor = newSuccessor(hurry, s.reserveNext)
+	next := takeNextReserve()
+	s.successor = newSuccessor(hurry, func() { s.reserveNext(next) })
 	asked := make(chan os.Signal, 1)
 	signal.Notify(asked, syscall.SIGTERM, syscall.SIGINT)
 	return s.runs((*supervision).environment, inherited.Listeners[0], inherited.Listeners[1], asked)

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -23,114 +25,148 @@ import (
 	"github.com/vzctl/vzctl/sdk/rendezvous"
 )
 
-// A supervisor and its hypervisor plugin take longer to be made than all that is done with them in a start. So the supervisor of a sandbox that runs has another made, which waits in reserve: for a sandbox
-// whose id it has chosen, in that one's runtime directory, with the plugin that the last one had.
+// A supervisor and its hypervisor plugin take longer to be made than all that is done with them in a start. So the supervisor of a sandbox that was started at once has another made, which waits in reserve: for a
+// sandbox whose id it has chosen, in that one's runtime directory, with the plugin that the last one had.
 
-// Reserved is a supervisor that was taken from the reserve. It is sent to its sandbox by Prepare, or closed.
-type Reserved struct {
+// Reserve is what the starter of a sandbox knows of the reserve: the supervisor that it has taken, if there was one, and what the sandbox's is told of the next.
+type Reserve struct {
+	next  nextReserve
 	taken *reserve.Taken
 	env   []string
 }
 
-// Surroundings of this process, as TakeReserved wants them. They can be had before it.
+// nextReserve is what a supervisor is told of the one that it has made. It is in its environment as JSON.
+type nextReserve struct {
+	Key     string        // what that waits for
+	Keep    time.Duration // for how long
+	Program string        // rendezvous.File of the one that starters look for
+}
+
+const nextReserveKey = "SUPERVISE_NEXT"
+
+// Surroundings of this process, as TakeFromReserve wants them. They can be had before it.
 func Surroundings() ([]string, error) { return rendezvous.Surroundings() }
 
-// TakeReserved takes the supervisor from the reserve that is as Prepare would make it for a sandbox of a hypervisor plugin, by its path, by a process with these surroundings; nil if there is none.
-func TakeReserved(st *store.Store, program []string, hypervisor string, plugins config.Plugins, verbose bool, surroundings []string) *Reserved {
-	env, size := os.Environ(), 0
-	for _, variable := range env {
+// TakeFromReserve takes the supervisor, if there is one, that is as Prepare would make it for a sandbox of a hypervisor plugin, by its path, by a process with these surroundings. It is given to Prepare, or closed. The
+// next waits for keep; 0: there is none.
+func TakeFromReserve(st *store.Store, program []string, hypervisor string, plugins config.Plugins, verbose bool, surroundings []string, keep time.Duration) *Reserve {
+	if len(program) != 1 {
+		return nil
+	}
+	key, file, err := reserveKey(st, program[0], hypervisor, plugins, verbose, surroundings)
+	if err != nil {
+		return nil // what is wrong is told by who makes a supervisor
+	}
+	r := &Reserve{next: nextReserve{key, keep, file}, env: os.Environ()}
+	size := len(nextReserveKey) + 2*len(file) + 200 // of what Prepare adds
+	for _, variable := range r.env {
 		size += len(variable) + 1
 	}
-	if len(program) != 1 || size > daemon.MaxEnv {
-		return nil
+	if size <= daemon.MaxEnv {
+		r.taken = reserve.At(st.Paths().Reserve()).Take(key, program[0], st.RemoveUnusedRun)
 	}
-	key, err := reserveKey(st, program[0], hypervisor, plugins, verbose, surroundings)
-	if err != nil {
-		return nil // what is wrong with it is told by who makes one
-	}
-	taken := reserve.At(st.Paths().Reserve()).Take(key, program[0], st.RemoveUnusedRun)
-	if taken == nil {
-		return nil
-	}
-	return &Reserved{taken: taken, env: env}
+	return r
 }
 
-// SandboxID is that of the sandbox that it is for.
-func (r *Reserved) SandboxID() string { return r.taken.ID }
-
-// Close ends one that was not sent.
-func (r *Reserved) Close() error {
-	if r.taken == nil {
-		return nil
+// SandboxID is that of the sandbox that the supervisor is for which was taken; "" if none was.
+func (r *Reserve) SandboxID() string {
+	if r == nil || r.taken == nil {
+		return ""
 	}
-	return r.taken.Conn.Close()
+	return r.taken.ID
 }
 
-func (r *Reserved) send(spec daemon.Spec) (*daemon.Process, error) {
+// Close ends the supervisor that was taken, unless it was sent to its sandbox.
+func (r *Reserve) Close() error {
+	if r.SandboxID() == "" {
+		return nil
+	}
 	taken := r.taken
 	r.taken = nil
-	spec.Env = r.env
+	return taken.Close()
+}
+
+// send makes the supervisor that was taken the one of its sandbox.
+func (r *Reserve) send(spec daemon.Spec) (*daemon.Process, error) {
+	taken := r.taken
+	r.taken = nil
+	spec.Env = append(slices.Clone(r.env), spec.Env...)
 	return daemon.Send(taken, spec)
 }
 
-// reserveKey has all that makes one supervisor differ from another before it knows its sandbox, but for the variables of its environment that it is sent.
-func reserveKey(st *store.Store, program, hypervisor string, plugins config.Plugins, verbose bool, surroundings []string) (string, error) {
-	parts := []string{st.Paths().Root, st.Paths().Run, hypervisor, fmt.Sprint(verbose)}
-	for _, path := range []string{program, hypervisor} {
-		file, err := rendezvous.File(path)
-		if err != nil {
-			return "", err
-		}
-		parts = append(parts, file)
+// variable tells a supervisor of the next.
+func (r *Reserve) variable() []string {
+	if r == nil || r.next.Keep == 0 {
+		return nil
+	}
+	text, err := json.Marshal(r.next)
+	if err != nil {
+		return nil // it never fails
+	}
+	return []string{nextReserveKey + "=" + string(text)}
+}
+
+// reserveKey has all that makes one supervisor differ from another before it knows its sandbox, but for the variables of its environment that it is sent. It returns the name of the program's file, too.
+func reserveKey(st *store.Store, program, hypervisor string, plugins config.Plugins, verbose bool, surroundings []string) (key, programFile string, err error) {
+	programFile, err = rendezvous.File(program)
+	if err != nil {
+		return "", "", err
+	}
+	pluginFile, err := rendezvous.File(hypervisor)
+	if err != nil {
+		return "", "", err
 	}
 	settings, err := json.Marshal(plugins)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
-	parts = append(parts, string(settings))
+	parts := []string{st.Paths().Root, st.Paths().Run, programFile, hypervisor, pluginFile, string(settings), fmt.Sprint(verbose)}
 	parts = append(parts, launch.Inherited(sdk.Hypervisor)...)
 	for _, variable := range os.Environ() {
-		if strings.HasPrefix(variable, "VZCTL_") {
+		if strings.HasPrefix(variable, "VZCTL_") || strings.HasPrefix(variable, "GO") { // which Go reads when a process begins
 			parts = append(parts, variable)
 		}
 	}
-	return reserve.Key(append(parts, surroundings...)...), nil
+	return reserve.Key(append(parts, surroundings...)...), programFile, nil
+}
+
+// takeNextReserve returns what this process is told of the next; the zero value: there is to be none. Nobody who is started from here is to have it.
+func takeNextReserve() (next nextReserve) {
+	text := os.Getenv(nextReserveKey)
+	_ = os.Unsetenv(nextReserveKey) // it fails for bad names only
+	if json.Unmarshal([]byte(text), &next) != nil {
+		return nextReserve{}
+	}
+	return next
 }
 
 // reserveNext has a supervisor made that waits for the next sandbox, if none does. Nobody waits for it, and a start can do without.
-func (s *supervision) reserveNext() {
-	if err := s.tryReserveNext(); err != nil {
+func (s *supervision) reserveNext(next nextReserve) {
+	if err := s.tryReserveNext(next); err != nil {
 		s.log.Debug("no supervisor waits for the next container", "error", err)
 	}
 }
 
-func (s *supervision) tryReserveNext() error {
-	loaded, err := config.Load()
-	if err != nil || loaded.ReserveTime() == 0 {
-		return err
+func (s *supervision) tryReserveNext(next nextReserve) error {
+	if next.Key == "" {
+		return nil
 	}
 	program, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	surroundings, err := rendezvous.Surroundings()
-	if err != nil {
-		return err
-	}
-	verbose := s.log.IsDebug()
-	key, err := reserveKey(s.store, program, s.sandbox.Hypervisor, loaded.Plugins, verbose, surroundings)
-	if err != nil {
+	if file, err := rendezvous.File(program); err != nil || file != next.Program { // it was replaced, or started in some other way
 		return err
 	}
 	paths := s.store.Paths()
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
-	life, err := reserve.At(paths.Reserve()).Claim(ctx, key, s.store.RemoveUnusedRun)
+	life, err := reserve.At(paths.Reserve()).Claim(ctx, next.Key, s.store.RemoveUnusedRun)
 	if err != nil || life == nil {
 		return err
 	}
-	args := []string{"supervise", "--root", paths.Root, "--reserve", key}
-	if verbose {
+	args := []string{"supervise", "--root", paths.Root, "--reserve", next.Key, "--keep", next.Keep.String()}
+	if s.log.IsDebug() {
 		args = append(args, "--debug")
 	}
 	_, err = daemon.Start(daemon.Spec{Program: []string{program}, Args: append(args, reservedID), Life: life, LogPath: paths.ReserveLog(),
@@ -142,7 +178,7 @@ func (s *supervision) tryReserveNext() error {
 const reservedID = "in-reserve......................"
 
 // superviseNext waits in reserve, and then is as supervise. shown is the last of this process's arguments.
-func superviseNext(root, key, hypervisor, shown string, level hclog.Level) error {
+func superviseNext(root, key, hypervisor, shown string, keep time.Duration, level hclog.Level) error {
 	id := store.NewID()
 	output := daemon.NewLog(store.Paths{Root: root}.SupervisorLog(id))
 	log := newLog(output, level)
@@ -151,27 +187,27 @@ func superviseNext(root, key, hypervisor, shown string, level hclog.Level) error
 		if err != nil {
 			return err
 		}
-		loaded, err := config.Load()
+		st, err := store.Open(root)
 		if err != nil {
 			return err
 		}
-		st, err := store.Open(root)
+		waiter, err := reserve.At(st.Paths().Reserve()).Open(key, id)
 		if err != nil {
 			return err
 		}
 		run, err := st.MakeSandboxRun(id)
 		if err != nil {
-			return err
+			return errors.Join(err, waiter.Close())
 		}
 		plugin := startEarly(hypervisor, run, log)
 		defer plugin.close()
 		since := time.Now()
-		mission, err := awaitMission(st, key, id, loaded.ReserveTime(), plugin, output)
+		mission, err := awaitMission(waiter, keep, plugin, output)
 		if err != nil {
 			plugin.close()
-			return errors.Join(err, os.RemoveAll(run))
+			return errors.Join(err, os.RemoveAll(run), waiter.Close())
 		}
-		if err := inherited.Leave(); err != nil {
+		if err := errors.Join(inherited.Leave(), waiter.Close()); err != nil {
 			return err
 		}
 		show(shown, id)
@@ -187,7 +223,7 @@ func superviseNext(root, key, hypervisor, shown string, level hclog.Level) error
 }
 
 // awaitMission returns once this process is taken from the reserve and knows what for; or the error, ErrNotWanted as a rule.
-func awaitMission(st *store.Store, key, id string, keep time.Duration, plugin *early, output *daemon.Log) (*daemon.Inherited, error) {
+func awaitMission(waiter *reserve.Waiter, keep time.Duration, plugin *early, output *daemon.Log) (*daemon.Inherited, error) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	gone, err := plugin.await()
@@ -203,13 +239,13 @@ func awaitMission(st *store.Store, key, id string, keep time.Duration, plugin *e
 		case <-ctx.Done():
 		}
 	}()
-	conn, err := reserve.At(st.Paths().Reserve()).Wait(ctx, key, id, keep)
+	conn, err := waiter.Wait(ctx, keep)
 	if err != nil {
 		return nil, err
 	}
-	mission, err := daemon.Receive(conn, socketCount, output)
-	if err != nil {
-		_ = conn.Close()
+	mission, err := daemon.Receive(ctx, conn, socketCount, output)
+	if errors.Is(err, io.EOF) { // whoever has taken it is gone
+		err = reserve.ErrNotWanted
 	}
 	return mission, err
 }

@@ -4,6 +4,7 @@ package supervisor
 
 import (
 	"errors"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -12,25 +13,33 @@ import (
 	"github.com/vzctl/vzctl/core/store"
 )
 
-// Reserved is a supervisor that was taken from the reserve, of which there is none on this system.
-type Reserved struct{}
+// Reserve is what the starter of a sandbox knows of the reserve. On this system there is none.
+type Reserve struct{}
 
 // Surroundings are needed by nobody.
 func Surroundings() ([]string, error) { return nil, nil }
 
-// TakeReserved takes none.
-func TakeReserved(*store.Store, []string, string, config.Plugins, bool, []string) *Reserved {
+// TakeFromReserve takes none.
+func TakeFromReserve(*store.Store, []string, string, config.Plugins, bool, []string, time.Duration) *Reserve {
 	return nil
 }
 
-// SandboxID is that of the sandbox that it is for.
-func (r *Reserved) SandboxID() string { return "" }
+// SandboxID is "".
+func (r *Reserve) SandboxID() string { return "" }
 
 // Close does nothing.
-func (r *Reserved) Close() error { return nil }
+func (r *Reserve) Close() error { return nil }
 
-func (r *Reserved) send(daemon.Spec) (*daemon.Process, error) { return nil, errors.ErrUnsupported }
+func (r *Reserve) send(daemon.Spec) (*daemon.Process, error) { return nil, errors.ErrUnsupported }
 
-func (s *supervision) reserveNext() {}
+func (r *Reserve) variable() []string { return nil }
 
-func superviseNext(string, string, string, string, hclog.Level) error { return errors.ErrUnsupported }
+type nextReserve struct{}
+
+func takeNextReserve() (next nextReserve) { return next }
+
+func (s *supervision) reserveNext(nextReserve) {}
+
+func superviseNext(string, string, string, string, time.Duration, hclog.Level) error {
+	return errors.ErrUnsupported
+}

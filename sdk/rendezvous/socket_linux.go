@@ -152,7 +152,7 @@ func Peer(conn *net.UnixConn, program string) (pid int, same bool, err error) {
 	return int(peer.Pid), os.SameFile(theirs, wanted), nil
 }
 
-// AwaitRemoval returns a channel that is closed when a directory, or anything in it, is removed or moved away.
+// AwaitRemoval returns a channel that is closed when a directory, or anything in it, is removed or moved away, or ctx ends.
 func AwaitRemoval(ctx context.Context, dir string) (<-chan struct{}, error) {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
@@ -166,6 +166,7 @@ func AwaitRemoval(ctx context.Context, dir string) (<-chan struct{}, error) {
 	stop := context.AfterFunc(ctx, func() { _ = file.Close() })
 	removed := make(chan struct{})
 	go func() {
+		defer file.Close()
 		defer stop()
 		event := make([]byte, 4<<10)
 		_, _ = file.Read(event) // any: nobody but its owner removes anything there

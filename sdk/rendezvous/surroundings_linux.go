@@ -13,7 +13,7 @@ import (
 )
 
 // Surroundings are what a process inherits, and is as it is where it was made: user, namespaces, control group, CPUs and share of them, limits, rights. One that waits is of use only to who has the same. The file
-// that a process executes is not among them; see [File].
+// that a process executes is not among them; see [File]. Nor is what the system does not tell: the soft limit of open files, which Go raises, memory policies of NUMA, Landlock's rules.
 func Surroundings() (list []string, err error) {
 	list = append(list, strconv.Itoa(os.Geteuid()), strconv.Itoa(os.Getegid()))
 	for _, name := range []string{"mnt", "net", "pid", "user", "ipc", "uts", "cgroup", "time"} {
@@ -46,7 +46,12 @@ func Surroundings() (list []string, err error) {
 	if err != nil {
 		return nil, os.NewSyscallError("sched_getattr", err)
 	}
-	return append(list, fmt.Sprint(cpus, scheduling.Policy, scheduling.Nice, scheduling.Priority)), nil
+	const ofProcess = 1
+	priority, _, failed := unix.Syscall(unix.SYS_IOPRIO_GET, ofProcess, 0, 0)
+	if failed != 0 {
+		return nil, os.NewSyscallError("ioprio_get", failed)
+	}
+	return append(list, fmt.Sprint(cpus, scheduling.Policy, scheduling.Nice, scheduling.Priority, priority)), nil
 }
 
 // rights keeps of /proc/PID/status what a process may do.

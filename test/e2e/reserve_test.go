@@ -110,17 +110,15 @@ func TestE2EASupervisorWaitsForTheNextContainer(t *testing.T) {
 func TestE2EContainersStartWithoutTheSupervisorInReserve(t *testing.T) {
 	p := alone(t)
 	p.must("run", "--rm", p.desk.busybox, "true")
-	for what, end := range map[string]func(pid int){
-		"it was killed": func(pid int) { kill9(t, pid) },
-		"its plugin was killed": func(pid int) {
-			kill9(t, childOf(t, pid))
-		},
-		"it was asked to end": func(int) { p.endReserve() },
-		"it is not there any more": func(int) {
-			if err := os.RemoveAll(filepath.Join(p.root, "reserve")); err != nil {
-				t.Fatal(err)
-			}
-		},
+	signal := func(s syscall.Signal) func(*person, int) error {
+		return func(_ *person, pid int) error { return syscall.Kill(pid, s) }
+	}
+	for what, end := range map[string]func(q *person, pid int) error{
+		"it was killed":            signal(syscall.SIGKILL),
+		"it was asked to end":      signal(syscall.SIGTERM),
+		"it stands still":          signal(syscall.SIGSTOP),
+		"its plugin was killed":    func(q *person, pid int) error { return syscall.Kill(childOf(q.t, pid), syscall.SIGKILL) },
+		"it is not there any more": func(q *person, _ int) error { return remove(filepath.Join(q.root, "reserve")) },
 	} {
 		t.Run(what, func(t *testing.T) {
 			q := *p
@@ -130,13 +128,19 @@ func TestE2EContainersStartWithoutTheSupervisorInReserve(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			end(pid)
-			q.gone(pid)
+			if err := end(&q, pid); err != nil {
+				t.Fatal(err)
+			}
+			if what != "it stands still" { // then the command ends it
+				q.gone(pid)
+			}
 			name, other := q.supervisor(p.desk.busybox, "sleep", "1000")
 			if other == pid {
 				t.Error("it looks after a container nevertheless")
 			}
 			q.must("rm", "-f", name)
+			q.gone(pid)
+			q.must("run", "--rm", p.desk.busybox, "true")
 			q.reserve()
 			q.nothingRuns()
 			if left, err := os.ReadDir(run); !errors.Is(err, fs.ErrNotExist) {
