@@ -72,7 +72,8 @@ func (e *Engine) takeFromReserve(r CreateRequest, c *store.Container, b *store.S
 	if err != nil {
 		return nil // what is wrong with it is told by who makes a supervisor
 	}
-	reserve := supervisor.TakeFromReserve(e.store, e.options.Program, b.Hypervisor, e.config.Plugins, e.log.IsDebug(), around, e.config.ReserveTime())
+	reserve := supervisor.TakeFromReserve(e.store, supervisor.Wanted{Program: e.options.Program, Hypervisor: b.Hypervisor, Plugins: e.config.Plugins, Verbose: e.log.IsDebug(),
+		Surroundings: around, Keep: e.config.ReserveTime()})
 	if id := reserve.SandboxID(); id != "" {
 		c.Sandbox, b.ID, b.RuntimeDir = id, id, e.store.Paths().SandboxRun(id)
 	}

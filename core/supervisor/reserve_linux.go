@@ -16,7 +16,6 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
-	"github.com/vzctl/vzctl/core/config"
 	"github.com/vzctl/vzctl/core/daemon"
 	"github.com/vzctl/vzctl/core/reserve"
 	"github.com/vzctl/vzctl/core/store"
@@ -47,23 +46,22 @@ const nextReserveKey = "SUPERVISE_NEXT"
 // Surroundings of this process, as TakeFromReserve wants them. They can be had before it.
 func Surroundings() ([]string, error) { return rendezvous.Surroundings() }
 
-// TakeFromReserve takes the supervisor, if there is one, that is as Prepare would make it for a sandbox of a hypervisor plugin, by its path, by a process with these surroundings. It is given to Prepare, or closed. The
-// next waits for keep; 0: there is none.
-func TakeFromReserve(st *store.Store, program []string, hypervisor string, plugins config.Plugins, verbose bool, surroundings []string, keep time.Duration) *Reserve {
-	if len(program) != 1 {
+// TakeFromReserve takes the supervisor, if there is one, that is as Prepare would make it. It is given to Prepare, or closed.
+func TakeFromReserve(st *store.Store, w Wanted) *Reserve {
+	if len(w.Program) != 1 {
 		return nil
 	}
-	key, file, err := reserveKey(st, program[0], hypervisor, plugins, verbose, surroundings)
+	key, file, err := w.key(st)
 	if err != nil {
 		return nil // what is wrong is told by who makes a supervisor
 	}
-	r := &Reserve{next: nextReserve{key, keep, file}, env: os.Environ()}
+	r := &Reserve{next: nextReserve{key, w.Keep, file}, env: os.Environ()}
 	size := len(nextReserveKey) + 2*len(file) + 200 // of what Prepare adds
 	for _, variable := range r.env {
 		size += len(variable) + 1
 	}
 	if size <= daemon.MaxEnv {
-		r.taken = reserve.At(st.Paths().Reserve()).Take(key, program[0], st.RemoveUnusedRun)
+		r.taken = reserve.At(st.Paths().Reserve()).Take(key, w.Program[0], st.RemoveUnusedRun)
 	}
 	return r
 }
@@ -106,28 +104,28 @@ func (r *Reserve) variable() []string {
 	return []string{nextReserveKey + "=" + string(text)}
 }
 
-// reserveKey has all that makes one supervisor differ from another before it knows its sandbox, but for the variables of its environment that it is sent. It returns the name of the program's file, too.
-func reserveKey(st *store.Store, program, hypervisor string, plugins config.Plugins, verbose bool, surroundings []string) (key, programFile string, err error) {
-	programFile, err = rendezvous.File(program)
+// key has all that makes one supervisor differ from another before it knows its sandbox, but for the variables of its environment that it is sent. It returns the name of the program's file, too.
+func (w Wanted) key(st *store.Store) (key, programFile string, err error) {
+	programFile, err = rendezvous.File(w.Program[0])
 	if err != nil {
 		return "", "", err
 	}
-	pluginFile, err := rendezvous.File(hypervisor)
+	pluginFile, err := rendezvous.File(w.Hypervisor)
 	if err != nil {
 		return "", "", err
 	}
-	settings, err := json.Marshal(plugins)
+	settings, err := json.Marshal(w.Plugins)
 	if err != nil {
 		return "", "", err
 	}
-	parts := []string{st.Paths().Root, st.Paths().Run, programFile, hypervisor, pluginFile, string(settings), fmt.Sprint(verbose)}
+	parts := []string{st.Paths().Root, st.Paths().Run, programFile, w.Hypervisor, pluginFile, string(settings), fmt.Sprint(w.Verbose)}
 	parts = append(parts, launch.Inherited(sdk.Hypervisor)...)
 	for _, variable := range os.Environ() {
 		if strings.HasPrefix(variable, "VZCTL_") || strings.HasPrefix(variable, "GO") { // which Go reads when a process begins
 			parts = append(parts, variable)
 		}
 	}
-	return reserve.Key(append(parts, surroundings...)...), programFile, nil
+	return reserve.Key(append(parts, w.Surroundings...)...), programFile, nil
 }
 
 // takeNextReserve returns what this process is told of the next; the zero value: there is to be none. Nobody who is started from here is to have it.

@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/vzctl/vzctl/core/config"
 	"github.com/vzctl/vzctl/core/store"
 	"github.com/vzctl/vzctl/sdk"
 )
@@ -31,15 +30,12 @@ func TestASupervisorWaitsForWhoeverWouldMakeTheSame(t *testing.T) {
 		return path
 	}
 	type made struct {
-		store               *store.Store
-		program, hypervisor string
-		plugins             config.Plugins
-		verbose             bool
-		around              []string
+		Wanted
+		store *store.Store
 	}
-	one := made{store: place("root"), program: file("vzctl", "1"), hypervisor: file("hypervisor", "1"), around: []string{"a", "b"}}
+	one := made{Wanted{Program: []string{file("vzctl", "1")}, Hypervisor: file("hypervisor", "1"), Surroundings: []string{"a", "b"}}, place("root")}
 	key := func(m made) string {
-		key, _, err := reserveKey(m.store, m.program, m.hypervisor, m.plugins, m.verbose, m.around)
+		key, _, err := m.key(m.store)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -56,14 +52,14 @@ func TestASupervisorWaitsForWhoeverWouldMakeTheSame(t *testing.T) {
 		do   func(m *made)
 	}{
 		{"the root", func(m *made) { m.store = place("another") }},
-		{"the log", func(m *made) { m.verbose = true }},
-		{"the surroundings", func(m *made) { m.around = []string{"a", "c"} }},
-		{"a pin", func(m *made) { m.plugins.SHA256 = map[string]string{"hypervisor": "ab"} }},
-		{"directories of plugins", func(m *made) { m.plugins.Dirs = []string{"/opt"} }},
-		{"which plugins serve", func(m *made) { m.plugins.Use = map[sdk.Kind]string{sdk.Network: "net"} }},
-		{"another plugin", func(m *made) { m.hypervisor = file("hypervisor2", "1") }},
-		{"the plugin is replaced", func(m *made) { m.hypervisor = file("hypervisor", "2") }},
-		{"the program is replaced", func(m *made) { m.program = file("vzctl", "2") }},
+		{"the log", func(m *made) { m.Verbose = true }},
+		{"the surroundings", func(m *made) { m.Surroundings = []string{"a", "c"} }},
+		{"a pin", func(m *made) { m.Plugins.SHA256 = map[string]string{"hypervisor": "ab"} }},
+		{"directories of plugins", func(m *made) { m.Plugins.Dirs = []string{"/opt"} }},
+		{"which plugins serve", func(m *made) { m.Plugins.Use = map[sdk.Kind]string{sdk.Network: "net"} }},
+		{"another plugin", func(m *made) { m.Hypervisor = file("hypervisor2", "1") }},
+		{"the plugin is replaced", func(m *made) { m.Hypervisor = file("hypervisor", "2") }},
+		{"the program is replaced", func(m *made) { m.Program = []string{file("vzctl", "2")} }},
 		{"a variable for plugins", func(*made) { t.Setenv("VZCTL_SOMETHING", "1") }},
 		{"a variable that plugins inherit", func(*made) { t.Setenv("PATH", "/nowhere") }},
 		{"a variable that Go reads first", func(*made) { t.Setenv("GOMAXPROCS", "1") }},
@@ -75,7 +71,8 @@ func TestASupervisorWaitsForWhoeverWouldMakeTheSame(t *testing.T) {
 		}
 		seen[key(other)] = change.what
 	}
-	if _, _, err := reserveKey(one.store, filepath.Join(dir, "nothing"), one.hypervisor, one.plugins, false, nil); err == nil {
+	one.Program = []string{filepath.Join(dir, "nothing")}
+	if _, _, err := one.key(one.store); err == nil {
 		t.Error("a program that is not there has a key")
 	}
 }

@@ -8,7 +8,6 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
-	"github.com/vzctl/vzctl/core/config"
 	"github.com/vzctl/vzctl/core/daemon"
 	"github.com/vzctl/vzctl/core/store"
 )
@@ -20,9 +19,7 @@ type Reserve struct{}
 func Surroundings() ([]string, error) { return nil, nil }
 
 // TakeFromReserve takes none.
-func TakeFromReserve(*store.Store, []string, string, config.Plugins, bool, []string, time.Duration) *Reserve {
-	return nil
-}
+func TakeFromReserve(*store.Store, Wanted) *Reserve { return nil }
 
 // SandboxID is "".
 func (r *Reserve) SandboxID() string { return "" }
