@@ -79,7 +79,7 @@ func (p *plugin) Attach(_ context.Context, r network.AttachRequest) (network.End
 		mac = "02:00:00:00:00:0" + string('0'+rune(p.next))
 	}
 	return network.Endpoint{ID: r.EndpointID, Network: r.Network, MAC: mac, Addresses: []netip.Prefix{netip.PrefixFrom(r.AddressV4, 24)},
-		Link: network.Link{UnixDatagram: &network.UnixDatagram{VMPath: "a", NetworkPath: "b"}}}, nil
+		Link: network.Link{UnixDatagram: &network.UnixDatagram{VMPath: "/run/a", NetworkPath: "/run/b"}}}, nil
 }
 
 func (p *plugin) Detach(_ context.Context, _, _, id string) error {
