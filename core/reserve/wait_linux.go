@@ -194,11 +194,16 @@ func (p Place) Take(key, program string, forget func(id string) error) *Taken {
 		return nil
 	}
 	pid, same, err := rendezvous.Peer(conn, program)
-	if err != nil || !same {
+	t := &Taken{ID: id, PID: pid, Conn: conn}
+	switch {
+	case err != nil: // it is just dying, of whose threads one does so after another
+		_, _ = t.Close(), forget(id)
+		return nil
+	case !same:
 		_ = conn.Close()
 		return nil
 	}
-	return &Taken{ID: id, PID: pid, Conn: conn}
+	return t
 }
 
 // take returns the connection to the process that waits for a key, and its id; nil if there is none, with the id of one that was killed.
