@@ -1,6 +1,7 @@
 package netd
 
 import (
+	"context"
 	"net"
 	"os"
 	"testing"
@@ -100,40 +101,46 @@ func TestADaemonThatWasReachedIsAttachedTo(t *testing.T) {
 		}
 		return lease
 	}
-	alone := func(what string, want int) {
+	holds := func(what string, want int) {
 		t.Helper()
-		for deadline := time.Now().Add(time.Minute); d.holders() != want; time.Sleep(time.Millisecond) { // a stream ends a moment after its connection
-			if time.Now().After(deadline) {
-				t.Fatalf("%s: %d hold the network, not %d", what, d.holders(), want)
-			}
+		if got := d.holders(); got != want {
+			t.Errorf("%s: %d hold the network, not %d", what, got, want)
+		}
+	}
+	freed := func(what string) {
+		t.Helper()
+		within, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := d.leases.awaitIdle(within, 0); err != nil {
+			t.Fatalf("%s: %d hold the network: %v", what, d.holders(), err)
 		}
 	}
 
 	reached := reach("web")
-	alone("reached", 1)
+	holds("reached", 1)
 	lease := attach(reached)
-	alone("attached", 1)
+	holds("attached", 1)
 	if err := lease.Close(t.Context()); err != nil {
 		t.Error(err)
 	}
-	alone("given back", 0)
+	freed("given back")
 
 	if err := reach("web").Close(); err != nil {
 		t.Error(err)
 	}
-	alone("given up", 0)
+	freed("given up")
 
 	lease = attach(reach("another")) // which is no use
-	alone("attached as it was not reached", 1)
 	if err := lease.Close(t.Context()); err != nil {
 		t.Error(err)
 	}
+	freed("the one that was of no use, and the other")
 
 	reached = reach("web")
 	d.end(t)
 	d = serveHere(t, st)
 	lease = attach(reached) // another daemon serves meanwhile
-	alone("attached to the new one", 1)
+	holds("attached to the new one", 1)
 	if err := lease.Close(t.Context()); err != nil {
 		t.Error(err)
 	}

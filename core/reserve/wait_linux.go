@@ -26,9 +26,8 @@ const (
 	goneInfix  = "-gone-" // in the name of the directory of one that is taken, or ends
 )
 
-// Claim returns the right to have a process wait for a key: the lock that it holds until it is taken, or ends. It is nil if one waits already. Of those who wait for others, the one that has for longest ends
-// if they are too many. forget is called with the ids of those
-// that were killed while they waited.
+// Claim returns the right to have a process wait for a key: the lock that it holds until it is taken, or ends. It is nil if one waits already. Of those who wait for other keys, the one that has for longest ends
+// if they are too many. forget is called with the ids of those that were killed while they waited.
 func (p Place) Claim(ctx context.Context, key string, forget func(id string) error) (*lock.Lock, error) {
 	if err := os.MkdirAll(p.dir, 0o700); err != nil {
 		return nil, err
@@ -104,7 +103,6 @@ func (p Place) forgetAll(name string, forget func(id string) error) error {
 // Waiter is the process that waits, as it sees itself.
 type Waiter struct {
 	place       Place
-	key, id     string
 	dir, hidden string // while it can be taken, and before and after that
 	listener    *net.UnixListener
 }
@@ -112,7 +110,7 @@ type Waiter struct {
 // Open is called in the process that is to wait, whose claim is held: what it will look after has the id, which is on the disk from now on, so that who finds what is left of this process can tell what it
 // has made for that. Close undoes it.
 func (p Place) Open(key, id string) (*Waiter, error) {
-	w := &Waiter{place: p, key: key, id: id, dir: filepath.Join(p.dir, key), hidden: filepath.Join(p.dir, key+goneInfix+id)}
+	w := &Waiter{place: p, dir: filepath.Join(p.dir, key), hidden: filepath.Join(p.dir, key+goneInfix+id)}
 	if err := os.Mkdir(w.hidden, 0o700); err != nil {
 		return nil, err
 	}
@@ -126,7 +124,7 @@ func (p Place) Open(key, id string) (*Waiter, error) {
 // Close is called when all that was made for the id is gone, or somebody has it.
 func (w *Waiter) Close() error { return errors.Join(w.listener.Close(), os.RemoveAll(w.hidden)) }
 
-// Wait returns the connection to who takes this process, and by which that tells what for; or ErrNotWanted after keep, once the directory is removed, or when ctx ends. The process ends with the
+// Wait returns the connection to who takes this process, and by which that tells what for; or ErrNotWanted after keep, once the directory is removed, or when ctx ends; another error says why it cannot wait. The process ends with the
 // connection, which it leaves open until it does.
 func (w *Waiter) Wait(ctx context.Context, keep time.Duration) (*net.UnixConn, error) {
 	if err := os.Rename(w.hidden, w.dir); err != nil {
@@ -157,7 +155,10 @@ func (w *Waiter) Wait(ctx context.Context, keep time.Duration) (*net.UnixConn, e
 		if conn := <-taken; conn != nil { // of one who has not taken it
 			_ = conn.Close()
 		}
-		return nil, errors.Join(ErrNotWanted, watchErr)
+		if watchErr != nil {
+			return nil, watchErr
+		}
+		return nil, ErrNotWanted
 	}
 	// Somebody has it, or it was removed.
 	deadline := time.Now().Add(patience)
