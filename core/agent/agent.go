@@ -55,6 +55,7 @@ type Client struct {
 
 	vsockPath string
 	conn      *grpc.ClientConn
+	launching launching
 }
 
 // Dial connects to the agent behind a hybrid vsock socket, waiting for the guest to boot until ctx ends, and exchanges versions.
@@ -136,7 +137,7 @@ func (c *Client) Offers(feature string) bool { return c.Greeting.Offers(feature)
 func (c *Client) Booted() (initAt, answeredAt time.Duration) { return c.initAt, c.answeredAt }
 
 // Close ends the connection to the agent. Streams go on.
-func (c *Client) Close() error { return c.conn.Close() }
+func (c *Client) Close() error { return errors.Join(c.launching.close(), c.conn.Close()) }
 
 // bounded makes a text of the guest fit to be shown: it may be long, and steer terminals.
 func bounded(s string, limit int) string {

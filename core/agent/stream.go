@@ -48,26 +48,47 @@ func WriteHeader(w io.Writer, message proto.Message) error {
 	if len(body) > maxHeader {
 		return fmt.Errorf("stream header of %d bytes, at most %d", len(body), maxHeader)
 	}
-	_, err = w.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...))
+	return writeBody(w, body)
+}
+
+// WriteMessage is WriteHeader of any length.
+func WriteMessage(w io.Writer, message proto.Message) error {
+	body, err := proto.Marshal(message)
+	if err != nil {
+		return err
+	}
+	return writeBody(w, body)
+}
+
+func writeBody(w io.Writer, body []byte) error {
+	_, err := w.Write(append(binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(body)), uint32(len(body))), body...))
 	return err
 }
 
 // ReadHeader reads what WriteHeader sent, and not a byte more.
 func ReadHeader(r io.Reader, message proto.Message) error {
-	var size [4]byte
-	if _, err := io.ReadFull(r, size[:]); err != nil {
+	if err := ReadMessage(r, message, maxHeader); err != nil {
 		return fmt.Errorf("read stream header: %w", err)
 	}
+	return nil
+}
+
+// ReadMessage is ReadHeader of at most so many bytes.
+func ReadMessage(r io.Reader, message proto.Message, most uint32) error {
+	var size [4]byte
+	if _, err := io.ReadFull(r, size[:]); err != nil {
+		return err
+	}
 	n := binary.BigEndian.Uint32(size[:])
-	if n > maxHeader {
-		return fmt.Errorf("stream header of %d bytes, at most %d", n, maxHeader)
+	if n > most {
+		return fmt.Errorf("%d bytes, at most %d", n, most)
 	}
 	body := make([]byte, n)
 	if _, err := io.ReadFull(r, body); err != nil {
-		return fmt.Errorf("read stream header: %w", err)
+		return err
 	}
 	if proto.Unmarshal(body, message) != nil { // whose errors are not for people
-		return errors.New("read stream header: it is no message")
+		return errors.New("it is no message")
 	}
 	return nil
 }

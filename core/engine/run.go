@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"io"
 	"time"
 
 	"github.com/vzctl/vzctl/core/lifecycle"
@@ -357,20 +358,51 @@ func (e *Engine) Exec(ctx context.Context, ref string, request ExecRequest, stre
 		return Exit{}, err
 	}
 	defer s.Close()
-	process, err := s.CreateProcess(ctx, supervisor.ProcessRequest{Args: request.Args, Env: request.Env, WorkingDir: request.WorkingDir,
+	wanted := supervisor.ProcessRequest{Args: request.Args, Env: request.Env, WorkingDir: request.WorkingDir,
 		User: request.User, Terminal: request.Terminal, Width: uint32(request.Size.Width), Height: uint32(request.Size.Height), Detached: request.Detach,
-		NoInput: streams.Stdin == nil, Ordered: streams.Ordered, Privileged: request.Privileged})
+		NoInput: streams.Stdin == nil, Ordered: streams.Ordered, Privileged: request.Privileged}
+	if wanted.NoInput && !wanted.Terminal && !wanted.Detached && !wanted.Ordered { // it may be brief
+		executed, err := s.Execute(ctx, wanted)
+		if err != nil {
+			return Exit{}, err
+		}
+		if executed.Process == "" {
+			return Exit(executed.Exit), streams.put(executed.Stdout, executed.Stderr)
+		}
+		return e.follow(ctx, s, executed.Process, func() (Exit, error) { return execute(ctx, s, executed.Process, streams, true) })
+	}
+	process, err := s.CreateProcess(ctx, wanted)
 	if err != nil {
 		return Exit{}, err
 	}
 	if request.Detach {
 		return Exit{}, s.StartProcess(ctx, process)
 	}
-	exit, err := execute(ctx, s, process, streams)
+	return e.follow(ctx, s, process, func() (Exit, error) { return execute(ctx, s, process, streams, false) })
+}
+
+// put writes all of a process's output.
+func (s Streams) put(stdout, stderr []byte) error {
+	for _, out := range []struct {
+		to   io.Writer
+		text []byte
+	}{{s.Stdout, stdout}, {s.Stderr, stderr}} {
+		if out.to == nil || len(out.text) == 0 {
+			continue
+		}
+		if _, err := out.to.Write(out.text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// follow waits for the end of a process, and has it forgotten. What the caller no longer waits for ends.
+func (e *Engine) follow(ctx context.Context, s *supervisor.Client, process string, end func() (Exit, error)) (Exit, error) {
+	exit, err := end()
 	if errors.Is(err, ErrDetached) {
 		return Exit{}, err // its supervisor forgets it when it has ended
 	}
-	// What the caller no longer waits for ends.
 	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpTimeout)
 	defer cancel()
 	if ctx.Err() != nil {
@@ -385,15 +417,20 @@ func (e *Engine) Exec(ctx context.Context, ref string, request ExecRequest, stre
 // cleanUpTimeout bounds what is done for a caller who is leaving.
 const cleanUpTimeout = 10 * time.Second
 
-// execute runs a created process with its streams connected.
-func execute(ctx context.Context, s *supervisor.Client, process string, streams Streams) (Exit, error) {
+// execute runs a created process, unless it runs already, with its streams connected.
+func execute(ctx context.Context, s *supervisor.Client, process string, streams Streams, runs bool) (Exit, error) {
 	attached, err := attach(ctx, s, process, streams, true)
+	if err != nil && runs && ctx.Err() == nil { // nobody would read what it writes
+		err = errors.Join(err, s.Signal(ctx, process, sigkill))
+	}
 	if err != nil {
 		return Exit{}, err
 	}
 	defer attached.close()
-	if err := s.StartProcess(ctx, process); err != nil {
-		return Exit{}, err
+	if !runs {
+		if err := s.StartProcess(ctx, process); err != nil {
+			return Exit{}, err
+		}
 	}
 	attached.begin(streams)
 	return outlast(ctx, s, process, attached, streams, func(ctx context.Context) (Exit, error) {

@@ -202,6 +202,23 @@ func (s *Sandbox) tookBrief(id string, p *execProcess, answer *guestv1.CreatePro
 	return nil
 }
 
+// Brief is all there is to know of a process that has ended by the time it is known to have started.
+type Brief struct {
+	Outcome
+	Stdout, Stderr []byte
+}
+
+// TakeBrief forgets a process that was brief. It returns nil of any other, which is as before.
+func (s *Sandbox) TakeBrief(id string) *Brief {
+	p := s.process(id)
+	if p == nil || p.brief == nil {
+		return nil
+	}
+	brief := &Brief{s.processOutcome(p.brief.GetExit()), p.brief.GetStdout(), p.brief.GetStderr()}
+	s.deleteQuietly(id)
+	return brief
+}
+
 // tend runs what looks after a process. It ends with the process, or with the agent's connection, at the latest; the end of the sandbox waits for it.
 func (s *Sandbox) tend(f func()) {
 	s.mu.Lock()

@@ -293,7 +293,8 @@ type Exit struct {
 
 // Wait returns when a process has ended, for "" when the container is stopped and recorded so.
 func (c *Client) Wait(ctx context.Context, process string) (Exit, error) {
-	return exitFrom(c.rpc.Wait(ctx, &supervisorv1.WaitRequest{ProcessId: process}))
+	answer, err := c.rpc.Wait(ctx, &supervisorv1.WaitRequest{ProcessId: process})
+	return exitFrom(answer), err
 }
 
 // AskEnd is Wait for the end of the container, in two parts: when it returns the question is on its way, before all that is asked after it. So a supervisor that answers any of
@@ -308,18 +309,20 @@ func (c *Client) AskEnd(ctx context.Context) (answer func() (Exit, error)) {
 			return c.Wait(ctx, "")
 		}
 		var answer supervisorv1.WaitResponse
-		return exitFrom(&answer, asked.RecvMsg(&answer))
+		err := asked.RecvMsg(&answer)
+		return exitFrom(&answer), err
 	}
 }
 
 // patient has a call wait until the supervisor serves, if that was launched here: its end ends the call. A new process may take long on a busy host, longer than gRPC tries to connect.
 func (c *Client) patient() grpc.CallOption { return grpc.WaitForReady(c.daemon != nil) }
 
-func exitFrom(answer *supervisorv1.WaitResponse, err error) (Exit, error) {
-	if err != nil {
-		return Exit{}, err
+// exitFrom of no answer is no exit.
+func exitFrom(answer *supervisorv1.WaitResponse) Exit {
+	if answer.GetTime() == nil {
+		return Exit{}
 	}
-	return Exit{Code: int(answer.Code), Signal: int(answer.Signal), Reason: answer.Reason, Time: answer.Time.AsTime(), Message: answer.Message, Kept: answer.Kept}, nil
+	return Exit{Code: int(answer.Code), Signal: int(answer.Signal), Reason: answer.Reason, Time: answer.Time.AsTime(), Message: answer.Message, Kept: answer.Kept}
 }
 
 // ProcessRequest describes a further process.
@@ -334,10 +337,14 @@ type ProcessRequest struct {
 	Privileged       bool // it has all capabilities
 }
 
+func (p ProcessRequest) wire() *supervisorv1.CreateProcessRequest {
+	return &supervisorv1.CreateProcessRequest{Args: p.Args, Env: p.Env, WorkingDir: p.WorkingDir, User: p.User, Terminal: p.Terminal, Width: p.Width, Height: p.Height,
+		Detached: p.Detached, NoInput: p.NoInput, Ordered: p.Ordered, Privileged: p.Privileged}
+}
+
 // CreateProcess prepares a process, and returns its id.
 func (c *Client) CreateProcess(ctx context.Context, p ProcessRequest) (string, error) {
-	answer, err := c.rpc.CreateProcess(ctx, &supervisorv1.CreateProcessRequest{Args: p.Args, Env: p.Env, WorkingDir: p.WorkingDir,
-		User: p.User, Terminal: p.Terminal, Width: p.Width, Height: p.Height, Detached: p.Detached, NoInput: p.NoInput, Ordered: p.Ordered, Privileged: p.Privileged})
+	answer, err := c.rpc.CreateProcess(ctx, p.wire())
 	if err != nil {
 		return "", err
 	}

@@ -2,9 +2,7 @@ package supervisor
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"strconv"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -12,7 +10,6 @@ import (
 	"github.com/vzctl/vzctl/core/agent"
 	"github.com/vzctl/vzctl/core/lifecycle"
 	supervisorv1 "github.com/vzctl/vzctl/core/proto/vzctl/supervisor/v1"
-	"github.com/vzctl/vzctl/core/runtimespec"
 	"github.com/vzctl/vzctl/core/sandbox"
 	"github.com/vzctl/vzctl/core/store"
 	"github.com/vzctl/vzctl/sdk/fault"
@@ -88,11 +85,17 @@ func (s *server) Wait(ctx context.Context, request *supervisorv1.WaitRequest) (*
 	if err != nil {
 		return nil, err
 	}
+	answer := waitResponse(outcome)
 	if request.ProcessId != "" {
-		s.tellLater("exec_die", map[string]string{"execId": request.ProcessId, "exitCode": strconv.Itoa(outcome.Code)})
+		s.tellExecEnd(request.ProcessId, outcome)
+	} else {
+		answer.Kept = s.kept.Load()
 	}
-	return &supervisorv1.WaitResponse{Code: int32(outcome.Code), Kept: request.ProcessId == "" && s.kept.Load(), Signal: int32(outcome.Signal), Reason: outcome.Reason,
-		Message: outcome.Message, Time: timestamppb.New(outcome.Time)}, nil
+	return answer, nil
+}
+
+func waitResponse(o sandbox.Outcome) *supervisorv1.WaitResponse {
+	return &supervisorv1.WaitResponse{Code: int32(o.Code), Signal: int32(o.Signal), Reason: o.Reason, Message: o.Message, Time: timestamppb.New(o.Time)}
 }
 
 // Update changes limits.
@@ -143,49 +146,15 @@ func (s *server) CheckHealth(ctx context.Context, _ *supervisorv1.CheckHealthReq
 	return &supervisorv1.CheckHealthResponse{ExitCode: int32(result.ExitCode), Output: []byte(result.Output), Status: string(state.Status)}, nil
 }
 
-// CreateProcess prepares a process with the container's environment.
+// CreateProcess prepares a process.
 func (s *server) CreateProcess(_ context.Context, request *supervisorv1.CreateProcessRequest) (*supervisorv1.CreateProcessResponse, error) {
-	if err := s.running(lifecycle.Exec); err != nil {
-		return nil, err
-	}
-	env, err := runtimespec.Environment(s.container.Process.Env, request.Env)
-	if err != nil {
-		return nil, err
-	}
-	dir, user := request.WorkingDir, request.User
-	if dir == "" {
-		dir = s.container.Process.WorkingDir
-	}
-	if user == "" {
-		user = s.container.Process.User
-	}
-	process, err := runtimespec.Process(request.Args, env, dir, request.Terminal)
-	if err != nil {
-		return nil, err
-	}
-	runtimespec.SetConsoleSize(process, request.Width, request.Height)
-	if request.Privileged {
-		runtimespec.Privileged(process)
-	}
-	body, err := json.Marshal(process)
-	if err != nil {
-		return nil, err
-	}
-	id, err := s.box.CreateProcess(sandbox.ProcessRequest{OCIProcess: body, User: user, Terminal: request.Terminal, Detached: request.Detached,
-		NoInput: request.NoInput, Ordered: request.Ordered})
-	if err != nil {
-		return nil, err
-	}
-	return &supervisorv1.CreateProcessResponse{ProcessId: id}, nil
+	id, err := s.createProcess(request)
+	return &supervisorv1.CreateProcessResponse{ProcessId: id}, err
 }
 
 // StartProcess runs a created process.
 func (s *server) StartProcess(ctx context.Context, request *supervisorv1.StartProcessRequest) (*supervisorv1.StartProcessResponse, error) {
-	err := s.box.StartProcess(ctx, request.ProcessId)
-	if err == nil {
-		s.tellLater("exec_start", map[string]string{"execId": request.ProcessId})
-	}
-	return &supervisorv1.StartProcessResponse{}, err
+	return &supervisorv1.StartProcessResponse{}, s.startProcess(ctx, request.ProcessId)
 }
 
 // DeleteProcess forgets a process.

@@ -39,6 +39,9 @@ func (s *supervision) serveStream(ctx context.Context, conn net.Conn) error {
 	if err := agent.ReadHeader(conn, &request); err != nil {
 		return errors.Join(err, conn.Close())
 	}
+	if request.Kind == supervisorv1.StreamKind_STREAM_KIND_EXECUTE {
+		return s.serveExecute(ctx, conn)
+	}
 	join, err := s.joinStream(ctx, &request, conn)
 	if err != nil {
 		refusal := &supervisorv1.StreamResponse{Error: err.Error()}

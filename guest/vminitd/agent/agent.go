@@ -34,7 +34,7 @@ const (
 )
 
 // Optional abilities: Freeze and Thaw, UpdateContainer, sockets of containers, ContainerStats, ListProcesses, limits of disks, the journal of the writable layer,
-// CreateProcess that starts, CreateContainer that adopts and RunProcess, CreateProcess and RunProcess that tell all of a brief process.
+// CreateProcess that starts, CreateContainer that adopts and RunProcess, CreateProcess and RunProcess that tell all of a brief process, CreateProcess over a stream.
 const (
 	featureFreeze    = "freeze"
 	featureUpdate    = "update"
@@ -47,6 +47,7 @@ const (
 	featureBegin     = "begin"
 	featureBrief     = "brief"
 	featureBriefRun  = "brief-run"
+	featureLaunch    = "launch"
 )
 
 // Agent serves one host.
@@ -112,6 +113,6 @@ func (a *Agent) Done() <-chan struct{} { return a.shutdown }
 func (a *Agent) Hello(context.Context, *guestv1.HelloRequest) (*guestv1.HelloResponse, error) {
 	return &guestv1.HelloResponse{Version: a.version, ProtocolMin: protocolMin, ProtocolMax: protocolMax,
 		Features: []string{featureFreeze, featureUpdate, featureSockets, featureStats, featureProcesses, featureIOLimits, featureJournal, featureRun, featureBegin, featureBrief,
-			featureBriefRun},
+			featureBriefRun, featureLaunch},
 		UptimeNanoseconds: uint64(identity.Uptime()), InitUptimeNanoseconds: uint64(a.started), Time: timestamppb.Now()}, nil
 }

@@ -38,20 +38,25 @@ func (a *Agent) ServeStreams(ctx context.Context, l net.Listener) error {
 		streams.Go(func() {
 			stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 			defer stop()
-			a.serveStream(conn)
+			a.serveStream(ctx, conn)
 		})
 	}
 }
 
-func (a *Agent) serveStream(conn net.Conn) {
+func (a *Agent) serveStream(ctx context.Context, conn net.Conn) {
 	defer func() { _ = conn.Close() }()
 	_ = conn.SetDeadline(time.Now().Add(headerPatience)) // fails only on a connection that is gone
 	var request guestv1.StreamRequest
-	if err := readHeader(conn, &request, maxHeader); err == nil && request.Kind == guestv1.StreamKind_STREAM_KIND_FILES {
+	if err := readHeader(conn, &request, maxHeader); err != nil {
+		_ = writeHeader(conn, &guestv1.StreamResponse{Error: err.Error()}) // to who may be gone
+		return
+	}
+	switch request.Kind {
+	case guestv1.StreamKind_STREAM_KIND_FILES:
 		a.serveFiles(conn, request.ContainerId)
 		return
-	} else if err != nil {
-		_ = writeHeader(conn, &guestv1.StreamResponse{Error: err.Error()}) // to who may be gone
+	case guestv1.StreamKind_STREAM_KIND_LAUNCH:
+		a.serveLaunches(ctx, conn)
 		return
 	}
 	stream, err := a.openStream(conn, &request)

@@ -33,6 +33,9 @@ const (
 	StreamKind_STREAM_KIND_STDERR      StreamKind = 3
 	// Both ways, of the container's files: what follows is between the caller and the guest's agent, see vzctl.guest.v1.FilesRequest. process_id is empty.
 	StreamKind_STREAM_KIND_FILES StreamKind = 180
+	// Both ways, of a further process that has neither input nor a terminal; process_id is empty. The StreamRequest is followed by a CreateProcessRequest, and answered by an ExecuteResponse, both in the
+	// same form, but of at most 8 and 1 MiB. It is CreateProcess and StartProcess and, of a process that ends at once, all else. A caller that closes the connection before takes the request back.
+	StreamKind_STREAM_KIND_EXECUTE StreamKind = 320
 )
 
 // Enum value maps for StreamKind.
@@ -43,6 +46,7 @@ var (
 		2:   "STREAM_KIND_STDOUT",
 		3:   "STREAM_KIND_STDERR",
 		180: "STREAM_KIND_FILES",
+		320: "STREAM_KIND_EXECUTE",
 	}
 	StreamKind_value = map[string]int32{
 		"STREAM_KIND_UNSPECIFIED": 0,
@@ -50,6 +54,7 @@ var (
 		"STREAM_KIND_STDOUT":      2,
 		"STREAM_KIND_STDERR":      3,
 		"STREAM_KIND_FILES":       180,
+		"STREAM_KIND_EXECUTE":     320,
 	}
 )
 
@@ -1876,6 +1881,84 @@ func (x *StreamRequest) GetCloseStdin() bool {
 	return false
 }
 
+type ExecuteResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// It runs, and waits for its streams to be opened. Otherwise it has ended, and is forgotten:
+	ProcessId string        `protobuf:"bytes,320,opt,name=process_id,json=processId,proto3" json:"process_id,omitempty"`
+	End       *WaitResponse `protobuf:"bytes,321,opt,name=end,proto3" json:"end,omitempty"`
+	Stdout    []byte        `protobuf:"bytes,322,opt,name=stdout,proto3" json:"stdout,omitempty"`
+	Stderr    []byte        `protobuf:"bytes,323,opt,name=stderr,proto3" json:"stderr,omitempty"`
+	// A google.rpc.Status, as that of a call; empty: done.
+	Error         []byte `protobuf:"bytes,324,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExecuteResponse) Reset() {
+	*x = ExecuteResponse{}
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExecuteResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExecuteResponse) ProtoMessage() {}
+
+func (x *ExecuteResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExecuteResponse.ProtoReflect.Descriptor instead.
+func (*ExecuteResponse) Descriptor() ([]byte, []int) {
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *ExecuteResponse) GetProcessId() string {
+	if x != nil {
+		return x.ProcessId
+	}
+	return ""
+}
+
+func (x *ExecuteResponse) GetEnd() *WaitResponse {
+	if x != nil {
+		return x.End
+	}
+	return nil
+}
+
+func (x *ExecuteResponse) GetStdout() []byte {
+	if x != nil {
+		return x.Stdout
+	}
+	return nil
+}
+
+func (x *ExecuteResponse) GetStderr() []byte {
+	if x != nil {
+		return x.Stderr
+	}
+	return nil
+}
+
+func (x *ExecuteResponse) GetError() []byte {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
 type StreamResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Error         string                 `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
@@ -1885,7 +1968,7 @@ type StreamResponse struct {
 
 func (x *StreamResponse) Reset() {
 	*x = StreamResponse{}
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[33]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1897,7 +1980,7 @@ func (x *StreamResponse) String() string {
 func (*StreamResponse) ProtoMessage() {}
 
 func (x *StreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[33]
+	mi := &file_vzctl_supervisor_v1_supervisor_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1910,7 +1993,7 @@ func (x *StreamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamResponse.ProtoReflect.Descriptor instead.
 func (*StreamResponse) Descriptor() ([]byte, []int) {
-	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{33}
+	return file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *StreamResponse) GetError() string {
@@ -2048,16 +2131,24 @@ const file_vzctl_supervisor_v1_supervisor_proto_rawDesc = "" +
 	"process_id\x18\x01 \x01(\tR\tprocessId\x123\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1f.vzctl.supervisor.v1.StreamKindR\x04kind\x12\x1f\n" +
 	"\vclose_stdin\x18\x03 \x01(\bR\n" +
-	"closeStdin\"&\n" +
+	"closeStdin\"\xb0\x01\n" +
+	"\x0fExecuteResponse\x12\x1e\n" +
+	"\n" +
+	"process_id\x18\xc0\x02 \x01(\tR\tprocessId\x124\n" +
+	"\x03end\x18\xc1\x02 \x01(\v2!.vzctl.supervisor.v1.WaitResponseR\x03end\x12\x17\n" +
+	"\x06stdout\x18\xc2\x02 \x01(\fR\x06stdout\x12\x17\n" +
+	"\x06stderr\x18\xc3\x02 \x01(\fR\x06stderr\x12\x15\n" +
+	"\x05error\x18\xc4\x02 \x01(\fR\x05error\"&\n" +
 	"\x0eStreamResponse\x12\x14\n" +
-	"\x05error\x18\x01 \x01(\tR\x05error*\x88\x01\n" +
+	"\x05error\x18\x01 \x01(\tR\x05error*\xa2\x01\n" +
 	"\n" +
 	"StreamKind\x12\x1b\n" +
 	"\x17STREAM_KIND_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11STREAM_KIND_STDIN\x10\x01\x12\x16\n" +
 	"\x12STREAM_KIND_STDOUT\x10\x02\x12\x16\n" +
 	"\x12STREAM_KIND_STDERR\x10\x03\x12\x16\n" +
-	"\x11STREAM_KIND_FILES\x10\xb4\x012\xa9\n" +
+	"\x11STREAM_KIND_FILES\x10\xb4\x01\x12\x18\n" +
+	"\x13STREAM_KIND_EXECUTE\x10\xc0\x022\xa9\n" +
 	"\n" +
 	"\n" +
 	"Supervisor\x12N\n" +
@@ -2091,7 +2182,7 @@ func file_vzctl_supervisor_v1_supervisor_proto_rawDescGZIP() []byte {
 }
 
 var file_vzctl_supervisor_v1_supervisor_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_vzctl_supervisor_v1_supervisor_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_vzctl_supervisor_v1_supervisor_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_vzctl_supervisor_v1_supervisor_proto_goTypes = []any{
 	(StreamKind)(0),               // 0: vzctl.supervisor.v1.StreamKind
 	(*StartRequest)(nil),          // 1: vzctl.supervisor.v1.StartRequest
@@ -2127,49 +2218,51 @@ var file_vzctl_supervisor_v1_supervisor_proto_goTypes = []any{
 	(*TopResponse)(nil),           // 31: vzctl.supervisor.v1.TopResponse
 	(*Process)(nil),               // 32: vzctl.supervisor.v1.Process
 	(*StreamRequest)(nil),         // 33: vzctl.supervisor.v1.StreamRequest
-	(*StreamResponse)(nil),        // 34: vzctl.supervisor.v1.StreamResponse
-	(*timestamppb.Timestamp)(nil), // 35: google.protobuf.Timestamp
+	(*ExecuteResponse)(nil),       // 34: vzctl.supervisor.v1.ExecuteResponse
+	(*StreamResponse)(nil),        // 35: vzctl.supervisor.v1.StreamResponse
+	(*timestamppb.Timestamp)(nil), // 36: google.protobuf.Timestamp
 }
 var file_vzctl_supervisor_v1_supervisor_proto_depIdxs = []int32{
-	35, // 0: vzctl.supervisor.v1.WaitResponse.time:type_name -> google.protobuf.Timestamp
+	36, // 0: vzctl.supervisor.v1.WaitResponse.time:type_name -> google.protobuf.Timestamp
 	14, // 1: vzctl.supervisor.v1.UpdateRequest.io_limits:type_name -> vzctl.supervisor.v1.IoLimit
 	32, // 2: vzctl.supervisor.v1.TopResponse.processes:type_name -> vzctl.supervisor.v1.Process
 	0,  // 3: vzctl.supervisor.v1.StreamRequest.kind:type_name -> vzctl.supervisor.v1.StreamKind
-	1,  // 4: vzctl.supervisor.v1.Supervisor.Start:input_type -> vzctl.supervisor.v1.StartRequest
-	3,  // 5: vzctl.supervisor.v1.Supervisor.Stop:input_type -> vzctl.supervisor.v1.StopRequest
-	5,  // 6: vzctl.supervisor.v1.Supervisor.Signal:input_type -> vzctl.supervisor.v1.SignalRequest
-	7,  // 7: vzctl.supervisor.v1.Supervisor.Wait:input_type -> vzctl.supervisor.v1.WaitRequest
-	9,  // 8: vzctl.supervisor.v1.Supervisor.Pause:input_type -> vzctl.supervisor.v1.PauseRequest
-	11, // 9: vzctl.supervisor.v1.Supervisor.Unpause:input_type -> vzctl.supervisor.v1.UnpauseRequest
-	13, // 10: vzctl.supervisor.v1.Supervisor.Update:input_type -> vzctl.supervisor.v1.UpdateRequest
-	16, // 11: vzctl.supervisor.v1.Supervisor.Checkpoint:input_type -> vzctl.supervisor.v1.CheckpointRequest
-	18, // 12: vzctl.supervisor.v1.Supervisor.CheckHealth:input_type -> vzctl.supervisor.v1.CheckHealthRequest
-	20, // 13: vzctl.supervisor.v1.Supervisor.CreateProcess:input_type -> vzctl.supervisor.v1.CreateProcessRequest
-	22, // 14: vzctl.supervisor.v1.Supervisor.StartProcess:input_type -> vzctl.supervisor.v1.StartProcessRequest
-	24, // 15: vzctl.supervisor.v1.Supervisor.DeleteProcess:input_type -> vzctl.supervisor.v1.DeleteProcessRequest
-	26, // 16: vzctl.supervisor.v1.Supervisor.Resize:input_type -> vzctl.supervisor.v1.ResizeRequest
-	28, // 17: vzctl.supervisor.v1.Supervisor.Stats:input_type -> vzctl.supervisor.v1.StatsRequest
-	30, // 18: vzctl.supervisor.v1.Supervisor.Top:input_type -> vzctl.supervisor.v1.TopRequest
-	2,  // 19: vzctl.supervisor.v1.Supervisor.Start:output_type -> vzctl.supervisor.v1.StartResponse
-	4,  // 20: vzctl.supervisor.v1.Supervisor.Stop:output_type -> vzctl.supervisor.v1.StopResponse
-	6,  // 21: vzctl.supervisor.v1.Supervisor.Signal:output_type -> vzctl.supervisor.v1.SignalResponse
-	8,  // 22: vzctl.supervisor.v1.Supervisor.Wait:output_type -> vzctl.supervisor.v1.WaitResponse
-	10, // 23: vzctl.supervisor.v1.Supervisor.Pause:output_type -> vzctl.supervisor.v1.PauseResponse
-	12, // 24: vzctl.supervisor.v1.Supervisor.Unpause:output_type -> vzctl.supervisor.v1.UnpauseResponse
-	15, // 25: vzctl.supervisor.v1.Supervisor.Update:output_type -> vzctl.supervisor.v1.UpdateResponse
-	17, // 26: vzctl.supervisor.v1.Supervisor.Checkpoint:output_type -> vzctl.supervisor.v1.CheckpointResponse
-	19, // 27: vzctl.supervisor.v1.Supervisor.CheckHealth:output_type -> vzctl.supervisor.v1.CheckHealthResponse
-	21, // 28: vzctl.supervisor.v1.Supervisor.CreateProcess:output_type -> vzctl.supervisor.v1.CreateProcessResponse
-	23, // 29: vzctl.supervisor.v1.Supervisor.StartProcess:output_type -> vzctl.supervisor.v1.StartProcessResponse
-	25, // 30: vzctl.supervisor.v1.Supervisor.DeleteProcess:output_type -> vzctl.supervisor.v1.DeleteProcessResponse
-	27, // 31: vzctl.supervisor.v1.Supervisor.Resize:output_type -> vzctl.supervisor.v1.ResizeResponse
-	29, // 32: vzctl.supervisor.v1.Supervisor.Stats:output_type -> vzctl.supervisor.v1.StatsResponse
-	31, // 33: vzctl.supervisor.v1.Supervisor.Top:output_type -> vzctl.supervisor.v1.TopResponse
-	19, // [19:34] is the sub-list for method output_type
-	4,  // [4:19] is the sub-list for method input_type
-	4,  // [4:4] is the sub-list for extension type_name
-	4,  // [4:4] is the sub-list for extension extendee
-	0,  // [0:4] is the sub-list for field type_name
+	8,  // 4: vzctl.supervisor.v1.ExecuteResponse.end:type_name -> vzctl.supervisor.v1.WaitResponse
+	1,  // 5: vzctl.supervisor.v1.Supervisor.Start:input_type -> vzctl.supervisor.v1.StartRequest
+	3,  // 6: vzctl.supervisor.v1.Supervisor.Stop:input_type -> vzctl.supervisor.v1.StopRequest
+	5,  // 7: vzctl.supervisor.v1.Supervisor.Signal:input_type -> vzctl.supervisor.v1.SignalRequest
+	7,  // 8: vzctl.supervisor.v1.Supervisor.Wait:input_type -> vzctl.supervisor.v1.WaitRequest
+	9,  // 9: vzctl.supervisor.v1.Supervisor.Pause:input_type -> vzctl.supervisor.v1.PauseRequest
+	11, // 10: vzctl.supervisor.v1.Supervisor.Unpause:input_type -> vzctl.supervisor.v1.UnpauseRequest
+	13, // 11: vzctl.supervisor.v1.Supervisor.Update:input_type -> vzctl.supervisor.v1.UpdateRequest
+	16, // 12: vzctl.supervisor.v1.Supervisor.Checkpoint:input_type -> vzctl.supervisor.v1.CheckpointRequest
+	18, // 13: vzctl.supervisor.v1.Supervisor.CheckHealth:input_type -> vzctl.supervisor.v1.CheckHealthRequest
+	20, // 14: vzctl.supervisor.v1.Supervisor.CreateProcess:input_type -> vzctl.supervisor.v1.CreateProcessRequest
+	22, // 15: vzctl.supervisor.v1.Supervisor.StartProcess:input_type -> vzctl.supervisor.v1.StartProcessRequest
+	24, // 16: vzctl.supervisor.v1.Supervisor.DeleteProcess:input_type -> vzctl.supervisor.v1.DeleteProcessRequest
+	26, // 17: vzctl.supervisor.v1.Supervisor.Resize:input_type -> vzctl.supervisor.v1.ResizeRequest
+	28, // 18: vzctl.supervisor.v1.Supervisor.Stats:input_type -> vzctl.supervisor.v1.StatsRequest
+	30, // 19: vzctl.supervisor.v1.Supervisor.Top:input_type -> vzctl.supervisor.v1.TopRequest
+	2,  // 20: vzctl.supervisor.v1.Supervisor.Start:output_type -> vzctl.supervisor.v1.StartResponse
+	4,  // 21: vzctl.supervisor.v1.Supervisor.Stop:output_type -> vzctl.supervisor.v1.StopResponse
+	6,  // 22: vzctl.supervisor.v1.Supervisor.Signal:output_type -> vzctl.supervisor.v1.SignalResponse
+	8,  // 23: vzctl.supervisor.v1.Supervisor.Wait:output_type -> vzctl.supervisor.v1.WaitResponse
+	10, // 24: vzctl.supervisor.v1.Supervisor.Pause:output_type -> vzctl.supervisor.v1.PauseResponse
+	12, // 25: vzctl.supervisor.v1.Supervisor.Unpause:output_type -> vzctl.supervisor.v1.UnpauseResponse
+	15, // 26: vzctl.supervisor.v1.Supervisor.Update:output_type -> vzctl.supervisor.v1.UpdateResponse
+	17, // 27: vzctl.supervisor.v1.Supervisor.Checkpoint:output_type -> vzctl.supervisor.v1.CheckpointResponse
+	19, // 28: vzctl.supervisor.v1.Supervisor.CheckHealth:output_type -> vzctl.supervisor.v1.CheckHealthResponse
+	21, // 29: vzctl.supervisor.v1.Supervisor.CreateProcess:output_type -> vzctl.supervisor.v1.CreateProcessResponse
+	23, // 30: vzctl.supervisor.v1.Supervisor.StartProcess:output_type -> vzctl.supervisor.v1.StartProcessResponse
+	25, // 31: vzctl.supervisor.v1.Supervisor.DeleteProcess:output_type -> vzctl.supervisor.v1.DeleteProcessResponse
+	27, // 32: vzctl.supervisor.v1.Supervisor.Resize:output_type -> vzctl.supervisor.v1.ResizeResponse
+	29, // 33: vzctl.supervisor.v1.Supervisor.Stats:output_type -> vzctl.supervisor.v1.StatsResponse
+	31, // 34: vzctl.supervisor.v1.Supervisor.Top:output_type -> vzctl.supervisor.v1.TopResponse
+	20, // [20:35] is the sub-list for method output_type
+	5,  // [5:20] is the sub-list for method input_type
+	5,  // [5:5] is the sub-list for extension type_name
+	5,  // [5:5] is the sub-list for extension extendee
+	0,  // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_vzctl_supervisor_v1_supervisor_proto_init() }
@@ -2183,7 +2276,7 @@ func file_vzctl_supervisor_v1_supervisor_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vzctl_supervisor_v1_supervisor_proto_rawDesc), len(file_vzctl_supervisor_v1_supervisor_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   34,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

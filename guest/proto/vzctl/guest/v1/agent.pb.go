@@ -39,6 +39,9 @@ const (
 	StreamKind_STREAM_KIND_SOCKET StreamKind = 200
 	// Both ways, of the files of a container; process_id is empty. What is wanted of them follows the StreamResponse, see FilesRequest.
 	StreamKind_STREAM_KIND_FILES StreamKind = 180
+	// Both ways; container_id and process_id are empty. What follows the StreamResponse are CreateProcessRequests in the form of a StreamRequest, but of at most 8 MiB, and the guest's
+	// LaunchResult to each before the next. Closing the connection before the answer takes the request back, as leaving a call does. It spares an emulated guest HTTP/2. An optional ability, "launch".
+	StreamKind_STREAM_KIND_LAUNCH StreamKind = 320
 )
 
 // Enum value maps for StreamKind.
@@ -51,6 +54,7 @@ var (
 		4:   "STREAM_KIND_TERMINAL",
 		200: "STREAM_KIND_SOCKET",
 		180: "STREAM_KIND_FILES",
+		320: "STREAM_KIND_LAUNCH",
 	}
 	StreamKind_value = map[string]int32{
 		"STREAM_KIND_UNSPECIFIED": 0,
@@ -60,6 +64,7 @@ var (
 		"STREAM_KIND_TERMINAL":    4,
 		"STREAM_KIND_SOCKET":      200,
 		"STREAM_KIND_FILES":       180,
+		"STREAM_KIND_LAUNCH":      320,
 	}
 )
 
@@ -3901,6 +3906,60 @@ func (x *StreamResponse) GetError() string {
 	return ""
 }
 
+// LaunchResult is what becomes of a CreateProcessRequest, in the form of a StreamRequest, but of at most 1 MiB.
+type LaunchResult struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Created *CreateProcessResponse `protobuf:"bytes,320,opt,name=created,proto3" json:"created,omitempty"`
+	// A google.rpc.Status, as that of the call; empty: done.
+	Error         []byte `protobuf:"bytes,321,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LaunchResult) Reset() {
+	*x = LaunchResult{}
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LaunchResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LaunchResult) ProtoMessage() {}
+
+func (x *LaunchResult) ProtoReflect() protoreflect.Message {
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LaunchResult.ProtoReflect.Descriptor instead.
+func (*LaunchResult) Descriptor() ([]byte, []int) {
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *LaunchResult) GetCreated() *CreateProcessResponse {
+	if x != nil {
+		return x.Created
+	}
+	return nil
+}
+
+func (x *LaunchResult) GetError() []byte {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
 // SocketRequest opens a connection of a container's process to a socket of the host. The guest connects to the host's port 1026 and sends it as the host sends a
 // StreamRequest; the host answers a StreamResponse, and what follows is the connection.
 type SocketRequest struct {
@@ -3913,7 +3972,7 @@ type SocketRequest struct {
 
 func (x *SocketRequest) Reset() {
 	*x = SocketRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[60]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3925,7 +3984,7 @@ func (x *SocketRequest) String() string {
 func (*SocketRequest) ProtoMessage() {}
 
 func (x *SocketRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[60]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3938,7 +3997,7 @@ func (x *SocketRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SocketRequest.ProtoReflect.Descriptor instead.
 func (*SocketRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{60}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *SocketRequest) GetContainerId() string {
@@ -3978,7 +4037,7 @@ type FilesRequest struct {
 
 func (x *FilesRequest) Reset() {
 	*x = FilesRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[61]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3990,7 +4049,7 @@ func (x *FilesRequest) String() string {
 func (*FilesRequest) ProtoMessage() {}
 
 func (x *FilesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[61]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4003,7 +4062,7 @@ func (x *FilesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FilesRequest.ProtoReflect.Descriptor instead.
 func (*FilesRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{61}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *FilesRequest) GetOf() isFilesRequest_Of {
@@ -4106,7 +4165,7 @@ type FilesResult struct {
 
 func (x *FilesResult) Reset() {
 	*x = FilesResult{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[62]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4118,7 +4177,7 @@ func (x *FilesResult) String() string {
 func (*FilesResult) ProtoMessage() {}
 
 func (x *FilesResult) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[62]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4131,7 +4190,7 @@ func (x *FilesResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FilesResult.ProtoReflect.Descriptor instead.
 func (*FilesResult) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{62}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *FilesResult) GetError() []byte {
@@ -4166,7 +4225,7 @@ type StatFileRequest struct {
 
 func (x *StatFileRequest) Reset() {
 	*x = StatFileRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[63]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4178,7 +4237,7 @@ func (x *StatFileRequest) String() string {
 func (*StatFileRequest) ProtoMessage() {}
 
 func (x *StatFileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[63]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4191,7 +4250,7 @@ func (x *StatFileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatFileRequest.ProtoReflect.Descriptor instead.
 func (*StatFileRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{63}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *StatFileRequest) GetPath() string {
@@ -4221,7 +4280,7 @@ type FileStat struct {
 
 func (x *FileStat) Reset() {
 	*x = FileStat{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[64]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4233,7 +4292,7 @@ func (x *FileStat) String() string {
 func (*FileStat) ProtoMessage() {}
 
 func (x *FileStat) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[64]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4246,7 +4305,7 @@ func (x *FileStat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileStat.ProtoReflect.Descriptor instead.
 func (*FileStat) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{64}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *FileStat) GetExists() bool {
@@ -4288,7 +4347,7 @@ type ReadFilesRequest struct {
 
 func (x *ReadFilesRequest) Reset() {
 	*x = ReadFilesRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[65]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4300,7 +4359,7 @@ func (x *ReadFilesRequest) String() string {
 func (*ReadFilesRequest) ProtoMessage() {}
 
 func (x *ReadFilesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[65]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4313,7 +4372,7 @@ func (x *ReadFilesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadFilesRequest.ProtoReflect.Descriptor instead.
 func (*ReadFilesRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{65}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *ReadFilesRequest) GetPath() string {
@@ -4363,7 +4422,7 @@ type WriteFilesRequest struct {
 
 func (x *WriteFilesRequest) Reset() {
 	*x = WriteFilesRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[66]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4375,7 +4434,7 @@ func (x *WriteFilesRequest) String() string {
 func (*WriteFilesRequest) ProtoMessage() {}
 
 func (x *WriteFilesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[66]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4388,7 +4447,7 @@ func (x *WriteFilesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteFilesRequest.ProtoReflect.Descriptor instead.
 func (*WriteFilesRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{66}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *WriteFilesRequest) GetPath() string {
@@ -4416,7 +4475,7 @@ type ReadChangesRequest struct {
 
 func (x *ReadChangesRequest) Reset() {
 	*x = ReadChangesRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[67]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4428,7 +4487,7 @@ func (x *ReadChangesRequest) String() string {
 func (*ReadChangesRequest) ProtoMessage() {}
 
 func (x *ReadChangesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[67]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4441,7 +4500,7 @@ func (x *ReadChangesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadChangesRequest.ProtoReflect.Descriptor instead.
 func (*ReadChangesRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{67}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *ReadChangesRequest) GetLayer() bool {
@@ -4461,7 +4520,7 @@ type HoldFilesRequest struct {
 
 func (x *HoldFilesRequest) Reset() {
 	*x = HoldFilesRequest{}
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[68]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4473,7 +4532,7 @@ func (x *HoldFilesRequest) String() string {
 func (*HoldFilesRequest) ProtoMessage() {}
 
 func (x *HoldFilesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[68]
+	mi := &file_vzctl_guest_v1_agent_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4486,7 +4545,7 @@ func (x *HoldFilesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldFilesRequest.ProtoReflect.Descriptor instead.
 func (*HoldFilesRequest) Descriptor() ([]byte, []int) {
-	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{68}
+	return file_vzctl_guest_v1_agent_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *HoldFilesRequest) GetAction() HoldAction {
@@ -4771,7 +4830,10 @@ const file_vzctl_guest_v1_agent_proto_rawDesc = "" +
 	"\x05again\x18\x04 \x01(\bR\x05again\x12\x1c\n" +
 	"\tsocket_id\x18\xc8\x01 \x01(\tR\bsocketId\"&\n" +
 	"\x0eStreamResponse\x12\x14\n" +
-	"\x05error\x18\x01 \x01(\tR\x05error\"O\n" +
+	"\x05error\x18\x01 \x01(\tR\x05error\"g\n" +
+	"\fLaunchResult\x12@\n" +
+	"\acreated\x18\xc0\x02 \x01(\v2%.vzctl.guest.v1.CreateProcessResponseR\acreated\x12\x15\n" +
+	"\x05error\x18\xc1\x02 \x01(\fR\x05error\"O\n" +
 	"\rSocketRequest\x12!\n" +
 	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\x12\x1b\n" +
 	"\tsocket_id\x18\x02 \x01(\tR\bsocketId\"\xb6\x02\n" +
@@ -4805,7 +4867,7 @@ const file_vzctl_guest_v1_agent_proto_rawDesc = "" +
 	"\x12ReadChangesRequest\x12\x14\n" +
 	"\x05layer\x18\x01 \x01(\bR\x05layer\"F\n" +
 	"\x10HoldFilesRequest\x122\n" +
-	"\x06action\x18\x01 \x01(\x0e2\x1a.vzctl.guest.v1.HoldActionR\x06action*\xbb\x01\n" +
+	"\x06action\x18\x01 \x01(\x0e2\x1a.vzctl.guest.v1.HoldActionR\x06action*\xd4\x01\n" +
 	"\n" +
 	"StreamKind\x12\x1b\n" +
 	"\x17STREAM_KIND_UNSPECIFIED\x10\x00\x12\x15\n" +
@@ -4814,7 +4876,8 @@ const file_vzctl_guest_v1_agent_proto_rawDesc = "" +
 	"\x12STREAM_KIND_STDERR\x10\x03\x12\x18\n" +
 	"\x14STREAM_KIND_TERMINAL\x10\x04\x12\x17\n" +
 	"\x12STREAM_KIND_SOCKET\x10\xc8\x01\x12\x16\n" +
-	"\x11STREAM_KIND_FILES\x10\xb4\x01*m\n" +
+	"\x11STREAM_KIND_FILES\x10\xb4\x01\x12\x17\n" +
+	"\x12STREAM_KIND_LAUNCH\x10\xc0\x02*m\n" +
 	"\n" +
 	"HoldAction\x12\x1b\n" +
 	"\x17HOLD_ACTION_UNSPECIFIED\x10\x00\x12\x16\n" +
@@ -4857,7 +4920,7 @@ func file_vzctl_guest_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_vzctl_guest_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_vzctl_guest_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 69)
+var file_vzctl_guest_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 70)
 var file_vzctl_guest_v1_agent_proto_goTypes = []any{
 	(StreamKind)(0),                 // 0: vzctl.guest.v1.StreamKind
 	(HoldAction)(0),                 // 1: vzctl.guest.v1.HoldAction
@@ -4921,20 +4984,21 @@ var file_vzctl_guest_v1_agent_proto_goTypes = []any{
 	(*ShutdownResponse)(nil),        // 59: vzctl.guest.v1.ShutdownResponse
 	(*StreamRequest)(nil),           // 60: vzctl.guest.v1.StreamRequest
 	(*StreamResponse)(nil),          // 61: vzctl.guest.v1.StreamResponse
-	(*SocketRequest)(nil),           // 62: vzctl.guest.v1.SocketRequest
-	(*FilesRequest)(nil),            // 63: vzctl.guest.v1.FilesRequest
-	(*FilesResult)(nil),             // 64: vzctl.guest.v1.FilesResult
-	(*StatFileRequest)(nil),         // 65: vzctl.guest.v1.StatFileRequest
-	(*FileStat)(nil),                // 66: vzctl.guest.v1.FileStat
-	(*ReadFilesRequest)(nil),        // 67: vzctl.guest.v1.ReadFilesRequest
-	(*WriteFilesRequest)(nil),       // 68: vzctl.guest.v1.WriteFilesRequest
-	(*ReadChangesRequest)(nil),      // 69: vzctl.guest.v1.ReadChangesRequest
-	(*HoldFilesRequest)(nil),        // 70: vzctl.guest.v1.HoldFilesRequest
-	(*timestamppb.Timestamp)(nil),   // 71: google.protobuf.Timestamp
+	(*LaunchResult)(nil),            // 62: vzctl.guest.v1.LaunchResult
+	(*SocketRequest)(nil),           // 63: vzctl.guest.v1.SocketRequest
+	(*FilesRequest)(nil),            // 64: vzctl.guest.v1.FilesRequest
+	(*FilesResult)(nil),             // 65: vzctl.guest.v1.FilesResult
+	(*StatFileRequest)(nil),         // 66: vzctl.guest.v1.StatFileRequest
+	(*FileStat)(nil),                // 67: vzctl.guest.v1.FileStat
+	(*ReadFilesRequest)(nil),        // 68: vzctl.guest.v1.ReadFilesRequest
+	(*WriteFilesRequest)(nil),       // 69: vzctl.guest.v1.WriteFilesRequest
+	(*ReadChangesRequest)(nil),      // 70: vzctl.guest.v1.ReadChangesRequest
+	(*HoldFilesRequest)(nil),        // 71: vzctl.guest.v1.HoldFilesRequest
+	(*timestamppb.Timestamp)(nil),   // 72: google.protobuf.Timestamp
 }
 var file_vzctl_guest_v1_agent_proto_depIdxs = []int32{
-	71, // 0: vzctl.guest.v1.HelloResponse.time:type_name -> google.protobuf.Timestamp
-	71, // 1: vzctl.guest.v1.AdoptRequest.time:type_name -> google.protobuf.Timestamp
+	72, // 0: vzctl.guest.v1.HelloResponse.time:type_name -> google.protobuf.Timestamp
+	72, // 1: vzctl.guest.v1.AdoptRequest.time:type_name -> google.protobuf.Timestamp
 	7,  // 2: vzctl.guest.v1.AdoptRequest.interfaces:type_name -> vzctl.guest.v1.Interface
 	9,  // 3: vzctl.guest.v1.AdoptRequest.dns:type_name -> vzctl.guest.v1.Dns
 	6,  // 4: vzctl.guest.v1.AdoptResponse.phases:type_name -> vzctl.guest.v1.Phase
@@ -4959,7 +5023,7 @@ var file_vzctl_guest_v1_agent_proto_depIdxs = []int32{
 	31, // 23: vzctl.guest.v1.RunProcessResponse.exit:type_name -> vzctl.guest.v1.Exit
 	28, // 24: vzctl.guest.v1.RunProcessResponse.output:type_name -> vzctl.guest.v1.Output
 	31, // 25: vzctl.guest.v1.WaitProcessResponse.exit:type_name -> vzctl.guest.v1.Exit
-	71, // 26: vzctl.guest.v1.Exit.time:type_name -> google.protobuf.Timestamp
+	72, // 26: vzctl.guest.v1.Exit.time:type_name -> google.protobuf.Timestamp
 	14, // 27: vzctl.guest.v1.UpdateContainerRequest.io_limits:type_name -> vzctl.guest.v1.IoLimit
 	44, // 28: vzctl.guest.v1.ListContainersResponse.containers:type_name -> vzctl.guest.v1.Container
 	45, // 29: vzctl.guest.v1.Container.processes:type_name -> vzctl.guest.v1.Process
@@ -4968,58 +5032,59 @@ var file_vzctl_guest_v1_agent_proto_depIdxs = []int32{
 	31, // 32: vzctl.guest.v1.WatchResponse.exit:type_name -> vzctl.guest.v1.Exit
 	57, // 33: vzctl.guest.v1.WatchResponse.out_of_memory:type_name -> vzctl.guest.v1.OutOfMemory
 	0,  // 34: vzctl.guest.v1.StreamRequest.kind:type_name -> vzctl.guest.v1.StreamKind
-	65, // 35: vzctl.guest.v1.FilesRequest.stat:type_name -> vzctl.guest.v1.StatFileRequest
-	67, // 36: vzctl.guest.v1.FilesRequest.read:type_name -> vzctl.guest.v1.ReadFilesRequest
-	68, // 37: vzctl.guest.v1.FilesRequest.write:type_name -> vzctl.guest.v1.WriteFilesRequest
-	69, // 38: vzctl.guest.v1.FilesRequest.changes:type_name -> vzctl.guest.v1.ReadChangesRequest
-	70, // 39: vzctl.guest.v1.FilesRequest.hold:type_name -> vzctl.guest.v1.HoldFilesRequest
-	66, // 40: vzctl.guest.v1.FilesResult.stat:type_name -> vzctl.guest.v1.FileStat
-	1,  // 41: vzctl.guest.v1.HoldFilesRequest.action:type_name -> vzctl.guest.v1.HoldAction
-	2,  // 42: vzctl.guest.v1.Agent.Hello:input_type -> vzctl.guest.v1.HelloRequest
-	4,  // 43: vzctl.guest.v1.Agent.Adopt:input_type -> vzctl.guest.v1.AdoptRequest
-	11, // 44: vzctl.guest.v1.Agent.Prime:input_type -> vzctl.guest.v1.PrimeRequest
-	13, // 45: vzctl.guest.v1.Agent.CreateContainer:input_type -> vzctl.guest.v1.CreateContainerRequest
-	22, // 46: vzctl.guest.v1.Agent.CreateProcess:input_type -> vzctl.guest.v1.CreateProcessRequest
-	24, // 47: vzctl.guest.v1.Agent.StartProcess:input_type -> vzctl.guest.v1.StartProcessRequest
-	29, // 48: vzctl.guest.v1.Agent.WaitProcess:input_type -> vzctl.guest.v1.WaitProcessRequest
-	26, // 49: vzctl.guest.v1.Agent.RunProcess:input_type -> vzctl.guest.v1.RunProcessRequest
-	32, // 50: vzctl.guest.v1.Agent.SignalProcess:input_type -> vzctl.guest.v1.SignalProcessRequest
-	34, // 51: vzctl.guest.v1.Agent.ResizeTerminal:input_type -> vzctl.guest.v1.ResizeTerminalRequest
-	36, // 52: vzctl.guest.v1.Agent.DeleteProcess:input_type -> vzctl.guest.v1.DeleteProcessRequest
-	38, // 53: vzctl.guest.v1.Agent.UpdateContainer:input_type -> vzctl.guest.v1.UpdateContainerRequest
-	40, // 54: vzctl.guest.v1.Agent.DeleteContainer:input_type -> vzctl.guest.v1.DeleteContainerRequest
-	42, // 55: vzctl.guest.v1.Agent.ListContainers:input_type -> vzctl.guest.v1.ListContainersRequest
-	46, // 56: vzctl.guest.v1.Agent.ContainerStats:input_type -> vzctl.guest.v1.ContainerStatsRequest
-	48, // 57: vzctl.guest.v1.Agent.ListProcesses:input_type -> vzctl.guest.v1.ListProcessesRequest
-	51, // 58: vzctl.guest.v1.Agent.Freeze:input_type -> vzctl.guest.v1.FreezeRequest
-	53, // 59: vzctl.guest.v1.Agent.Thaw:input_type -> vzctl.guest.v1.ThawRequest
-	55, // 60: vzctl.guest.v1.Agent.Watch:input_type -> vzctl.guest.v1.WatchRequest
-	58, // 61: vzctl.guest.v1.Agent.Shutdown:input_type -> vzctl.guest.v1.ShutdownRequest
-	3,  // 62: vzctl.guest.v1.Agent.Hello:output_type -> vzctl.guest.v1.HelloResponse
-	5,  // 63: vzctl.guest.v1.Agent.Adopt:output_type -> vzctl.guest.v1.AdoptResponse
-	12, // 64: vzctl.guest.v1.Agent.Prime:output_type -> vzctl.guest.v1.PrimeResponse
-	21, // 65: vzctl.guest.v1.Agent.CreateContainer:output_type -> vzctl.guest.v1.CreateContainerResponse
-	23, // 66: vzctl.guest.v1.Agent.CreateProcess:output_type -> vzctl.guest.v1.CreateProcessResponse
-	25, // 67: vzctl.guest.v1.Agent.StartProcess:output_type -> vzctl.guest.v1.StartProcessResponse
-	30, // 68: vzctl.guest.v1.Agent.WaitProcess:output_type -> vzctl.guest.v1.WaitProcessResponse
-	27, // 69: vzctl.guest.v1.Agent.RunProcess:output_type -> vzctl.guest.v1.RunProcessResponse
-	33, // 70: vzctl.guest.v1.Agent.SignalProcess:output_type -> vzctl.guest.v1.SignalProcessResponse
-	35, // 71: vzctl.guest.v1.Agent.ResizeTerminal:output_type -> vzctl.guest.v1.ResizeTerminalResponse
-	37, // 72: vzctl.guest.v1.Agent.DeleteProcess:output_type -> vzctl.guest.v1.DeleteProcessResponse
-	39, // 73: vzctl.guest.v1.Agent.UpdateContainer:output_type -> vzctl.guest.v1.UpdateContainerResponse
-	41, // 74: vzctl.guest.v1.Agent.DeleteContainer:output_type -> vzctl.guest.v1.DeleteContainerResponse
-	43, // 75: vzctl.guest.v1.Agent.ListContainers:output_type -> vzctl.guest.v1.ListContainersResponse
-	47, // 76: vzctl.guest.v1.Agent.ContainerStats:output_type -> vzctl.guest.v1.ContainerStatsResponse
-	49, // 77: vzctl.guest.v1.Agent.ListProcesses:output_type -> vzctl.guest.v1.ListProcessesResponse
-	52, // 78: vzctl.guest.v1.Agent.Freeze:output_type -> vzctl.guest.v1.FreezeResponse
-	54, // 79: vzctl.guest.v1.Agent.Thaw:output_type -> vzctl.guest.v1.ThawResponse
-	56, // 80: vzctl.guest.v1.Agent.Watch:output_type -> vzctl.guest.v1.WatchResponse
-	59, // 81: vzctl.guest.v1.Agent.Shutdown:output_type -> vzctl.guest.v1.ShutdownResponse
-	62, // [62:82] is the sub-list for method output_type
-	42, // [42:62] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	23, // 35: vzctl.guest.v1.LaunchResult.created:type_name -> vzctl.guest.v1.CreateProcessResponse
+	66, // 36: vzctl.guest.v1.FilesRequest.stat:type_name -> vzctl.guest.v1.StatFileRequest
+	68, // 37: vzctl.guest.v1.FilesRequest.read:type_name -> vzctl.guest.v1.ReadFilesRequest
+	69, // 38: vzctl.guest.v1.FilesRequest.write:type_name -> vzctl.guest.v1.WriteFilesRequest
+	70, // 39: vzctl.guest.v1.FilesRequest.changes:type_name -> vzctl.guest.v1.ReadChangesRequest
+	71, // 40: vzctl.guest.v1.FilesRequest.hold:type_name -> vzctl.guest.v1.HoldFilesRequest
+	67, // 41: vzctl.guest.v1.FilesResult.stat:type_name -> vzctl.guest.v1.FileStat
+	1,  // 42: vzctl.guest.v1.HoldFilesRequest.action:type_name -> vzctl.guest.v1.HoldAction
+	2,  // 43: vzctl.guest.v1.Agent.Hello:input_type -> vzctl.guest.v1.HelloRequest
+	4,  // 44: vzctl.guest.v1.Agent.Adopt:input_type -> vzctl.guest.v1.AdoptRequest
+	11, // 45: vzctl.guest.v1.Agent.Prime:input_type -> vzctl.guest.v1.PrimeRequest
+	13, // 46: vzctl.guest.v1.Agent.CreateContainer:input_type -> vzctl.guest.v1.CreateContainerRequest
+	22, // 47: vzctl.guest.v1.Agent.CreateProcess:input_type -> vzctl.guest.v1.CreateProcessRequest
+	24, // 48: vzctl.guest.v1.Agent.StartProcess:input_type -> vzctl.guest.v1.StartProcessRequest
+	29, // 49: vzctl.guest.v1.Agent.WaitProcess:input_type -> vzctl.guest.v1.WaitProcessRequest
+	26, // 50: vzctl.guest.v1.Agent.RunProcess:input_type -> vzctl.guest.v1.RunProcessRequest
+	32, // 51: vzctl.guest.v1.Agent.SignalProcess:input_type -> vzctl.guest.v1.SignalProcessRequest
+	34, // 52: vzctl.guest.v1.Agent.ResizeTerminal:input_type -> vzctl.guest.v1.ResizeTerminalRequest
+	36, // 53: vzctl.guest.v1.Agent.DeleteProcess:input_type -> vzctl.guest.v1.DeleteProcessRequest
+	38, // 54: vzctl.guest.v1.Agent.UpdateContainer:input_type -> vzctl.guest.v1.UpdateContainerRequest
+	40, // 55: vzctl.guest.v1.Agent.DeleteContainer:input_type -> vzctl.guest.v1.DeleteContainerRequest
+	42, // 56: vzctl.guest.v1.Agent.ListContainers:input_type -> vzctl.guest.v1.ListContainersRequest
+	46, // 57: vzctl.guest.v1.Agent.ContainerStats:input_type -> vzctl.guest.v1.ContainerStatsRequest
+	48, // 58: vzctl.guest.v1.Agent.ListProcesses:input_type -> vzctl.guest.v1.ListProcessesRequest
+	51, // 59: vzctl.guest.v1.Agent.Freeze:input_type -> vzctl.guest.v1.FreezeRequest
+	53, // 60: vzctl.guest.v1.Agent.Thaw:input_type -> vzctl.guest.v1.ThawRequest
+	55, // 61: vzctl.guest.v1.Agent.Watch:input_type -> vzctl.guest.v1.WatchRequest
+	58, // 62: vzctl.guest.v1.Agent.Shutdown:input_type -> vzctl.guest.v1.ShutdownRequest
+	3,  // 63: vzctl.guest.v1.Agent.Hello:output_type -> vzctl.guest.v1.HelloResponse
+	5,  // 64: vzctl.guest.v1.Agent.Adopt:output_type -> vzctl.guest.v1.AdoptResponse
+	12, // 65: vzctl.guest.v1.Agent.Prime:output_type -> vzctl.guest.v1.PrimeResponse
+	21, // 66: vzctl.guest.v1.Agent.CreateContainer:output_type -> vzctl.guest.v1.CreateContainerResponse
+	23, // 67: vzctl.guest.v1.Agent.CreateProcess:output_type -> vzctl.guest.v1.CreateProcessResponse
+	25, // 68: vzctl.guest.v1.Agent.StartProcess:output_type -> vzctl.guest.v1.StartProcessResponse
+	30, // 69: vzctl.guest.v1.Agent.WaitProcess:output_type -> vzctl.guest.v1.WaitProcessResponse
+	27, // 70: vzctl.guest.v1.Agent.RunProcess:output_type -> vzctl.guest.v1.RunProcessResponse
+	33, // 71: vzctl.guest.v1.Agent.SignalProcess:output_type -> vzctl.guest.v1.SignalProcessResponse
+	35, // 72: vzctl.guest.v1.Agent.ResizeTerminal:output_type -> vzctl.guest.v1.ResizeTerminalResponse
+	37, // 73: vzctl.guest.v1.Agent.DeleteProcess:output_type -> vzctl.guest.v1.DeleteProcessResponse
+	39, // 74: vzctl.guest.v1.Agent.UpdateContainer:output_type -> vzctl.guest.v1.UpdateContainerResponse
+	41, // 75: vzctl.guest.v1.Agent.DeleteContainer:output_type -> vzctl.guest.v1.DeleteContainerResponse
+	43, // 76: vzctl.guest.v1.Agent.ListContainers:output_type -> vzctl.guest.v1.ListContainersResponse
+	47, // 77: vzctl.guest.v1.Agent.ContainerStats:output_type -> vzctl.guest.v1.ContainerStatsResponse
+	49, // 78: vzctl.guest.v1.Agent.ListProcesses:output_type -> vzctl.guest.v1.ListProcessesResponse
+	52, // 79: vzctl.guest.v1.Agent.Freeze:output_type -> vzctl.guest.v1.FreezeResponse
+	54, // 80: vzctl.guest.v1.Agent.Thaw:output_type -> vzctl.guest.v1.ThawResponse
+	56, // 81: vzctl.guest.v1.Agent.Watch:output_type -> vzctl.guest.v1.WatchResponse
+	59, // 82: vzctl.guest.v1.Agent.Shutdown:output_type -> vzctl.guest.v1.ShutdownResponse
+	63, // [63:83] is the sub-list for method output_type
+	43, // [43:63] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_vzctl_guest_v1_agent_proto_init() }
@@ -5040,7 +5105,7 @@ func file_vzctl_guest_v1_agent_proto_init() {
 		(*WatchResponse_Exit)(nil),
 		(*WatchResponse_OutOfMemory)(nil),
 	}
-	file_vzctl_guest_v1_agent_proto_msgTypes[61].OneofWrappers = []any{
+	file_vzctl_guest_v1_agent_proto_msgTypes[62].OneofWrappers = []any{
 		(*FilesRequest_Stat)(nil),
 		(*FilesRequest_Read)(nil),
 		(*FilesRequest_Write)(nil),
@@ -5053,7 +5118,7 @@ func file_vzctl_guest_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vzctl_guest_v1_agent_proto_rawDesc), len(file_vzctl_guest_v1_agent_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   69,
+			NumMessages:   70,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
