@@ -112,25 +112,18 @@ func (a *Agent) CreateProcess(ctx context.Context, r *guestv1.CreateProcessReque
 	if r.InputEnded {
 		p.EndInput()
 	}
-	if r.Start {
-		if _, err := p.Start(ctx); err != nil {
-			if deleteErr := a.runtime.DeleteProcess(r.ContainerId, r.ProcessId); deleteErr != nil {
-				err = errors.Join(err, deleteErr)
-			}
-			return nil, err
-		}
-		if r.BriefMilliseconds > 0 && r.InputEnded {
-			return a.awaitBrief(ctx, p, r)
-		}
+	if !r.Start {
+		return &guestv1.CreateProcessResponse{}, nil
 	}
-	return &guestv1.CreateProcessResponse{}, nil
-}
-
-// awaitBrief tells all of a process in one answer, and forgets it, if it ends at once.
-func (a *Agent) awaitBrief(ctx context.Context, p *container.Process, r *guestv1.CreateProcessRequest) (*guestv1.CreateProcessResponse, error) {
-	brief := p.AwaitBrief(ctx, time.Duration(r.BriefMilliseconds)*time.Millisecond)
+	var patience time.Duration
+	if r.InputEnded {
+		patience = time.Duration(r.BriefMilliseconds) * time.Millisecond
+	}
+	brief, err := p.StartBrief(ctx, patience)
 	switch {
-	case brief == nil && ctx.Err() != nil: // the host does not know of it
+	case err != nil:
+		return nil, errors.Join(err, a.runtime.DeleteProcess(r.ContainerId, r.ProcessId))
+	case brief == nil && patience > 0 && ctx.Err() != nil: // the host does not know of it
 		return nil, errors.Join(ctx.Err(), a.discard(ctx, p, r))
 	case brief == nil:
 		return &guestv1.CreateProcessResponse{}, nil

@@ -5,6 +5,7 @@ package cgroup
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -46,6 +47,8 @@ func forContainers(machine uint64) uint64 { return machine - min(own, machine/4)
 // Group is the cgroup of one container.
 type Group struct {
 	dir     string
+	at      *os.File      // its directory
+	events  *os.File      // eventsFile
 	devices []instruction // the program that is attached; nil: none
 	quota   bool          // of CPU time, is set
 }
@@ -53,7 +56,29 @@ type Group struct {
 // Create makes the cgroup of a container, without limits.
 func Create(id string) (*Group, error) {
 	g := &Group{dir: filepath.Join(root, id)}
-	return g, os.Mkdir(g.dir, 0o755)
+	if err := os.Mkdir(g.dir, 0o755); err != nil {
+		return nil, err
+	}
+	if err := g.open(); err != nil {
+		return nil, errors.Join(err, g.Remove())
+	}
+	return g, nil
+}
+
+func (g *Group) open() (err error) {
+	if g.at, err = open(g.dir, unix.O_DIRECTORY); err == nil {
+		g.events, err = open(filepath.Join(g.dir, eventsFile), unix.O_RDONLY)
+	}
+	return err
+}
+
+// open opens what is of the kernel's and never waited for. Package os would tell the poller of it as well.
+func open(path string, flags int) (*os.File, error) {
+	fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), path), nil
 }
 
 // Limit sets the limits of a cgroup that has none, or was made by Prepare.
@@ -121,7 +146,18 @@ const quotaFile = "cpu.max"
 
 // Open returns the cgroup's directory, for a fork into it: moving a process that runs already waits for an RCU grace period, some 20 ms. The caller
 // closes it.
-func (g *Group) Open() (*os.File, error) { return os.Open(g.dir) }
+func (g *Group) Open() (*os.File, error) {
+	raw, err := g.at.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	fd := -1
+	controlErr := raw.Control(func(at uintptr) { fd, err = unix.FcntlInt(at, unix.F_DUPFD_CLOEXEC, 3) })
+	if err := errors.Join(controlErr, err); err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), g.dir), nil
+}
 
 // OpenOf returns the directory of the cgroup that a process of the container has put itself into, below the container's. The caller closes it.
 func (g *Group) OpenOf(pid int) (*os.File, error) {
@@ -157,11 +193,12 @@ func (g *Group) Processes() ([]int, error) {
 
 // OOMKills is how many processes of the cgroup the kernel has killed for want of memory.
 func (g *Group) OOMKills() uint64 {
-	text, err := readAll(filepath.Join(g.dir, eventsFile))
-	if err != nil {
+	text := make([]byte, 1<<10)
+	n, err := g.events.ReadAt(text, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
 		return 0
 	}
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(string(text[:n])) {
 		if count, ok := strings.CutPrefix(strings.TrimSpace(line), "oom_kill "); ok {
 			n, _ := strconv.ParseUint(count, 10, 64) // written by the kernel
 			return n
@@ -170,22 +207,13 @@ func (g *Group) OOMKills() uint64 {
 	return 0
 }
 
-// readAll reads a small file of the kernel's. Package os would tell the poller of it as well, which costs more than to read it; each start and end of a process does.
-func readAll(path string) ([]byte, error) {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
-	text := make([]byte, 1<<10)
-	n, err := unix.Read(fd, text)
-	if err := errors.Join(err, unix.Close(fd)); err != nil {
-		return nil, err
-	}
-	return text[:n], nil
-}
-
-// Remove removes the cgroup, whose processes have all ended, and those below it.
+// Remove removes the cgroup, whose processes have all ended, and those below it. May be called again after an error.
 func (g *Group) Remove() error {
+	for _, f := range []*os.File{g.at, g.events} {
+		if f != nil {
+			_ = f.Close() // which was looked at only
+		}
+	}
 	err := unix.Rmdir(g.dir)
 	if err == nil || errors.Is(err, unix.ENOENT) {
 		return nil

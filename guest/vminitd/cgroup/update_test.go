@@ -1,6 +1,7 @@
 package cgroup
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +18,9 @@ func plain(t *testing.T, files map[string]string) *Group {
 		if err := os.WriteFile(filepath.Join(g.dir, name), []byte(value), 0o600); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := g.open(); err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
 	}
 	return g
 }

@@ -21,25 +21,32 @@ type Brief struct {
 	Output
 }
 
-// AwaitBrief waits for the end of a further process without terminal, but no longer than patience, and not for others who have its output. It returns nil unless all of it can be told; then all is
-// as it would be without the call.
-func (p *Process) AwaitBrief(ctx context.Context, patience time.Duration) *Brief {
+// StartBrief is Start of a further process without terminal, and waits for its end, but no longer than patience, and not for others who have its output. It returns nil unless all of the process can be told;
+// then all is as after Start.
+func (p *Process) StartBrief(ctx context.Context, patience time.Duration) (*Brief, error) {
+	begun := time.Now()
+	patience = min(patience, maxBrief)
 	if p.pipes == nil || p.id == InitProcess {
-		return nil
+		patience = 0
 	}
-	late := time.NewTimer(min(patience, maxBrief))
-	defer late.Stop()
-	select {
-	case <-p.done:
-	case <-late.C:
-		return nil
-	case <-ctx.Done():
-		return nil
+	if _, err := p.start(ctx, patience); err != nil || patience == 0 {
+		return nil, err
+	}
+	if !p.ended() {
+		late := time.NewTimer(patience - time.Since(begun))
+		defer late.Stop()
+		select {
+		case <-p.done:
+		case <-late.C:
+			return nil, nil
+		case <-ctx.Done():
+			return nil, nil
+		}
 	}
 	if all := p.TakeOutput(); all != nil {
-		return &Brief{p.exit, *all}
+		return &Brief{p.exit, *all}, nil
 	}
-	return nil
+	return nil, nil
 }
 
 // TakeOutput returns all that a process without terminal wrote that has ended, and ends its outputs. If it cannot be told at once, or somebody has opened one of them, it returns nil, and all is as

@@ -80,7 +80,8 @@ type Container struct {
 
 	updating sync.Mutex // held while its limits are changed
 
-	direct direct
+	direct    direct
+	databases helper.Databases
 
 	// Guarded by the runtime's lock.
 	spare     *launch.Helper // in the group, for the first start of the first process

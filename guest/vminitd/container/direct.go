@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
@@ -76,8 +77,8 @@ func (d *direct) guard(ctx context.Context, p *specs.Process) error {
 	}
 }
 
-// startDirect starts a further process without a helper; nil if that is not possible, for whatever reason.
-func (p *Process) startDirect(ctx context.Context, request launch.Request) *launch.Started {
+// startDirect starts a further process without a helper; nil if that is not possible, for whatever reason. Of one that ends within patience it returns when it has.
+func (p *Process) startDirect(ctx context.Context, request launch.Request, patience time.Duration) *launch.Started {
 	c := p.container
 	if !c.direct.begin() {
 		return nil
@@ -88,7 +89,7 @@ func (p *Process) startDirect(ctx context.Context, request launch.Request) *laun
 		return nil
 	}
 	defer func() { _ = root.Close() }()
-	started, err := launch.Direct(ctx, c.runtime.reaper, request, root)
+	started, err := launch.Direct(ctx, c.runtime.reaper, request, root, &c.databases, patience)
 	if err != nil { // which a helper will say better
 		return nil
 	}

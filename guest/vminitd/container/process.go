@@ -62,7 +62,10 @@ func (p *Process) EndInput() {
 }
 
 // Start runs the process; see launch.Start.
-func (p *Process) Start(ctx context.Context) (pid int, err error) {
+func (p *Process) Start(ctx context.Context) (pid int, err error) { return p.start(ctx, 0) }
+
+// start is Start, and waits for the end of the process for as long as patience, where that is no detour.
+func (p *Process) start(ctx context.Context, patience time.Duration) (pid int, err error) {
 	p.starting.Lock()
 	defer p.starting.Unlock()
 	p.mu.Lock()
@@ -99,7 +102,7 @@ func (p *Process) Start(ctx context.Context) (pid int, err error) {
 	}
 	var started *launch.Started
 	if request.Join != nil {
-		started = p.startDirect(ctx, request)
+		started = p.startDirect(ctx, request, patience)
 	}
 	if started == nil {
 		started, err = launch.Start(ctx, p.container.runtime.reaper, request)
@@ -113,6 +116,7 @@ func (p *Process) Start(ctx context.Context) (pid int, err error) {
 	if p.id == InitProcess {
 		p.container.holdMounts(started.Pid)
 	}
+	defer p.reapAtEnd(started.Child, kills)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.child = started.Child
@@ -122,7 +126,6 @@ func (p *Process) Start(ctx context.Context) (pid int, err error) {
 	if started.Terminal != nil {
 		p.terminal = stdio.NewTerminal(started.Terminal)
 	}
-	p.container.runtime.work.Go(func() { p.reap(kills) })
 	if p.deleted { // meanwhile
 		p.closeStreams()
 	}
@@ -154,9 +157,21 @@ func (p *Process) prepare(pid int) error {
 	return os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte(strconv.Itoa(*score)), 0)
 }
 
-// reap waits for the end and tells those who wait.
+// reapAtEnd tells those who wait of the end, once it is there.
+func (p *Process) reapAtEnd(child *reap.Child, kills uint64) {
+	select {
+	case <-child.Done():
+		p.reap(kills)
+	default:
+		p.container.runtime.work.Go(func() {
+			<-child.Done()
+			p.reap(kills)
+		})
+	}
+}
+
+// reap tells those who wait of the end.
 func (p *Process) reap(killsBefore uint64) {
-	<-p.child.Done()
 	p.exit = Exit{Exit: p.child.Exit(), OOMKilled: p.container.group.OOMKills() > killsBefore}
 	if p.pipes != nil {
 		p.pipes.Stdin.Close()

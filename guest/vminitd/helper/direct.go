@@ -2,6 +2,7 @@ package helper
 
 import (
 	"errors"
+	"io"
 	"os"
 	"path"
 	"slices"
@@ -22,6 +23,8 @@ var ErrIndirect = errors.New("this process needs a helper")
 type Container struct {
 	Root int // its root directory
 	Init int // its first process
+	// Databases are those of this container.
+	Databases *Databases
 }
 
 // Further is a process that is about to be made.
@@ -61,7 +64,7 @@ func (f *Further) become(c Config, of Container, stdio []int) error {
 		return ErrIndirect
 	}
 	in := root(of.Root)
-	user, err := lookUp(in, c.User, c.Groups, p.User)
+	user, err := lookUp(func(path string) (io.ReadCloser, error) { return of.Databases.open(in, path) }, c.User, c.Groups, p.User)
 	if err != nil {
 		return err
 	}

@@ -79,7 +79,7 @@ func become(socket *os.File) error {
 		return err
 	}
 	p := config.Process
-	user, err := lookUp(own, config.User, config.Groups, p.User)
+	user, err := lookUp(func(path string) (io.ReadCloser, error) { return openDatabase(own, path) }, config.User, config.Groups, p.User)
 	if err != nil {
 		return err
 	}

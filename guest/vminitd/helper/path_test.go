@@ -2,6 +2,7 @@ package helper
 
 import (
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -55,7 +56,7 @@ func TestFromOutsideNothingIsOpenedButAFile(t *testing.T) {
 			defer func() { _ = unix.Close(at) }()
 			looked := make(chan error, 1)
 			go func() {
-				_, err := lookUp(root(at), "", nil, specs.User{})
+				_, err := lookUp(func(path string) (io.ReadCloser, error) { return openDatabase(root(at), path) }, "", nil, specs.User{})
 				looked <- err
 			}()
 			select {

@@ -49,19 +49,22 @@ func (a account) check(name string, ids *idmap.Maps) error {
 	return nil
 }
 
+// opener opens a database of the container.
+type opener func(path string) (io.ReadCloser, error)
+
 // lookUp finds a user in the container's own passwd and group.
-func lookUp(in root, name string, groups []string, u specs.User) (account, error) {
-	passwd, err := openDatabase(in, "/etc/passwd")
+func lookUp(open opener, name string, groups []string, u specs.User) (account, error) {
+	passwd, err := open("/etc/passwd")
 	if err != nil {
 		return account{}, err
 	}
 	defer func() { _ = passwd.Close() }()
-	group := &database{in: in, path: "/etc/group"}
+	group := &database{open: open, path: "/etc/group"}
 	defer group.close()
 	a, err := findAccount(name, u, io.LimitReader(passwd, maxDatabase), io.LimitReader(group, maxDatabase))
 	for _, name := range groups {
 		if err == nil {
-			err = a.addGroup(in, name)
+			err = a.addGroup(open, name)
 		}
 	}
 	return a, err
@@ -69,14 +72,14 @@ func lookUp(in root, name string, groups []string, u specs.User) (account, error
 
 // database is opened when it is read: mostly it is not.
 type database struct {
-	in   root
+	open opener
 	path string
 	file io.ReadCloser
 }
 
 func (d *database) Read(p []byte) (n int, err error) {
 	if d.file == nil {
-		if d.file, err = openDatabase(d.in, d.path); err != nil {
+		if d.file, err = d.open(d.path); err != nil {
 			return 0, err
 		}
 	}
@@ -90,8 +93,8 @@ func (d *database) close() {
 }
 
 // addGroup looks a further group up.
-func (a *account) addGroup(in root, name string) error {
-	group, err := openDatabase(in, "/etc/group")
+func (a *account) addGroup(open opener, name string) error {
+	group, err := open("/etc/group")
 	if err != nil {
 		return err
 	}

@@ -6,17 +6,19 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/vzctl/vzctl/guest/vminitd/helper"
 	"github.com/vzctl/vzctl/guest/vminitd/phase"
 	"github.com/vzctl/vzctl/guest/vminitd/reap"
+	"github.com/vzctl/vzctl/guest/vminitd/vfork"
 )
 
-// Direct starts a further process without a helper, whose start takes several times as long as all that is to be done. The process shares the memory of this one until it has executed. root is the container's.
-// After an error nothing has happened, and Start does it, or says why it cannot be done; unless ctx has ended.
-func Direct(ctx context.Context, reaper *reap.Reaper, r Request, root *os.File) (*Started, error) {
+// Direct starts a further process without a helper, whose start takes several times as long as all that is to be done. The process shares the memory of this one until it has executed. root and databases are the container's.
+// If the process ends within patience, it has ended when Direct returns. After an error nothing has happened, and Start does it, or says why it cannot be done; unless ctx has ended.
+func Direct(ctx context.Context, reaper *reap.Reaper, r Request, root *os.File, databases *helper.Databases, patience time.Duration) (*Started, error) {
 	init, err := r.Join.PidFD()
 	if err != nil {
 		return nil, err
@@ -31,16 +33,13 @@ func Direct(ctx context.Context, reaper *reap.Reaper, r Request, root *os.File) 
 	if err != nil {
 		return nil, err
 	}
-	further, err := helper.Direct(r.Config, helper.Container{Root: int(root.Fd()), Init: init}, stdio)
+	of, err := helper.Direct(r.Config, helper.Container{Root: int(root.Fd()), Init: init, Databases: databases}, stdio)
 	if err != nil {
 		return nil, err
 	}
+	further := further{of}
 	phase.Done(ctx, "find out")
-	var child *reap.Child
-	err = inPidNamespace(init, func() (err error) {
-		child, err = reaper.Start(func() (int, error) { return further.Run(ctx, r.Cgroup) })
-		return err
-	})
+	child, err := further.start(ctx, reaper, init, r.Cgroup, patience)
 	phase.Done(ctx, "execute")
 	if closeErr := further.Close(); closeErr != nil && err == nil {
 		err = errors.Join(closeErr, child.Signal(unix.SIGKILL))
@@ -52,6 +51,34 @@ func Direct(ctx context.Context, reaper *reap.Reaper, r Request, root *os.File) 
 		return nil, err
 	}
 	return &Started{Child: child, Terminal: further.Terminal}, nil
+}
+
+// further is a process that is about to be made.
+type further struct{ *helper.Further }
+
+// start makes it in a pid namespace, and returns once it has executed. Of one that ends within patience the end is heard first, which spares the way back here in between.
+func (f further) start(ctx context.Context, reaper *reap.Reaper, namespace int, cgroup *os.File, patience time.Duration) (child *reap.Child, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	var begun *vfork.Begun
+	err = inPidNamespace(namespace, func() (err error) {
+		child, err = reaper.Start(func() (int, error) {
+			if begun, err = f.Begin(cgroup); err != nil {
+				return 0, err
+			}
+			return begun.Pid, nil
+		})
+		return err
+	})
+	if begun == nil {
+		return nil, err
+	}
+	if patience > 0 {
+		begun.AwaitEnd(ctx, patience)
+		reaper.Reap()
+	}
+	return child, errors.Join(begun.Executed(ctx), err)
 }
 
 // duplicate returns descriptors of files, which may be closed meanwhile. They are the caller's, also after an error.

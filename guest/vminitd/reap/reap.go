@@ -86,7 +86,7 @@ func (r *Reaper) Run(ctx context.Context) {
 	signal.Notify(ended, unix.SIGCHLD)
 	defer signal.Stop(ended)
 	for {
-		r.reap()
+		r.Reap()
 		select {
 		case <-ended:
 		case <-ctx.Done():
@@ -95,8 +95,8 @@ func (r *Reaper) Run(ctx context.Context) {
 	}
 }
 
-// reap takes all who have ended: one signal may stand for many.
-func (r *Reaper) reap() {
+// Reap takes all who have ended: one signal may stand for many. Run does it; who knows of an end sooner may do so too.
+func (r *Reaper) Reap() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for {

@@ -99,7 +99,7 @@ func TestOneThatIsToBeForgottenIsReaped(t *testing.T) {
 		t.Error("no error")
 	}
 	for len(r.children) > 0 {
-		r.reap()
+		r.Reap()
 	}
 }
 

@@ -42,6 +42,7 @@ func (f *feed) begin() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.received, f.stop = 0, nil
+	f.file = pollable(f.file)
 	_ = f.file.SetWriteDeadline(time.Time{})
 }
 

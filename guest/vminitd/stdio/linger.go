@@ -22,8 +22,9 @@ func (o *Output) Linger(grace time.Duration) {
 	}
 }
 
-// beginReading sets the deadline of reads for a new connection. The claim is locked.
+// beginReading prepares reads for a new connection. The claim is locked.
 func (o *Output) beginReading() {
+	o.file = pollable(o.file)
 	deadline := time.Time{}
 	if o.grace > 0 {
 		deadline = time.Now().Add(o.grace)

@@ -3,6 +3,7 @@ package stdio
 import (
 	"errors"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,7 +39,7 @@ func NewPipes() (p *Pipes, err error) {
 	return p, nil
 }
 
-// pipe makes a pipe. The near end is for the poller; the far end blocks, as programs expect.
+// pipe makes a pipe. Reads and writes of the near end never wait, but the poller is not told of it, see pollable: many a process ends before a connection comes. The far end blocks, as programs expect.
 func pipe(nearWrites bool) (near, far *os.File, err error) {
 	var fds [2]int
 	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
@@ -47,10 +48,29 @@ func pipe(nearWrites bool) (near, far *os.File, err error) {
 	if nearWrites {
 		fds[0], fds[1] = fds[1], fds[0]
 	}
-	if err := unix.SetNonblock(fds[0], true); err != nil {
-		return nil, nil, errors.Join(err, unix.Close(fds[0]), unix.Close(fds[1]))
+	near, far = os.NewFile(uintptr(fds[0]), "pipe"), os.NewFile(uintptr(fds[1]), "pipe")
+	if _, err := unix.FcntlInt(uintptr(fds[0]), unix.F_SETFL, unix.O_NONBLOCK); err != nil {
+		return nil, nil, errors.Join(err, near.Close(), far.Close())
 	}
-	return os.NewFile(uintptr(fds[0]), "pipe"), os.NewFile(uintptr(fds[1]), "pipe"), nil
+	return near, far, nil
+}
+
+// pollable has the poller know the near end of a pipe, or of a terminal, from now on. It returns the file that is to be used in place of it.
+func pollable(near *os.File) *os.File {
+	if near.SetDeadline(time.Time{}) == nil { // it does already
+		return near
+	}
+	raw, err := near.SyscallConn()
+	if err != nil {
+		return near // it was closed
+	}
+	fd := -1
+	controlErr := raw.Control(func(number uintptr) { fd, err = unix.FcntlInt(number, unix.F_DUPFD_CLOEXEC, 3) })
+	if err := errors.Join(controlErr, err); err != nil {
+		return near
+	}
+	_ = near.Close()
+	return os.NewFile(uintptr(fd), near.Name())
 }
 
 // enlarge reports whether file is a pipe that holds size bytes now.

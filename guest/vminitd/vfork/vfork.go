@@ -1,16 +1,15 @@
 // Package vfork makes a process that goes through a list of system calls and then executes a program, without a line of Go: it begins in its parent's memory,
-// which would otherwise have to be copied, and with it all that a program costs that is executed in between. The parent's thread waits until then, as with vfork(2), and only that thread.
+// which would otherwise have to be copied, and with it all that a program costs that is executed in between. Unlike with vfork(2) the parent goes on meanwhile: the process uses nothing of
+// its stack.
 //
-// The list is made by Go, before; vfork_*.s goes through it.
+// The list is made by Go, before; vfork_*.s goes through it. begun.go is what the parent hears of the process.
 package vfork
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"runtime"
-	"sync/atomic"
 	"syscall"
 	"unsafe"
 
@@ -91,7 +90,7 @@ const (
 
 // cloneArgs is the kernel's struct clone_args, its first version that knows cgroups.
 type cloneArgs struct {
-	flags, pidfd, _, _, exitSignal, _, _, _, _, _, cgroup uint64
+	flags, pidfd, childTID, _, exitSignal, _, _, _, _, _, cgroup uint64
 }
 
 // frame is what vfork_*.s gets.
@@ -106,23 +105,6 @@ type frame struct {
 //
 //go:noescape
 func vfork(f *frame) (result uintptr)
-
-//go:linkname entersyscallblock runtime.entersyscallblock
-func entersyscallblock()
-
-//go:linkname exitsyscall runtime.exitsyscall
-func exitsyscall()
-
-// blocking tells Go's runtime that this thread will be away for long: programs are read from disks, and from who does not answer. Without that, all others would have to wait for it.
-//
-//go:nosplit
-//go:norace
-func blocking(f *frame) uintptr {
-	entersyscallblock()
-	result := vfork(f)
-	exitsyscall()
-	return result
-}
 
 // timerSlack is what processes have from the kernel on, in nanoseconds. A new one has it, whatever the thread has that makes it (package sysmon).
 const timerSlack = 50_000
@@ -143,76 +125,49 @@ func exchangeSlack(to uintptr) (before uintptr) {
 	return before
 }
 
-// Run makes the process in a cgroup, by its directory, or in the parent's, and returns once it has executed its program, or with an Error; then there is no process, or one that is about to
-// end, which has a pid as well. It is killed if ctx ends meanwhile. That it was killed by others, before it has executed, is no error: its end tells it, which may come before Run returns.
-func (s *Script) Run(ctx context.Context, cgroup *os.File) (pid int, err error) {
+// Begin makes the process in a cgroup, by its directory, or in the parent's. The caller then calls Executed, and lets go of neither the script nor the result before that has returned: the process
+// has its list from there.
+func (s *Script) Begin(cgroup *os.File) (*Begun, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	var pidfd atomic.Int32
-	pidfd.Store(none)
-	args := &cloneArgs{flags: unix.CLONE_VM | unix.CLONE_VFORK | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND, exitSignal: uint64(unix.SIGCHLD),
-		pidfd: uint64(Pointer(s, &pidfd))}
+	b := &Begun{script: s, pidfd: new(int32), within: new(uint32)}
+	*b.within = 1
+	args := &cloneArgs{flags: unix.CLONE_VM | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND | unix.CLONE_CHILD_CLEARTID, exitSignal: uint64(unix.SIGCHLD),
+		pidfd: uint64(Pointer(s, b.pidfd)), childTID: uint64(Pointer(s, b.within))}
 	if cgroup != nil {
 		args.flags |= unix.CLONE_INTO_CGROUP
 		args.cgroup = uint64(cgroup.Fd())
 	}
 	f := &frame{clone: args, size: unsafe.Sizeof(*args), calls: &s.calls[0], count: uintptr(len(s.calls))}
-	if err := ctx.Err(); err != nil {
-		return 0, err
-	}
-	over := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(over)
-		for fd := pidfd.Load(); fd != never; fd = pidfd.Load() {
-			// The kernel tells the descriptor's number a moment before there is the descriptor.
-			if fd >= 0 && !errors.Is(unix.PidfdSendSignal(int(fd), unix.SIGKILL, nil, 0), unix.EBADF) {
-				return
-			}
-			runtime.Gosched()
-		}
-	})
 	slack := exchangeSlack(timerSlack)
 	// A handler of ours must not run in the new process.
 	all, before := new(uint64), new(uint64)
 	*all = ^uint64(0)
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, sigSetmask, uintptr(unsafe.Pointer(all)), uintptr(unsafe.Pointer(before)), sigsetSize, 0, 0)
-	result := blocking(f)
+	result := vfork(f)
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, sigSetmask, uintptr(unsafe.Pointer(before)), 0, sigsetSize, 0, 0)
 	exchangeSlack(slack)
-	made := !failed(result)
-	if !made {
-		pidfd.Store(never)
-	}
 	runtime.KeepAlive(f)
 	runtime.KeepAlive(args)
-	defer runtime.KeepAlive(s)
-	killed := !stop()
-	if killed {
-		<-over
+	runtime.KeepAlive(cgroup)
+	if failed(result) {
+		return nil, &Error{Call: "clone", Cause: syscall.Errno(-result)}
 	}
-	if !made {
-		return 0, &Error{Call: "clone", Cause: syscall.Errno(-result)}
-	}
-	pid = int(result)
-	if err := unix.Close(int(pidfd.Load())); err != nil {
-		return pid, err
-	}
-	if killed {
-		return pid, ctx.Err()
-	}
-	for i, c := range s.calls {
-		if failed(c.result) {
-			return pid, &Error{Call: s.names[i], Cause: syscall.Errno(-c.result)}
-		}
-	}
-	return pid, nil
+	b.Pid = int(result)
+	return b, nil
 }
 
-// Values of a descriptor that is not there yet, and that never will be.
-const (
-	none  = -1
-	never = -2
-)
+// Run is Begin and Executed. The pid is that of a process that is about to end, too, after an error; 0: there never was one.
+func (s *Script) Run(ctx context.Context, cgroup *os.File) (pid int, err error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	b, err := s.Begin(cgroup)
+	if err != nil {
+		return 0, err
+	}
+	return b.Pid, b.Executed(ctx)
+}
 
 // failed reports whether the result of a system call is an error's.
 func failed(result uintptr) bool { return result > ^uintptr(4095) }
