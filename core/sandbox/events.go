@@ -31,7 +31,7 @@ func (s *Sandbox) watchEvents(ctx context.Context) {
 
 // hearEvents returns when the connection is lost; what it means that it is others decide.
 func (s *Sandbox) hearEvents(ctx context.Context, told *rate) error {
-	events, err := s.guest.Watch(ctx, &guestv1.WatchRequest{})
+	events, err := s.guest.Watch(ctx, &guestv1.WatchRequest{OutOfMemoryOnly: true})
 	if err != nil {
 		return err
 	}

@@ -283,8 +283,8 @@ func (a *Agent) Thaw(_ context.Context, r *guestv1.ThawRequest) (*guestv1.ThawRe
 }
 
 // Watch sends events until the caller goes.
-func (a *Agent) Watch(_ *guestv1.WatchRequest, stream grpc.ServerStreamingServer[guestv1.WatchResponse]) error {
-	events, stop := a.runtime.Watch()
+func (a *Agent) Watch(r *guestv1.WatchRequest, stream grpc.ServerStreamingServer[guestv1.WatchResponse]) error {
+	events, stop := a.runtime.Watch(!r.OutOfMemoryOnly)
 	defer stop()
 	for {
 		select {

@@ -44,11 +44,6 @@ func Run(ctx context.Context, reaper *reap.Reaper, root, program string) (err er
 	if err := group.Limit(&specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &most}, Pids: &specs.LinuxPids{Limit: &one}}); err != nil {
 		return err
 	}
-	cell, err := group.Open()
-	if err != nil {
-		return err
-	}
-	defer func() { _ = cell.Close() }()
 	dir, err := enclose(root)
 	if err != nil {
 		return fmt.Errorf("make a cage: %w", err)
@@ -65,7 +60,7 @@ func Run(ctx context.Context, reaper *reap.Reaper, root, program string) (err er
 	}
 	var failed error
 	child, err := reaper.Start(func() (pid int, err error) {
-		if pid, failed = s.Run(ctx, cell); pid > 0 {
+		if pid, failed = s.Run(ctx, group.Directory()); pid > 0 {
 			return pid, nil // its end is waited for, whatever has become of it
 		}
 		return 0, failed

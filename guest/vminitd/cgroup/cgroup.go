@@ -144,20 +144,8 @@ func (g *Group) Prepare() error {
 // quotaFile has the limit of CPU time.
 const quotaFile = "cpu.max"
 
-// Open returns the cgroup's directory, for a fork into it: moving a process that runs already waits for an RCU grace period, some 20 ms. The caller
-// closes it.
-func (g *Group) Open() (*os.File, error) {
-	raw, err := g.at.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	fd := -1
-	controlErr := raw.Control(func(at uintptr) { fd, err = unix.FcntlInt(at, unix.F_DUPFD_CLOEXEC, 3) })
-	if err := errors.Join(controlErr, err); err != nil {
-		return nil, err
-	}
-	return os.NewFile(uintptr(fd), g.dir), nil
-}
+// Directory is the cgroup's, for a fork into it: moving a process that runs already waits for an RCU grace period, some 20 ms. Remove closes it.
+func (g *Group) Directory() *os.File { return g.at }
 
 // OpenOf returns the directory of the cgroup that a process of the container has put itself into, below the container's. The caller closes it.
 func (g *Group) OpenOf(pid int) (*os.File, error) {

@@ -88,7 +88,6 @@ func (p *Process) startDirect(ctx context.Context, request launch.Request, patie
 	if root == nil {
 		return nil
 	}
-	defer func() { _ = root.Close() }()
 	started, err := launch.Direct(ctx, c.runtime.reaper, request, root, &c.databases, patience)
 	if err != nil { // which a helper will say better
 		return nil

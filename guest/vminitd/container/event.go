@@ -15,8 +15,8 @@ type Event struct {
 // maxPending is how many events may wait for a watcher. One that falls further behind is cut off: it then knows that it missed something.
 const maxPending = 256
 
-// Watch returns what happens from now on. The channel is closed when the runtime closes or the watcher does not keep up; stop releases it.
-func (r *Runtime) Watch() (events <-chan Event, stop func()) {
+// Watch returns what happens from now on, of the ends of processes only if they are wanted. The channel is closed when the runtime closes or the watcher does not keep up; stop releases it.
+func (r *Runtime) Watch(ends bool) (events <-chan Event, stop func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	w := make(chan Event, maxPending)
@@ -24,7 +24,7 @@ func (r *Runtime) Watch() (events <-chan Event, stop func()) {
 		close(w)
 		return w, func() {}
 	}
-	r.watchers[w] = struct{}{}
+	r.watchers[w] = ends
 	for _, c := range r.containers {
 		if c.created {
 			c.watchMemory()
@@ -40,7 +40,10 @@ func (r *Runtime) Watch() (events <-chan Event, stop func()) {
 func (r *Runtime) publish(e Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for w := range r.watchers {
+	for w, ends := range r.watchers {
+		if !ends && !e.OutOfMemory {
+			continue
+		}
 		select {
 		case w <- e:
 		default:

@@ -10,25 +10,30 @@ import (
 	"github.com/vzctl/vzctl/guest/vminitd/helper"
 )
 
-// filters returns those of a container's system calls: the one that every container has, and the spec's or the host's.
+// filters returns those of a container's system calls: the one that every container has, and the spec's or the host's, in one if that is possible.
 func (r *Runtime) filters(spec *specs.LinuxSeccomp, ready *helper.Filter) ([]helper.Filter, error) {
-	all := []helper.Filter{r.always}
+	var own helper.Filter
 	switch {
+	case spec == nil && ready == nil:
+		return []helper.Filter{r.always}, nil
 	case spec != nil && ready != nil:
 		return nil, invalid("make the system call filter", errors.New("linux.seccomp of the spec is set beside a ready one"))
 	case ready != nil:
 		if err := seccomp.Check(ready.Program); err != nil {
 			return nil, invalid("make the system call filter", err)
 		}
-		all = append(all, *ready)
-	case spec != nil:
-		own, err := seccomp.Compile(spec, runtime.GOARCH)
+		own = *ready
+	default:
+		compiled, err := seccomp.Compile(spec, runtime.GOARCH)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, encodeFilter(own))
+		own = encodeFilter(compiled)
 	}
-	return all, nil
+	if joined, ok := seccomp.Join(own.Program, r.always.Program); ok {
+		return []helper.Filter{{Program: joined, Flags: own.Flags}}, nil
+	}
+	return []helper.Filter{r.always, own}, nil
 }
 
 func encodeFilter(f seccomp.Filter) helper.Filter {

@@ -1,6 +1,7 @@
 package container
 
 import (
+	"bytes"
 	"reflect"
 	"testing"
 
@@ -26,7 +27,7 @@ func TestAFurtherProcessHasTheLimitsOfTheFirst(t *testing.T) {
 }
 
 func TestEveryContainerHasTheFilterThatNoSpecLifts(t *testing.T) {
-	always := helper.Filter{Program: make([]byte, 8)}
+	always := helper.Filter{Program: []byte("8 bytes.")}
 	r := &Runtime{always: always}
 	ready := &helper.Filter{Program: make([]byte, 16)}
 	spec := &specs.LinuxSeccomp{DefaultAction: specs.ActAllow}
@@ -37,8 +38,9 @@ func TestEveryContainerHasTheFilterThatNoSpecLifts(t *testing.T) {
 		count int // 0: an error
 	}{
 		{"alone", nil, nil, 1},
-		{"with the spec's", spec, nil, 2},
-		{"with the host's", nil, ready, 2},
+		{"in one with the spec's", spec, nil, 1},
+		{"in one with the host's", nil, ready, 1},
+		{"beside one that cannot answer for both", &specs.LinuxSeccomp{DefaultAction: specs.ActLog}, nil, 2},
 		{"not with both, of which one would be passed over", spec, ready, 0},
 		{"not with what is no program", nil, &helper.Filter{Program: make([]byte, 7)}, 0},
 		{"not with an empty one", nil, &helper.Filter{}, 0},
@@ -49,8 +51,8 @@ func TestEveryContainerHasTheFilterThatNoSpecLifts(t *testing.T) {
 			if len(filters) != test.count || (err == nil) != (test.count > 0) {
 				t.Fatalf("%d filters, %v", len(filters), err)
 			}
-			if err == nil && !reflect.DeepEqual(filters[0], always) {
-				t.Error("it is not the first")
+			if err == nil && !bytes.HasSuffix(filters[0].Program, always.Program) {
+				t.Error("it is not in the first")
 			}
 		})
 	}

@@ -42,7 +42,7 @@ func (c *Container) releaseMounts() error {
 	return held.Close()
 }
 
-// rootDirectory returns the root directory of a container that runs, which the caller closes; nil if there is none. It is looked for once, as that takes a thread.
+// rootDirectory returns the root directory of a container that runs, which releaseMounts closes; nil if there is none. It is looked for once, as that takes a thread.
 func (c *Container) rootDirectory() *os.File {
 	namespace, root := c.held()
 	if namespace == nil {
@@ -56,13 +56,14 @@ func (c *Container) rootDirectory() *os.File {
 	c.runtime.mu.Lock()
 	defer c.runtime.mu.Unlock()
 	if c.namespace == nil || c.directory != nil { // meanwhile
-		return found
+		_ = found.Close()
+	} else {
+		c.directory = found
 	}
-	c.directory = found
-	return duplicate(found)
+	return c.directory
 }
 
-// held returns the root directory, if it has been found, or else the namespace that it is to be found in; neither if there is none. The caller closes it.
+// held returns the root directory, if it has been found, or else the namespace that it is to be found in, which the caller closes; neither if there is none.
 func (c *Container) held() (namespace, root *os.File) {
 	c.runtime.mu.Lock()
 	defer c.runtime.mu.Unlock()
@@ -70,7 +71,7 @@ func (c *Container) held() (namespace, root *os.File) {
 	case c.namespace == nil:
 		return nil, nil
 	case c.directory != nil:
-		return nil, duplicate(c.directory)
+		return nil, c.directory
 	}
 	return duplicate(c.namespace), nil
 }

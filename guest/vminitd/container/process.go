@@ -42,6 +42,7 @@ type Process struct {
 	terminal *stdio.Terminal // with one, once started
 	child    *reap.Child     // once started
 	deleted  bool
+	begun    bool // is being started
 }
 
 func newProcess(c *Container, id string, config helper.Config) (*Process, error) {
@@ -68,12 +69,10 @@ func (p *Process) Start(ctx context.Context) (pid int, err error) { return p.sta
 func (p *Process) start(ctx context.Context, patience time.Duration) (pid int, err error) {
 	p.starting.Lock()
 	defer p.starting.Unlock()
-	p.mu.Lock()
-	done := p.child != nil || p.deleted
-	p.mu.Unlock()
-	if done {
+	if !p.beginStart() {
 		return 0, p.wrongState("start process", "it was started or deleted before")
 	}
+	defer p.endStart()
 	request := launch.Request{Config: p.config, Prepare: p.prepare, Unreadable: p.container.runtime.unreadable}
 	if p.id == InitProcess {
 		request.Helper = p.container.takeHelper()
@@ -88,10 +87,7 @@ func (p *Process) start(ctx context.Context, patience time.Duration) (pid int, e
 	if p.pipes != nil {
 		request.Stdio = p.pipes.Far()
 	}
-	if request.Cgroup, err = p.container.group.Open(); err != nil {
-		return 0, err
-	}
-	defer func() { _ = request.Cgroup.Close() }()
+	request.Cgroup = p.container.group.Directory()
 	if request.Handed, err = p.container.handed(p.config.Init); err != nil {
 		return 0, err
 	}
@@ -126,10 +122,23 @@ func (p *Process) start(ctx context.Context, patience time.Duration) (pid int, e
 	if started.Terminal != nil {
 		p.terminal = stdio.NewTerminal(started.Terminal)
 	}
-	if p.deleted { // meanwhile
+	return started.Pid, nil
+}
+
+// beginStart reports whether the process can be started, whose streams nobody closes until endStart then.
+func (p *Process) beginStart() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.begun = p.child == nil && !p.deleted
+	return p.begun
+}
+
+func (p *Process) endStart() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.begun = false; p.deleted { // meanwhile
 		p.closeStreams()
 	}
-	return started.Pid, nil
 }
 
 func closeAll(files []*os.File) {
@@ -312,7 +321,9 @@ func (p *Process) delete() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.deleted = true
-	p.closeStreams()
+	if !p.begun {
+		p.closeStreams()
+	}
 	if p.child == nil { // nobody waits for one who never ran
 		p.exit = Exit{Exit: reap.Exit{Code: 128 + int(unix.SIGKILL), Signal: unix.SIGKILL}}
 		if !p.ended() {

@@ -36,7 +36,7 @@ func (r *Runtime) reopen() error {
 	r.mu.Lock()
 	r.closed = false
 	if r.watchers == nil {
-		r.watchers = map[chan Event]struct{}{}
+		r.watchers = map[chan Event]bool{}
 	}
 	there := r.spare != nil
 	r.mu.Unlock()

@@ -50,14 +50,14 @@ type Runtime struct {
 	spare      *spare  // for the next container; nil if there is none
 	primed     *primed // see Prime; nil if it was not called
 	closed     bool
-	watchers   map[chan Event]struct{}
+	watchers   map[chan Event]bool // those who want to hear of the ends of processes are true
 }
 
 // NewRuntime returns a runtime without containers. prepare makes the machine fit for them; it runs beside the caller, which need not wait, see Ready: what
 // needs it does. dial is the way to the host.
 func NewRuntime(reaper *reap.Reaper, disks disk.Disks, prepare func() error, dial sockets.Dial) *Runtime {
 	r := &Runtime{reaper: reaper, disks: disks, dial: dial, unreadable: launch.Unreadable(), ready: make(chan struct{}),
-		containers: map[string]*Container{}, watchers: map[chan Event]struct{}{}, always: encodeFilter(seccomp.Always(runtime.GOARCH))}
+		containers: map[string]*Container{}, watchers: map[chan Event]bool{}, always: encodeFilter(seccomp.Always(runtime.GOARCH))}
 	r.work.Go(func() {
 		defer close(r.ready)
 		if r.readyErr = errors.Join(prepare(), os.MkdirAll(directory, 0o700), rootfs.MakePlaces(places)); r.readyErr != nil {

@@ -3,7 +3,6 @@ package container
 import (
 	_ "embed"
 	"errors"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -34,13 +33,8 @@ func newSpare(r *Runtime) (s *spare, err error) {
 		return nil, err
 	}
 	err = s.group.Prepare()
-	var dir *os.File
 	if err == nil {
-		dir, err = s.group.Open()
-	}
-	if err == nil {
-		s.helper, err = launch.New(r.reaper, dir, nil)
-		err = errors.Join(err, dir.Close())
+		s.helper, err = launch.New(r.reaper, s.group.Directory(), nil)
 	}
 	if err == nil {
 		err = s.rehearse(r)

@@ -38,12 +38,8 @@ func (c *Container) makeUserNamespace(ids *idmap.Maps, init *helper.Init) error 
 	if err := init.CheckHanded(); err != nil {
 		return err
 	}
-	group, err := c.group.Open()
-	if err != nil {
-		return err
-	}
-	defer func() { _ = group.Close() }()
-	if c.spare, err = launch.NewIn(c.runtime.reaper, group, ids, init.Namespaces); err != nil {
+	var err error
+	if c.spare, err = launch.NewIn(c.runtime.reaper, c.group.Directory(), ids, init.Namespaces); err != nil {
 		return invalid("make the user namespace", err)
 	}
 	c.userns, err = userns.Of(c.spare.Pid, ids)

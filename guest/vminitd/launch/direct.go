@@ -24,16 +24,13 @@ func Direct(ctx context.Context, reaper *reap.Reaper, r Request, root *os.File, 
 		return nil, err
 	}
 	defer func() { _ = unix.Close(init) }()
-	stdio, err := duplicate(r.Stdio)
-	defer func() {
-		for _, fd := range stdio {
-			_ = unix.Close(fd)
-		}
-	}()
-	if err != nil {
-		return nil, err
+	var stdio []int
+	for _, f := range r.Stdio {
+		stdio = append(stdio, int(f.Fd()))
 	}
-	of, err := helper.Direct(r.Config, helper.Container{Root: int(root.Fd()), Init: init, Databases: databases}, stdio)
+	of, err := prepare(root, func(root int) (*helper.Further, error) {
+		return helper.Direct(r.Config, helper.Container{Root: root, Init: init, Databases: databases}, stdio)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -51,6 +48,16 @@ func Direct(ctx context.Context, reaper *reap.Reaper, r Request, root *os.File, 
 		return nil, err
 	}
 	return &Started{Child: child, Terminal: further.Terminal}, nil
+}
+
+// prepare calls f with a root directory, which may be closed meanwhile.
+func prepare(root *os.File, f func(fd int) (*helper.Further, error)) (of *helper.Further, err error) {
+	raw, err := root.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	controlErr := raw.Control(func(fd uintptr) { of, err = f(int(fd)) })
+	return of, errors.Join(controlErr, err)
 }
 
 // further is a process that is about to be made.
@@ -79,23 +86,6 @@ func (f further) start(ctx context.Context, reaper *reap.Reaper, namespace int, 
 		reaper.Reap()
 	}
 	return child, errors.Join(begun.Executed(ctx), err)
-}
-
-// duplicate returns descriptors of files, which may be closed meanwhile. They are the caller's, also after an error.
-func duplicate(files []*os.File) (fds []int, err error) {
-	for _, f := range files {
-		raw, err := f.SyscallConn()
-		if err != nil {
-			return fds, err
-		}
-		fd := -1
-		controlErr := raw.Control(func(number uintptr) { fd, err = unix.FcntlInt(number, unix.F_DUPFD_CLOEXEC, 3) })
-		if err := errors.Join(controlErr, err); err != nil {
-			return fds, err
-		}
-		fds = append(fds, fd)
-	}
-	return fds, nil
 }
 
 // inPidNamespace runs f, whose children are members of the pid namespace of a process.

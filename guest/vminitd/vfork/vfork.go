@@ -134,10 +134,24 @@ func (s *Script) Begin(cgroup *os.File) (*Begun, error) {
 	*b.within = 1
 	args := &cloneArgs{flags: unix.CLONE_VM | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND | unix.CLONE_CHILD_CLEARTID, exitSignal: uint64(unix.SIGCHLD),
 		pidfd: uint64(Pointer(s, b.pidfd)), childTID: uint64(Pointer(s, b.within))}
-	if cgroup != nil {
-		args.flags |= unix.CLONE_INTO_CGROUP
-		args.cgroup = uint64(cgroup.Fd())
+	if cgroup == nil {
+		return s.clone(b, args)
 	}
+	args.flags |= unix.CLONE_INTO_CGROUP
+	raw, err := cgroup.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	if controlErr := raw.Control(func(fd uintptr) { // which is that directory for so long, whoever closes it
+		args.cgroup = uint64(fd)
+		b, err = s.clone(b, args)
+	}); controlErr != nil {
+		return nil, controlErr
+	}
+	return b, err
+}
+
+func (s *Script) clone(b *Begun, args *cloneArgs) (*Begun, error) {
 	f := &frame{clone: args, size: unsafe.Sizeof(*args), calls: &s.calls[0], count: uintptr(len(s.calls))}
 	slack := exchangeSlack(timerSlack)
 	// A handler of ours must not run in the new process.
@@ -149,7 +163,6 @@ func (s *Script) Begin(cgroup *os.File) (*Begun, error) {
 	exchangeSlack(slack)
 	runtime.KeepAlive(f)
 	runtime.KeepAlive(args)
-	runtime.KeepAlive(cgroup)
 	if failed(result) {
 		return nil, &Error{Call: "clone", Cause: syscall.Errno(-result)}
 	}
