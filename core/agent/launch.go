@@ -104,7 +104,7 @@ type lostError struct{ error }
 func launch(ctx context.Context, conn net.Conn, request *guestv1.CreateProcessRequest) (*guestv1.CreateProcessResponse, error) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	var result guestv1.LaunchResult
-	err := WriteMessage(conn, request)
+	err := WriteMessages(conn, request)
 	if err == nil {
 		err = ReadMessage(conn, &result, maxMessage)
 	}

@@ -48,20 +48,22 @@ func WriteHeader(w io.Writer, message proto.Message) error {
 	if len(body) > maxHeader {
 		return fmt.Errorf("stream header of %d bytes, at most %d", len(body), maxHeader)
 	}
-	return writeBody(w, body)
+	_, err = w.Write(append(binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(body)), uint32(len(body))), body...))
+	return err
 }
 
-// WriteMessage is WriteHeader of any length.
-func WriteMessage(w io.Writer, message proto.Message) error {
-	body, err := proto.Marshal(message)
-	if err != nil {
-		return err
+// WriteMessages is WriteHeader of messages of any length, at once.
+func WriteMessages(w io.Writer, messages ...proto.Message) (err error) {
+	var all []byte
+	for _, message := range messages {
+		begin := len(all)
+		all = append(all, 0, 0, 0, 0)
+		if all, err = (proto.MarshalOptions{}).MarshalAppend(all, message); err != nil {
+			return err
+		}
+		binary.BigEndian.PutUint32(all[begin:], uint32(len(all)-begin-4))
 	}
-	return writeBody(w, body)
-}
-
-func writeBody(w io.Writer, body []byte) error {
-	_, err := w.Write(append(binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(body)), uint32(len(body))), body...))
+	_, err = w.Write(all)
 	return err
 }
 

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/vzctl/vzctl/core/agent"
 	"github.com/vzctl/vzctl/core/daemon"
@@ -29,7 +28,7 @@ type Client struct {
 
 	store  *store.Store
 	run    string // runtime directory
-	conn   *grpc.ClientConn
+	conn   lazy
 	calls  grpc.ClientConnInterface
 	rpc    supervisorv1.SupervisorClient
 	daemon *daemon.Process // set by Launch
@@ -158,16 +157,9 @@ func connect(st *store.Store, sandboxID, containerID string, peer rpc.Peer) (*Cl
 		return nil, err
 	}
 	c := &Client{SandboxID: sandboxID, ContainerID: containerID, store: st, run: run}
-	c.conn, err = grpc.NewClient("passthrough:///supervisor", grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy(),
-		grpc.WithDisableServiceConfig(), grpc.WithIdleTimeout(0),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			return c.dial(ctx, controlSocket)
-		}))
-	if err != nil {
-		return nil, err
-	}
+	c.conn.dial = func(ctx context.Context, _ string) (net.Conn, error) { return c.dial(ctx, controlSocket) }
 	peer.Name = "the container's supervisor"
-	c.calls = rpc.Wrap(c.conn, peer)
+	c.calls = rpc.Wrap(&c.conn, peer)
 	c.rpc = supervisorv1.NewSupervisorClient(c.calls)
 	return c, nil
 }

@@ -97,7 +97,7 @@ func (s *supervision) serveExecute(ctx context.Context, conn net.Conn) (err erro
 		}
 		answer = &supervisorv1.ExecuteResponse{Error: failure}
 	}
-	return agent.WriteMessage(conn, answer)
+	return agent.WriteMessages(conn, answer)
 }
 
 // execute runs a further process.
@@ -137,10 +137,7 @@ func (c *Client) Execute(ctx context.Context, p ProcessRequest) (Executed, error
 	defer stop()
 	p.NoInput = true
 	var answer supervisorv1.ExecuteResponse
-	err = agent.WriteHeader(conn, &supervisorv1.StreamRequest{Kind: supervisorv1.StreamKind_STREAM_KIND_EXECUTE})
-	if err == nil {
-		err = agent.WriteMessage(conn, p.wire())
-	}
+	err = agent.WriteMessages(conn, &supervisorv1.StreamRequest{Kind: supervisorv1.StreamKind_STREAM_KIND_EXECUTE}, p.wire())
 	if err == nil {
 		err = agent.ReadMessage(conn, &answer, maxExecuted)
 	}

@@ -19,15 +19,7 @@ import (
 // Of returns a reader and writer of file, which stays the caller's. If file's calls may wait, that is file itself. Deadlines that were set before hold.
 func Of(file *os.File) io.ReadWriter {
 	raw, err := file.SyscallConn()
-	if err != nil {
-		return file
-	}
-	blocking := true
-	err = raw.Control(func(fd uintptr) {
-		flags, err := unix.FcntlInt(fd, unix.F_GETFL, 0)
-		blocking = err != nil || flags&unix.O_NONBLOCK == 0
-	})
-	if err != nil || blocking {
+	if err != nil || blocks(raw) {
 		return file
 	}
 	return descriptor{raw}
@@ -76,6 +68,39 @@ func (d descriptor) Write(p []byte) (written int, err error) {
 		written += n
 	}
 	return written, nil
+}
+
+// Now returns a function that writes as much as can be written without waiting, which may be nothing; nil if that cannot be done.
+func Now(conn syscall.Conn) func(p []byte) (int, error) {
+	raw, err := conn.SyscallConn()
+	if err != nil || blocks(raw) {
+		return nil
+	}
+	return func(p []byte) (written int, err error) {
+		var errno syscall.Errno
+		if err := raw.Write(func(fd uintptr) bool {
+			for n := 1; n > 0 && written < len(p); written += n {
+				n, errno = call(unix.SYS_WRITE, fd, p[written:])
+			}
+			return true
+		}); err != nil {
+			return written, err
+		}
+		if errno != 0 && errno != unix.EAGAIN {
+			return written, errno
+		}
+		return written, nil
+	}
+}
+
+// blocks reports whether calls may wait.
+func blocks(raw syscall.RawConn) bool {
+	blocking := true
+	err := raw.Control(func(fd uintptr) {
+		flags, err := unix.FcntlInt(fd, unix.F_GETFL, 0)
+		blocking = err != nil || flags&unix.O_NONBLOCK == 0
+	})
+	return err != nil || blocking
 }
 
 // call makes the system call, again after a signal: the poller would not tell of readiness that it has told of before.

@@ -34,10 +34,8 @@ type Conn struct {
 	closed  atomic.Bool // here
 	reset   atomic.Bool // here
 
-	readDeadline deadline
-
-	paged         atomic.Bool // there was a Sender: yamux does not know any more how much room the other end has
-	pagesDeadline deadline    // of writing by a Sender; yamux has its own
+	readDeadline  deadline
+	writeDeadline deadline // yamux has its own, for what it writes itself
 }
 
 func newConn(s *Session, stream *yamux.Stream, port uint32) *Conn {
@@ -46,22 +44,21 @@ func newConn(s *Session, stream *yamux.Stream, port uint32) *Conn {
 }
 
 // Write writes; it waits while the other end does not read. Of writes at the same time the pieces may mix.
-func (c *Conn) Write(p []byte) (int, error) {
+func (c *Conn) Write(p []byte) (written int, err error) {
 	if err := c.ended(); err != nil {
 		return 0, c.wrap("write", err)
 	}
-	if c.paged.Load() {
-		return 0, c.wrap("write", errors.ErrUnsupported)
-	}
-	for written := 0; ; {
-		n, err := c.stream.Write(p[written:min(len(p), written+maxWritten)])
-		if written += n; err != nil {
+	for written < len(p) {
+		n, err := c.reserve(min(len(p)-written, maxWritten))
+		if err == nil {
+			err = c.session.link.writeData(c.state, c.stream.StreamID(), p[written:written+n])
+		}
+		if err != nil {
 			return written, c.wrap("write", err)
 		}
-		if written == len(p) {
-			return written, nil
-		}
+		written += n
 	}
+	return written, nil
 }
 
 // ended returns the error of a connection that was ended here.
@@ -154,6 +151,6 @@ func (c *Conn) SetReadDeadline(t time.Time) error {
 
 // SetWriteDeadline sets the deadline of writes.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
-	c.pagesDeadline.set(t)
+	c.writeDeadline.set(t)
 	return c.stream.SetWriteDeadline(t)
 }

@@ -50,6 +50,13 @@ func (h *header) length() uint32 { return binary.BigEndian.Uint32(h[8:]) }
 
 func resetFrame(stream uint32) header { return windowFrame(stream, flagRST, 0) }
 
+func dataFrame(stream uint32, length int) (h header) {
+	h[1] = typeData
+	binary.BigEndian.PutUint32(h[4:], stream)
+	binary.BigEndian.PutUint32(h[8:], uint32(length))
+	return h
+}
+
 func windowFrame(stream uint32, flags uint16, more uint32) (h header) {
 	h[1] = typeWindow
 	binary.BigEndian.PutUint16(h[2:], flags)
@@ -98,22 +105,21 @@ type link struct {
 	mu       sync.Mutex
 	streams  map[uint32]*streamState
 	inject   []uint32 // streams to reset locally, at the next frame that arrives
-	queue    []byte   // whole frames, then the frame that is being queued
-	partial  int      // bytes still to come of that frame; its bytes are at the end of the queue
-	whole    int      // bytes of the queue that are whole frames
-	resets   []uint32 // streams to tell the peer of after that frame: they are reset
+	queue    []byte   // frames, of the first perhaps only what is still to be written
+	resets   []uint32 // streams to tell the peer of after the next frame: they are reset
 	updates  []uint32 // the same: there is room for more
 	spare    [][]byte // memory for bodies
 	err      error
 	changed  *sync.Cond
 	finished chan struct{} // closed when the writer has ended
 
-	writing sync.Mutex // held by who writes to the pipe
-	free    []byte     // of the one who is writing: memory for the next queue
+	now     func([]byte) (int, error) // writes what can be written to the pipe without waiting; nil: that cannot be known
+	writing sync.Mutex                // held by who writes to the pipe
+	free    []byte                    // of the one who is writing: memory for the next queue
 }
 
 func newLink(pipe io.ReadWriteCloser, reader *bufio.Reader, peerOdd bool) *link {
-	l := &link{pipe: pipe, reader: reader, streams: map[uint32]*streamState{}, finished: make(chan struct{})}
+	l := &link{pipe: pipe, reader: reader, now: now(pipe), streams: map[uint32]*streamState{}, finished: make(chan struct{})}
 	if peerOdd {
 		l.odd = 1
 	}

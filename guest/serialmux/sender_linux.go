@@ -1,15 +1,11 @@
 package serialmux
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/hashicorp/yamux"
 
 	"github.com/vzctl/vzctl/guest/nonblock"
 )
@@ -24,8 +20,7 @@ type Sender struct {
 	r, w int // a pipe for one frame: what is announced to the peer must be there, and no one else may take it
 }
 
-// NewSender returns a sender to a connection, on which there is no Write any more. It fails, and changes nothing, where the pipe to the host is none that
-// pages can be moved to.
+// NewSender returns a sender to a connection. It fails, and changes nothing, where the pipe to the host is none that pages can be moved to.
 func (c *Conn) NewSender() (s *Sender, err error) {
 	port, ok := c.session.link.pipe.(syscall.Conn)
 	if !ok {
@@ -47,7 +42,6 @@ func (c *Conn) NewSender() (s *Sender, err error) {
 		s.Close()
 		return nil, fmt.Errorf("serialmux: send pages: %w", err)
 	}
-	c.paged.Store(true)
 	return s, nil
 }
 
@@ -93,63 +87,11 @@ func (s *Sender) Left() []byte {
 	return left[:n]
 }
 
-// reserve waits until the other end has room, and takes it, up to most bytes.
-func (c *Conn) reserve(most int) (int, error) {
-	for {
-		if err := c.ended(); err != nil {
-			return 0, err
-		}
-		if n, err := c.session.link.reserve(c.state, most); n > 0 || err != nil {
-			return n, err
-		}
-		select {
-		case <-c.state.grown:
-		case <-c.state.broken: // reserve knows why
-		case <-c.pagesDeadline.passed():
-			if err := c.ended(); err != nil {
-				return 0, err
-			}
-			return 0, os.ErrDeadlineExceeded
-		}
-	}
-}
-
-// reserve takes up to most bytes of what the peer has room for; 0 if that is nothing.
-func (l *link) reserve(state *streamState, most int) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := l.unfit(state); err != nil {
-		return 0, err
-	}
-	n := min(state.room, int64(most))
-	state.room -= n
-	return int(n), nil
-}
-
-func (l *link) giveBack(state *streamState, n int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	state.room += int64(n)
-}
-
-// unfit says why nothing can be sent on a stream; with the lock held.
-func (l *link) unfit(state *streamState) error {
-	switch {
-	case l.err != nil:
-		return ErrSessionLost
-	case isClosed(state.broken):
-		return yamux.ErrConnectionReset
-	case state.finOut:
-		return yamux.ErrStreamClosed
-	}
-	return nil
-}
-
 // writePages writes a frame whose body is all that a pipe holds, n bytes. What is queued goes before it.
 func (l *link) writePages(to syscall.RawConn, state *streamState, stream uint32, from, n int) error {
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	if err := l.writeBatch(); err != nil {
+	if err := l.writeBatch(l.pipe.Write); err != nil {
 		return err
 	}
 	l.mu.Lock()
@@ -158,9 +100,7 @@ func (l *link) writePages(to syscall.RawConn, state *streamState, stream uint32,
 	if err != nil {
 		return err
 	}
-	h := header{1: typeData}
-	binary.BigEndian.PutUint32(h[4:], stream)
-	binary.BigEndian.PutUint32(h[8:], uint32(n))
+	h := dataFrame(stream, n)
 	if _, err = l.pipe.Write(h[:]); err == nil {
 		err = nonblock.Splice(to, from, n)
 	}

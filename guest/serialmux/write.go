@@ -2,41 +2,62 @@ package serialmux
 
 import "fmt"
 
-// Write queues what yamux writes: a header, then the body of its frame.
+// Write queues what yamux writes: headers of frames that have no body. Data go past it, see writeData.
 func (l *link) Write(p []byte) (int, error) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	for len(l.queue) > maxQueued && l.err == nil {
 		l.changed.Wait()
 	}
 	if l.err != nil {
+		defer l.mu.Unlock()
 		return 0, l.err
 	}
 	l.queue = append(l.queue, p...)
-	if l.partial > 0 {
-		l.partial -= len(p)
-	} else {
-		l.partial = l.sent(header(p))
-	}
-	if l.partial == 0 {
-		l.frameQueued()
-	}
+	l.sent(header(p))
+	l.frameQueued()
+	l.mu.Unlock()
+	l.flush()
 	return len(p), nil
 }
 
-// sent notes what a header of ours does to its stream and returns the length of the frame's body; with the lock held.
-func (l *link) sent(h header) int {
+// writeData writes a frame with what the peer has room for.
+func (l *link) writeData(state *streamState, stream uint32, p []byte) error {
+	l.mu.Lock()
+	if err := l.unfit(state); err != nil { // the peer knows nothing of a stream that was reset meanwhile
+		defer l.mu.Unlock()
+		return err
+	}
+	h := dataFrame(stream, len(p))
+	l.queue = append(append(l.queue, h[:]...), p...)
+	l.frameQueued()
+	l.mu.Unlock()
+	l.flush()
+	return nil
+}
+
+// flush writes what is queued, as far as that can be done without waiting, and leaves the rest to the goroutine that writes: to wake that costs an emulated guest as much as to write a small frame.
+func (l *link) flush() {
+	if l.now != nil && l.writing.TryLock() {
+		_ = l.writeBatch(l.now) // an error has ended the link
+		l.writing.Unlock()
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.queue) > 0 { // also if somebody else is writing, who may not look again
+		l.changed.Broadcast()
+	}
+}
+
+// sent notes what a header of yamux's does to its stream; with the lock held.
+func (l *link) sent(h header) {
 	if h.kind() != typeData && h.kind() != typeWindow {
-		return 0
+		return
 	}
 	id, flags := h.stream(), h.flags()
 	if flags&flagSYN != 0 {
 		l.state(id)
 	}
 	if state := l.streams[id]; state != nil {
-		if h.kind() == typeData {
-			state.room -= int64(h.length())
-		}
 		if h.kind() == typeWindow {
 			state.inbox.allowed += int64(h.length())
 		}
@@ -50,10 +71,6 @@ func (l *link) sent(h header) int {
 	if flags&flagRST != 0 {
 		l.dropReset(id)
 	}
-	if h.kind() == typeData {
-		return int(h.length())
-	}
-	return 0
 }
 
 func (l *link) state(id uint32) *streamState {
@@ -78,8 +95,6 @@ func (l *link) frameQueued() {
 		}
 	}
 	l.updates = l.updates[:0]
-	l.whole = len(l.queue)
-	l.changed.Broadcast()
 }
 
 // queueReset tells the peer that a stream is reset; with the lock held.
@@ -91,10 +106,11 @@ func (l *link) queueReset(id uint32) {
 	l.queueControl()
 }
 
-// queueControl queues what the peer is to be told of streams, unless a frame is being queued or too much is: it follows that. With the lock held.
+// queueControl queues what the peer is to be told of streams, unless too much is queued: it follows that. With the lock held.
 func (l *link) queueControl() {
-	if l.partial == 0 && len(l.queue) <= maxQueued {
+	if len(l.queue) <= maxQueued {
 		l.frameQueued()
+		l.changed.Broadcast()
 	}
 }
 
@@ -103,7 +119,7 @@ func (l *link) writeQueued() {
 	defer close(l.finished)
 	for {
 		l.mu.Lock()
-		for l.whole == 0 && l.err == nil {
+		for len(l.queue) == 0 && l.err == nil {
 			l.changed.Wait()
 		}
 		ended := l.err != nil
@@ -112,7 +128,7 @@ func (l *link) writeQueued() {
 			return
 		}
 		l.writing.Lock()
-		err := l.writeBatch()
+		err := l.writeBatch(l.pipe.Write)
 		l.writing.Unlock()
 		if err != nil {
 			return
@@ -120,26 +136,37 @@ func (l *link) writeQueued() {
 	}
 }
 
-// writeBatch writes what is queued; by the holder of writing.
-func (l *link) writeBatch() error {
+// writeBatch writes what is queued, or as much of it as write does without an error; by the holder of writing.
+func (l *link) writeBatch(write func([]byte) (int, error)) error {
 	l.mu.Lock()
-	if l.err != nil || l.whole == 0 {
+	if l.err != nil || len(l.queue) == 0 {
 		defer l.mu.Unlock()
 		return l.err
 	}
-	batch, rest := l.queue[:l.whole], l.queue[l.whole:]
-	l.queue, l.whole = append(l.free[:0], rest...), 0
+	batch := l.queue
+	l.queue = l.free[:0]
 	if len(l.resets)+len(l.updates) > 0 {
 		l.queueControl()
 	}
-	l.changed.Broadcast()
 	l.mu.Unlock()
-	if _, err := l.pipe.Write(batch); err != nil {
+	n, err := write(batch)
+	if err != nil {
 		return l.failWrite(err)
 	}
-	if l.free = batch; cap(l.free) > maxKept {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n < len(batch) { // what was queued meanwhile follows the rest
+		l.queue = append(batch[:copy(batch, batch[n:])], l.queue...)
+		l.free = nil
+	} else if l.free = batch; cap(l.free) > maxKept {
 		l.free = nil
 	}
+	if len(batch) > maxQueued && len(l.queue) <= maxQueued {
+		for _, state := range l.streams {
+			state.grow(0)
+		}
+	}
+	l.changed.Broadcast()
 	return nil
 }
 
