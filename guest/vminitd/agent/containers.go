@@ -105,6 +105,24 @@ func convertIOLimits(limits []*guestv1.IoLimit) (all []container.IOLimit) {
 
 // CreateProcess prepares an exec, and starts it if that is wanted.
 func (a *Agent) CreateProcess(ctx context.Context, r *guestv1.CreateProcessRequest) (*guestv1.CreateProcessResponse, error) {
+	response, err := a.createProcess(ctx, r)
+	if response.GetExit() != nil {
+		err = a.forget(r)
+	}
+	return response, err
+}
+
+// forget forgets a process of which all was told.
+func (a *Agent) forget(r *guestv1.CreateProcessRequest) error {
+	err := a.runtime.DeleteProcess(r.ContainerId, r.ProcessId)
+	if errors.Is(err, fault.FailedPrecondition) { // its container is being deleted, which forgets all of it
+		return nil
+	}
+	return err
+}
+
+// createProcess is CreateProcess, but leaves it to the caller to forget a process of which all is told.
+func (a *Agent) createProcess(ctx context.Context, r *guestv1.CreateProcessRequest) (*guestv1.CreateProcessResponse, error) {
 	p, err := a.runtime.CreateProcess(r.ContainerId, r.ProcessId, r.OciProcess, r.User)
 	if err != nil {
 		return nil, err
@@ -127,9 +145,6 @@ func (a *Agent) CreateProcess(ctx context.Context, r *guestv1.CreateProcessReque
 		return nil, errors.Join(ctx.Err(), a.discard(ctx, p, r))
 	case brief == nil:
 		return &guestv1.CreateProcessResponse{}, nil
-	}
-	if err := a.runtime.DeleteProcess(r.ContainerId, r.ProcessId); err != nil && !errors.Is(err, fault.FailedPrecondition) { // which forgets all of its container
-		return nil, err
 	}
 	return &guestv1.CreateProcessResponse{Exit: convertExit(brief.Exit), Stdout: brief.Stdout, Stderr: brief.Stderr}, nil
 }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"net"
 	"time"
 
@@ -40,16 +41,23 @@ func (a *Agent) serveLaunches(ctx context.Context, conn net.Conn) {
 		}
 	}()
 	for request := range requests {
-		result, err := a.launch(ctx, request)
-		if err != nil || writeMessage(conn, result) != nil {
+		created, err := a.createProcess(ctx, request)
+		result, err := launched(created, err)
+		if err == nil {
+			err = writeMessage(conn, result)
+		}
+		if created.GetExit() != nil { // now, as nobody waits for it
+			err = errors.Join(err, a.forget(request))
+		}
+		if err != nil {
 			return
 		}
+		a.runtime.Rest()
 	}
 }
 
-// launch returns a LaunchResult.
-func (a *Agent) launch(ctx context.Context, request *guestv1.CreateProcessRequest) ([]byte, error) {
-	created, err := a.CreateProcess(ctx, request)
+// launched returns a LaunchResult.
+func launched(created *guestv1.CreateProcessResponse, err error) ([]byte, error) {
 	result := &guestv1.LaunchResult{Created: created}
 	if err != nil {
 		if result.Error, err = proto.Marshal(status.Convert(toGRPC(err)).Proto()); err != nil {

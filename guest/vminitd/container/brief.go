@@ -22,8 +22,13 @@ type Brief struct {
 }
 
 // StartBrief is Start of a further process without terminal, and waits for its end, but no longer than patience, and not for others who have its output. It returns nil unless all of the process can be told;
-// then all is as after Start.
-func (p *Process) StartBrief(ctx context.Context, patience time.Duration) (*Brief, error) {
+// then all is as after Start. Otherwise the caller deletes the process when it has told it.
+func (p *Process) StartBrief(ctx context.Context, patience time.Duration) (brief *Brief, err error) {
+	defer func() {
+		if brief == nil {
+			p.tidy()
+		}
+	}()
 	begun := time.Now()
 	patience = min(patience, maxBrief)
 	if p.pipes == nil || p.id == InitProcess {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -80,8 +81,9 @@ type Container struct {
 
 	updating sync.Mutex // held while its limits are changed
 
-	direct    direct
-	databases helper.Databases
+	direct direct
+	known  helper.Known
+	kills  atomic.Uint64 // see oomKills
 
 	// Guarded by the runtime's lock.
 	spare     *launch.Helper // in the group, for the first start of the first process

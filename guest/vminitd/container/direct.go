@@ -88,7 +88,7 @@ func (p *Process) startDirect(ctx context.Context, request launch.Request, patie
 	if root == nil {
 		return nil
 	}
-	started, err := launch.Direct(ctx, c.runtime.reaper, request, root, &c.databases, patience)
+	started, err := launch.Direct(ctx, c.runtime.reaper, request, root, &c.known, patience)
 	if err != nil { // which a helper will say better
 		return nil
 	}

@@ -59,10 +59,21 @@ func (c *Container) watchMemory() {
 	if c.memory != nil || c.deleting != nil {
 		return
 	}
-	stop, err := c.group.WatchOOM(func() { c.runtime.publish(Event{Container: c.id, OutOfMemory: true}) })
+	stop, err := c.group.WatchOOM(func() {
+		c.oomKills(true)
+		c.runtime.publish(Event{Container: c.id, OutOfMemory: true})
+	})
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "vminitd: nobody will be told of memory that container %s lacks: %v\n", c.id, err)
 		return
 	}
 	c.memory = stop
+}
+
+// oomKills is how many processes of the container the kernel has killed for want of memory: now, or as far as it is known, which is less only until the watch for it (watchMemory) has heard of the last ones.
+func (c *Container) oomKills(now bool) uint64 {
+	if now {
+		c.kills.Store(c.group.OOMKills())
+	}
+	return c.kills.Load()
 }

@@ -42,7 +42,8 @@ type Process struct {
 	terminal *stdio.Terminal // with one, once started
 	child    *reap.Child     // once started
 	deleted  bool
-	begun    bool // is being started
+	begun    bool  // is being started
+	left     []int // descriptors that nobody needs any more, see tidy
 }
 
 func newProcess(c *Container, id string, config helper.Config) (*Process, error) {
@@ -51,7 +52,7 @@ func newProcess(c *Container, id string, config helper.Config) (*Process, error)
 		return p, nil
 	}
 	var err error
-	p.pipes, err = stdio.NewPipes()
+	p.pipes, err = c.runtime.pipes.Take()
 	return p, err
 }
 
@@ -63,7 +64,10 @@ func (p *Process) EndInput() {
 }
 
 // Start runs the process; see launch.Start.
-func (p *Process) Start(ctx context.Context) (pid int, err error) { return p.start(ctx, 0) }
+func (p *Process) Start(ctx context.Context) (pid int, err error) {
+	defer p.tidy()
+	return p.start(ctx, 0)
+}
 
 // start is Start, and waits for the end of the process for as long as patience, where that is no detour.
 func (p *Process) start(ctx context.Context, patience time.Duration) (pid int, err error) {
@@ -92,7 +96,7 @@ func (p *Process) start(ctx context.Context, patience time.Duration) (pid int, e
 		return 0, err
 	}
 	defer closeAll(request.Handed)
-	kills := p.container.group.OOMKills()
+	kills := p.container.oomKills(p.id == InitProcess)
 	if err := p.container.direct.guard(ctx, p.config.Process); err != nil {
 		return 0, err
 	}
@@ -115,6 +119,7 @@ func (p *Process) start(ctx context.Context, patience time.Duration) (pid int, e
 	defer p.reapAtEnd(started.Child, kills)
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.left = started.Left
 	p.child = started.Child
 	if p.pipes != nil {
 		p.pipes.CloseFar()
@@ -166,6 +171,9 @@ func (p *Process) prepare(pid int) error {
 	return os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte(strconv.Itoa(*score)), 0)
 }
 
+// killedCode is the exit code of a process that was killed, and of a shell whose last command was.
+const killedCode = 128 + int(unix.SIGKILL)
+
 // reapAtEnd tells those who wait of the end, once it is there.
 func (p *Process) reapAtEnd(child *reap.Child, kills uint64) {
 	select {
@@ -181,7 +189,8 @@ func (p *Process) reapAtEnd(child *reap.Child, kills uint64) {
 
 // reap tells those who wait of the end.
 func (p *Process) reap(killsBefore uint64) {
-	p.exit = Exit{Exit: p.child.Exit(), OOMKilled: p.container.group.OOMKills() > killsBefore}
+	p.exit = Exit{Exit: p.child.Exit()}
+	p.exit.OOMKilled = p.container.oomKills(p.id == InitProcess || p.exit.Code == killedCode) > killsBefore
 	if p.pipes != nil {
 		p.pipes.Stdin.Close()
 	}
@@ -316,8 +325,19 @@ func (p *Process) Stream(kind Kind) (Stream, error) {
 	}
 }
 
+// tidy does what is left to be done when nobody waits for the process any more.
+func (p *Process) tidy() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, fd := range p.left {
+		_ = unix.Close(fd)
+	}
+	p.left = nil
+}
+
 // delete closes the streams of a process that does not run.
 func (p *Process) delete() {
+	p.tidy()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.deleted = true

@@ -22,6 +22,7 @@ import (
 	"github.com/vzctl/vzctl/guest/vminitd/reap"
 	"github.com/vzctl/vzctl/guest/vminitd/rootfs"
 	"github.com/vzctl/vzctl/guest/vminitd/sockets"
+	"github.com/vzctl/vzctl/guest/vminitd/stdio"
 	"github.com/vzctl/vzctl/sdk/fault"
 )
 
@@ -41,7 +42,8 @@ type Runtime struct {
 	work     sync.WaitGroup // goroutines that wait for processes
 	freezing sync.Mutex     // held by Freeze and Thaw
 	always   helper.Filter  // of every container's system calls
-	dial     sockets.Dial   // to the host
+	pipes    stdio.Spare
+	dial     sockets.Dial // to the host
 	// unreadable is the helper's program for processes in user namespaces.
 	unreadable func() (*os.File, error)
 
@@ -218,6 +220,9 @@ func (r *Runtime) DeleteProcess(container, process string) error {
 	delete(c.processes, process)
 	return nil
 }
+
+// Rest prepares for the next process, while nobody waits.
+func (r *Runtime) Rest() { r.pipes.Refill() }
 
 // SignalAll sends a signal to all processes of a container.
 func (r *Runtime) SignalAll(container string, signal unix.Signal) error {

@@ -23,8 +23,8 @@ var ErrIndirect = errors.New("this process needs a helper")
 type Container struct {
 	Root int // its root directory
 	Init int // its first process
-	// Databases are those of this container.
-	Databases *Databases
+	// Known is of this container.
+	Known *Known
 }
 
 // Further is a process that is about to be made.
@@ -32,16 +32,8 @@ type Further struct {
 	*vfork.Script
 	// Terminal is the master of the process's terminal, or nil; of the caller.
 	Terminal *os.File
-	opened   []int
-}
-
-// Close closes what only the new process has a use for.
-func (f *Further) Close() error {
-	var errs []error
-	for _, fd := range f.opened {
-		errs = append(errs, unix.Close(fd))
-	}
-	return errors.Join(errs...)
+	// Opened are descriptors that only the new process has a use for; of the caller.
+	Opened []int
 }
 
 // Direct makes of a further process's configuration what it has to do to become that process, so that no helper is needed: whatever has to be found out is found out here, in the calling
@@ -53,7 +45,10 @@ func Direct(c Config, of Container, stdio []int) (*Further, error) {
 		if f.Terminal != nil {
 			err = errors.Join(err, f.Terminal.Close())
 		}
-		return nil, errors.Join(err, f.Close())
+		for _, fd := range f.Opened {
+			err = errors.Join(err, unix.Close(fd))
+		}
+		return nil, err
 	}
 	return f, nil
 }
@@ -64,7 +59,7 @@ func (f *Further) become(c Config, of Container, stdio []int) error {
 		return ErrIndirect
 	}
 	in := root(of.Root)
-	user, err := lookUp(func(path string) (io.ReadCloser, error) { return of.Databases.open(in, path) }, c.User, c.Groups, p.User)
+	user, err := lookUp(func(path string) (io.ReadCloser, error) { return of.Known.open(in, path) }, c.User, c.Groups, p.User)
 	if err != nil {
 		return err
 	}
@@ -84,7 +79,7 @@ func (f *Further) become(c Config, of Container, stdio []int) error {
 	if err != nil {
 		return err
 	}
-	f.opened = append(f.opened, cwd)
+	f.Opened = append(f.Opened, cwd)
 	env := environment(p, user.home)
 	program, err := in.find(p.Args[0], env)
 	if err != nil {
@@ -114,9 +109,11 @@ func (f *Further) become(c Config, of Container, stdio []int) error {
 			return err
 		}
 	}
-	if err := f.limit(p, user, c.Filters); err != nil {
+	limits, err := of.Known.limit(p, user, c.Filters)
+	if err != nil {
 		return err
 	}
+	f.Append(limits)
 	return f.Execute(program, p.Args, env)
 }
 
@@ -125,7 +122,7 @@ func (f *Further) openTerminal(in root, size *specs.Box, uid int) (stdio []int, 
 	if err != nil {
 		return nil, err
 	}
-	f.opened = append(f.opened, slave)
+	f.Opened = append(f.Opened, slave)
 	if err := unix.SetNonblock(master, true); err != nil {
 		return nil, errors.Join(err, unix.Close(master))
 	}

@@ -59,7 +59,7 @@ func lookUp(open opener, name string, groups []string, u specs.User) (account, e
 		return account{}, err
 	}
 	defer func() { _ = passwd.Close() }()
-	group := &database{open: open, path: "/etc/group"}
+	group := &lazily{open: open, path: "/etc/group"}
 	defer group.close()
 	a, err := findAccount(name, u, io.LimitReader(passwd, maxDatabase), io.LimitReader(group, maxDatabase))
 	for _, name := range groups {
@@ -70,14 +70,14 @@ func lookUp(open opener, name string, groups []string, u specs.User) (account, e
 	return a, err
 }
 
-// database is opened when it is read: mostly it is not.
-type database struct {
+// lazily is a database that is opened when it is read: mostly it is not.
+type lazily struct {
 	open opener
 	path string
 	file io.ReadCloser
 }
 
-func (d *database) Read(p []byte) (n int, err error) {
+func (d *lazily) Read(p []byte) (n int, err error) {
 	if d.file == nil {
 		if d.file, err = d.open(d.path); err != nil {
 			return 0, err
@@ -86,7 +86,7 @@ func (d *database) Read(p []byte) (n int, err error) {
 	return d.file.Read(p)
 }
 
-func (d *database) close() {
+func (d *lazily) close() {
 	if d.file != nil {
 		_ = d.file.Close()
 	}

@@ -16,20 +16,25 @@ import (
 	"github.com/vzctl/vzctl/guest/vminitd/vfork"
 )
 
-// Direct starts a further process without a helper, whose start takes several times as long as all that is to be done. The process shares the memory of this one until it has executed. root and databases are the container's.
+// Direct starts a further process without a helper, whose start takes several times as long as all that is to be done. The process shares the memory of this one until it has executed. root and known are the container's.
 // If the process ends within patience, it has ended when Direct returns. After an error nothing has happened, and Start does it, or says why it cannot be done; unless ctx has ended.
-func Direct(ctx context.Context, reaper *reap.Reaper, r Request, root *os.File, databases *helper.Databases, patience time.Duration) (*Started, error) {
+func Direct(ctx context.Context, reaper *reap.Reaper, r Request, root *os.File, known *helper.Known, patience time.Duration) (*Started, error) {
 	init, err := r.Join.PidFD()
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = unix.Close(init) }()
+	left := []int{init}
+	defer func() {
+		for _, fd := range left { // of one that was not started
+			_ = unix.Close(fd)
+		}
+	}()
 	var stdio []int
 	for _, f := range r.Stdio {
 		stdio = append(stdio, int(f.Fd()))
 	}
 	of, err := prepare(root, func(root int) (*helper.Further, error) {
-		return helper.Direct(r.Config, helper.Container{Root: root, Init: init, Databases: databases}, stdio)
+		return helper.Direct(r.Config, helper.Container{Root: root, Init: init, Known: known}, stdio)
 	})
 	if err != nil {
 		return nil, err
@@ -38,16 +43,16 @@ func Direct(ctx context.Context, reaper *reap.Reaper, r Request, root *os.File, 
 	phase.Done(ctx, "find out")
 	child, err := further.start(ctx, reaper, init, r.Cgroup, patience)
 	phase.Done(ctx, "execute")
-	if closeErr := further.Close(); closeErr != nil && err == nil {
-		err = errors.Join(closeErr, child.Signal(unix.SIGKILL))
-	}
+	left = append(left, further.Opened...)
 	if err != nil {
 		if further.Terminal != nil {
 			_ = further.Terminal.Close()
 		}
 		return nil, err
 	}
-	return &Started{Child: child, Terminal: further.Terminal}, nil
+	started := &Started{Child: child, Terminal: further.Terminal, Left: left}
+	left = nil
+	return started, nil
 }
 
 // prepare calls f with a root directory, which may be closed meanwhile.

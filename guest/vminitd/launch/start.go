@@ -45,6 +45,8 @@ type Started struct {
 	*reap.Child
 	// Terminal is the master of the process's terminal, or nil. The caller closes it.
 	Terminal *os.File
+	// Left are descriptors that the caller closes when there is time for it.
+	Left []int
 }
 
 // Helper is a process that runs package helper and waits to be told what to become.

@@ -45,6 +45,12 @@ func (s *Script) Call(name string, number uintptr, args ...uintptr) {
 	s.calls, s.names = append(s.calls, c), append(s.names, name)
 }
 
+// Append adds all calls of another script, whose arguments are to be read only: it may be a part of many.
+func (s *Script) Append(other *Script) {
+	s.calls, s.names = append(s.calls, other.calls...), append(s.names, other.names...)
+	s.keep = append(s.keep, other)
+}
+
 // usual is how many calls most scripts have, at most.
 const usual = 64
 
