@@ -123,12 +123,9 @@ func (a *Agent) forget(r *guestv1.CreateProcessRequest) error {
 
 // createProcess is CreateProcess, but leaves it to the caller to forget a process of which all is told.
 func (a *Agent) createProcess(ctx context.Context, r *guestv1.CreateProcessRequest) (*guestv1.CreateProcessResponse, error) {
-	p, err := a.runtime.CreateProcess(r.ContainerId, r.ProcessId, r.OciProcess, r.User)
+	p, err := a.runtime.CreateProcess(r.ContainerId, r.ProcessId, r.OciProcess, r.User, r.InputEnded)
 	if err != nil {
 		return nil, err
-	}
-	if r.InputEnded {
-		p.EndInput()
 	}
 	if !r.Start {
 		return &guestv1.CreateProcessResponse{}, nil

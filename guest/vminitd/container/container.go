@@ -192,10 +192,7 @@ func (c *Container) build(ctx context.Context, r Request) error {
 	}
 	phase.Done(ctx, "files")
 	c.init, err = newProcess(c, InitProcess, helper.Config{Init: init, Process: spec.Process, User: r.User, Groups: c.groups, Filters: c.filters,
-		Supervised: r.Init, IDs: ids})
-	if err == nil && r.InputEnded {
-		c.init.EndInput()
-	}
+		Supervised: r.Init, IDs: ids}, r.InputEnded)
 	return err
 }
 

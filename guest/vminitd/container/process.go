@@ -46,21 +46,19 @@ type Process struct {
 	left     []int // descriptors that nobody needs any more, see tidy
 }
 
-func newProcess(c *Container, id string, config helper.Config) (*Process, error) {
+// newProcess returns a process that was not started; the input of one without terminal is at its end if it is to be.
+func newProcess(c *Container, id string, config helper.Config, inputEnded bool) (*Process, error) {
 	p := &Process{id: id, container: c, config: config, done: make(chan struct{})}
 	if config.Process.Terminal {
 		return p, nil
 	}
 	var err error
-	p.pipes, err = c.runtime.pipes.Take()
-	return p, err
-}
-
-// EndInput has the process find its input at its end. A terminal's has none.
-func (p *Process) EndInput() {
-	if p.pipes != nil {
-		p.pipes.Stdin.Close()
+	if inputEnded {
+		p.pipes, err = c.runtime.pipes.Take()
+	} else {
+		p.pipes, err = stdio.NewPipes()
 	}
+	return p, err
 }
 
 // Start runs the process; see launch.Start.

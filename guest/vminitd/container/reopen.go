@@ -43,6 +43,7 @@ func (r *Runtime) reopen() error {
 	if there {
 		return nil
 	}
+	r.pipes.Refill()
 	made, err := newSpare(r)
 	if err != nil {
 		return err

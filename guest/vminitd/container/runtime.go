@@ -71,6 +71,7 @@ func NewRuntime(reaper *reap.Reaper, disks disk.Disks, prepare func() error, dia
 			return
 		}
 		r.spare = made
+		r.pipes.Refill()
 	})
 	return r
 }
@@ -168,8 +169,8 @@ func (r *Runtime) Process(container, process string) (*Process, error) {
 	return p, nil
 }
 
-// CreateProcess prepares another process of a running container.
-func (r *Runtime) CreateProcess(container, process string, spec []byte, user string) (*Process, error) {
+// CreateProcess prepares another process of a running container, which may find its input at its end. A terminal's has none.
+func (r *Runtime) CreateProcess(container, process string, spec []byte, user string, inputEnded bool) (*Process, error) {
 	if err := checkID("process", process); err != nil {
 		return nil, err
 	}
@@ -190,7 +191,7 @@ func (r *Runtime) CreateProcess(container, process string, spec []byte, user str
 		return nil, &fault.Error{Reason: fault.AlreadyExists, Op: "create process", Subject: process}
 	}
 	inherit(parsed, c.spec.Process)
-	p, err := newProcess(c, process, helper.Config{Process: parsed, User: user, Groups: c.groups, Filters: c.filters, IDs: c.userns.IDs()})
+	p, err := newProcess(c, process, helper.Config{Process: parsed, User: user, Groups: c.groups, Filters: c.filters, IDs: c.userns.IDs()}, inputEnded)
 	if err != nil {
 		return nil, err
 	}

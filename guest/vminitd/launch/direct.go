@@ -18,51 +18,43 @@ import (
 
 // Direct starts a further process without a helper, whose start takes several times as long as all that is to be done. The process shares the memory of this one until it has executed. root and known are the container's.
 // If the process ends within patience, it has ended when Direct returns. After an error nothing has happened, and Start does it, or says why it cannot be done; unless ctx has ended.
-func Direct(ctx context.Context, reaper *reap.Reaper, r Request, root *os.File, known *helper.Known, patience time.Duration) (*Started, error) {
-	init, err := r.Join.PidFD()
+func Direct(ctx context.Context, reaper *reap.Reaper, r Request, root *os.File, known *helper.Known, patience time.Duration) (started *Started, err error) {
+	raw, err := root.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	left := []int{init}
-	defer func() {
-		for _, fd := range left { // of one that was not started
-			_ = unix.Close(fd)
-		}
-	}()
+	controlErr := raw.Control(func(root uintptr) { // which may be closed meanwhile
+		err = r.Join.WithPidFD(func(init int) error {
+			started, err = direct(ctx, reaper, r, helper.Container{Root: int(root), Init: init, Known: known}, patience)
+			return err
+		})
+	})
+	return started, errors.Join(controlErr, err)
+}
+
+func direct(ctx context.Context, reaper *reap.Reaper, r Request, in helper.Container, patience time.Duration) (*Started, error) {
 	var stdio []int
 	for _, f := range r.Stdio {
 		stdio = append(stdio, int(f.Fd()))
 	}
-	of, err := prepare(root, func(root int) (*helper.Further, error) {
-		return helper.Direct(r.Config, helper.Container{Root: root, Init: init, Known: known}, stdio)
-	})
+	of, err := helper.Direct(r.Config, in, stdio)
 	if err != nil {
 		return nil, err
 	}
 	further := further{of}
 	phase.Done(ctx, "find out")
-	child, err := further.start(ctx, reaper, init, r.Cgroup, patience)
+	child, err := further.start(ctx, reaper, in.Init, r.Cgroup, patience)
 	phase.Done(ctx, "execute")
-	left = append(left, further.Opened...)
-	if err != nil {
-		if further.Terminal != nil {
-			_ = further.Terminal.Close()
-		}
-		return nil, err
+	if err == nil {
+		return &Started{Child: child, Terminal: further.Terminal, Left: further.Opened}, nil
 	}
-	started := &Started{Child: child, Terminal: further.Terminal, Left: left}
-	left = nil
-	return started, nil
-}
-
-// prepare calls f with a root directory, which may be closed meanwhile.
-func prepare(root *os.File, f func(fd int) (*helper.Further, error)) (of *helper.Further, err error) {
-	raw, err := root.SyscallConn()
-	if err != nil {
-		return nil, err
+	for _, fd := range further.Opened {
+		err = errors.Join(err, unix.Close(fd))
 	}
-	controlErr := raw.Control(func(fd uintptr) { of, err = f(int(fd)) })
-	return of, errors.Join(controlErr, err)
+	if further.Terminal != nil {
+		_ = further.Terminal.Close()
+	}
+	return nil, err
 }
 
 // further is a process that is about to be made.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -49,6 +50,7 @@ type Child struct {
 	reaper *Reaper
 	done   chan struct{}
 	exit   Exit
+	file   *os.File // a pidfd, if one was asked for; of the reaper's lock
 }
 
 // Start runs fork, which returns the new process's id, with an error if it is to be forgotten once it has ended. It may take its time.
@@ -123,6 +125,9 @@ func (r *Reaper) Reap() {
 
 func (c *Child) end(e Exit) {
 	c.exit = e
+	if c.file != nil {
+		_ = c.file.Close() // which was looked at only
+	}
 	close(c.done)
 }
 
@@ -151,6 +156,28 @@ func (c *Child) PidFD() (fd int, err error) {
 		return err
 	})
 	return fd, err
+}
+
+// WithPidFD calls f with a descriptor of the process, which is kept for the next one who asks, until the process has ended and f has returned.
+func (c *Child) WithPidFD(f func(fd int) error) error {
+	var raw syscall.RawConn
+	err := c.withPid(func(pid int) error {
+		if c.file == nil {
+			fd, err := unix.PidfdOpen(pid, 0) // is close-on-exec
+			if err != nil {
+				return err
+			}
+			c.file = os.NewFile(uintptr(fd), "process") // until it has ended
+		}
+		var err error
+		raw, err = c.file.SyscallConn()
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	controlErr := raw.Control(func(fd uintptr) { err = f(int(fd)) })
+	return errors.Join(controlErr, err)
 }
 
 func (c *Child) withPid(f func(pid int) error) error {

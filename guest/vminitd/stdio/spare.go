@@ -2,13 +2,13 @@ package stdio
 
 import "sync"
 
-// Spare has pipes ready for the next process: to make them takes an emulated machine a tenth of a short exec, and nobody waits while it has nothing else to do.
+// Spare has pipes ready for the next process without input: to make them takes an emulated machine a tenth of a short exec, and nobody waits while it has nothing else to do.
 type Spare struct {
 	mu    sync.Mutex
 	ready *Pipes
 }
 
-// Take returns the pipes that are ready, or new ones.
+// Take returns the pipes that are ready, or new ones. The input is at its end.
 func (s *Spare) Take() (*Pipes, error) {
 	s.mu.Lock()
 	ready := s.ready
@@ -17,7 +17,15 @@ func (s *Spare) Take() (*Pipes, error) {
 	if ready != nil {
 		return ready, nil
 	}
-	return NewPipes()
+	return newEnded()
+}
+
+func newEnded() (*Pipes, error) {
+	p, err := NewPipes()
+	if err == nil {
+		p.Stdin.Close()
+	}
+	return p, err
 }
 
 // Refill has pipes ready. Whoever takes some then calls it when there is time.
@@ -27,7 +35,7 @@ func (s *Spare) Refill() {
 	if s.ready != nil {
 		return
 	}
-	made, err := NewPipes()
+	made, err := newEnded()
 	if err != nil { // who needs some next says so
 		return
 	}
