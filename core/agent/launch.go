@@ -1,7 +1,9 @@
 package agent
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -87,7 +89,7 @@ func (c *Client) CreateProcess(ctx context.Context, request *guestv1.CreateProce
 			return nil, err
 		}
 	}
-	response, err := launch(ctx, conn, request)
+	response, err := launch(ctx, conn, plain(request))
 	if lost, ok := errors.AsType[*lostError](err); ok {
 		_ = conn.Close()
 		c.launching.release(nil)
@@ -95,6 +97,25 @@ func (c *Client) CreateProcess(ctx context.Context, request *guestv1.CreateProce
 	}
 	c.launching.release(conn)
 	return response, err
+}
+
+// plain returns a request without an OCI process, unless that has anything that a plain one has not.
+func plain(request *guestv1.CreateProcessRequest) *guestv1.CreateProcessRequest {
+	var of struct {
+		User struct {
+			UID, GID uint32
+		}
+		Args, Env []string
+		Cwd       string
+	}
+	read := json.NewDecoder(bytes.NewReader(request.OciProcess))
+	read.DisallowUnknownFields()
+	if read.Decode(&of) != nil || of.User.UID != 0 || of.User.GID != 0 {
+		return request
+	}
+	request = proto.CloneOf(request)
+	request.OciProcess, request.Plain = nil, &guestv1.PlainProcess{Args: of.Args, Env: of.Env, Cwd: of.Cwd}
+	return request
 }
 
 // lostError says that a connection is of no use any more.

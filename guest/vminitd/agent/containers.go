@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -123,7 +124,11 @@ func (a *Agent) forget(r *guestv1.CreateProcessRequest) error {
 
 // createProcess is CreateProcess, but leaves it to the caller to forget a process of which all is told.
 func (a *Agent) createProcess(ctx context.Context, r *guestv1.CreateProcessRequest) (*guestv1.CreateProcessResponse, error) {
-	p, err := a.runtime.CreateProcess(r.ContainerId, r.ProcessId, r.OciProcess, r.User, r.InputEnded)
+	spec, err := processSpec(r)
+	if err != nil {
+		return nil, err
+	}
+	p, err := a.runtime.CreateProcess(r.ContainerId, r.ProcessId, spec, r.User, r.InputEnded)
 	if err != nil {
 		return nil, err
 	}
@@ -144,6 +149,13 @@ func (a *Agent) createProcess(ctx context.Context, r *guestv1.CreateProcessReque
 		return &guestv1.CreateProcessResponse{}, nil
 	}
 	return &guestv1.CreateProcessResponse{Exit: convertExit(brief.Exit), Stdout: brief.Stdout, Stderr: brief.Stderr}, nil
+}
+
+func processSpec(r *guestv1.CreateProcessRequest) (*specs.Process, error) {
+	if plain := r.Plain; plain != nil {
+		return &specs.Process{Args: plain.Args, Env: plain.Env, Cwd: plain.Cwd}, nil
+	}
+	return container.ParseProcess(r.OciProcess)
 }
 
 // discardPatience bounds how long a process that was killed may take to end.

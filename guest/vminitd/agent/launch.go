@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"net"
@@ -20,12 +21,13 @@ func (a *Agent) serveLaunches(ctx context.Context, conn net.Conn) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	requests := make(chan *guestv1.CreateProcessRequest)
+	reader := bufio.NewReader(conn)
 	go func() {
 		defer cancel() // what is being answered is taken back
 		defer close(requests)
 		for {
 			request := &guestv1.CreateProcessRequest{}
-			if err := readHeader(conn, request, maxMessage); err != nil {
+			if err := readHeader(reader, request, maxMessage); err != nil {
 				return // a host that sends no message is as good as gone
 			}
 			select {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/vzctl/vzctl/guest/seccomp"
@@ -169,13 +170,12 @@ func (r *Runtime) Process(container, process string) (*Process, error) {
 	return p, nil
 }
 
-// CreateProcess prepares another process of a running container, which may find its input at its end. A terminal's has none.
-func (r *Runtime) CreateProcess(container, process string, spec []byte, user string, inputEnded bool) (*Process, error) {
+// CreateProcess prepares another process of a running container, which may find its input at its end. A terminal's has none. The spec is the process's from now on.
+func (r *Runtime) CreateProcess(container, process string, spec *specs.Process, user string, inputEnded bool) (*Process, error) {
 	if err := checkID("process", process); err != nil {
 		return nil, err
 	}
-	parsed, err := parseProcess(spec)
-	if err != nil {
+	if err := checkProcess(spec); err != nil {
 		return nil, err
 	}
 	r.mu.Lock()
@@ -190,8 +190,8 @@ func (r *Runtime) CreateProcess(container, process string, spec []byte, user str
 	if c.processes[process] != nil {
 		return nil, &fault.Error{Reason: fault.AlreadyExists, Op: "create process", Subject: process}
 	}
-	inherit(parsed, c.spec.Process)
-	p, err := newProcess(c, process, helper.Config{Process: parsed, User: user, Groups: c.groups, Filters: c.filters, IDs: c.userns.IDs()}, inputEnded)
+	inherit(spec, c.spec.Process)
+	p, err := newProcess(c, process, helper.Config{Process: spec, User: user, Groups: c.groups, Filters: c.filters, IDs: c.userns.IDs()}, inputEnded)
 	if err != nil {
 		return nil, err
 	}

@@ -2,7 +2,6 @@ package helper
 
 import (
 	"errors"
-	"io"
 	"os"
 	"path"
 	"slices"
@@ -59,7 +58,7 @@ func (f *Further) become(c Config, of Container, stdio []int) error {
 		return ErrIndirect
 	}
 	in := root(of.Root)
-	user, err := lookUp(func(path string) (io.ReadCloser, error) { return of.Known.open(in, path) }, c.User, c.Groups, p.User)
+	user, err := of.Known.lookUp(in, c.User, c.Groups, p.User)
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -14,24 +13,80 @@ import (
 	"github.com/vzctl/vzctl/guest/vminitd/vfork"
 )
 
-const (
-	// maxRemembered is how long a database is that is remembered, in bytes.
-	maxRemembered = 64 << 10
-	// settled is how long a file must not have changed when it is read, so that a later change surely has another time.
-	settled = time.Second
-)
+// settled is how long a file must not have changed when it is read, so that a later change surely has another time.
+const settled = time.Second
 
-// Known is what was found out of a container for its further processes, and holds for the next one. It may be used by many at once. The zero value knows nothing.
+// Known is what was found out of a container for a further process, and holds for the next one if that asks for the same. It may be used by many at once. The zero value knows nothing.
 type Known struct {
-	mu sync.Mutex
-	// databases are passwd and group, as they were read from outside of the container: to find, open and read them takes several times as long as to see that they are the same.
-	databases map[string]database
-	limits    limits
+	mu     sync.Mutex
+	user   known
+	limits limits
 }
 
-type database struct {
-	state state
-	text  string
+// known is an account, what was asked for, and the files that say so: to open and read them takes several times as long as to see that they are the same.
+type known struct {
+	name    string
+	groups  []string
+	spec    specs.User
+	files   map[string]state
+	account account
+}
+
+// state is what changes when a file does.
+type state struct {
+	device, inode   uint64
+	size            int64
+	modified, other unix.Timespec // content, and anything
+}
+
+// lookUp is that of user.go, from outside of the container.
+func (k *Known) lookUp(in root, name string, groups []string, u specs.User) (account, error) {
+	k.mu.Lock()
+	last := k.user
+	k.mu.Unlock()
+	if last.answers(name, groups, u) && last.holds(in, 0) {
+		last.account.umask = u.Umask
+		return last.account, nil
+	}
+	next := known{name: name, groups: groups, spec: u, files: map[string]state{}}
+	var err error
+	next.account, err = lookUp(func(path string) (io.ReadCloser, error) {
+		next.files[path], _ = look(in, path) // openDatabase says what is wrong
+		return openDatabase(in, path)
+	}, name, groups, u)
+	if err == nil && next.holds(in, settled) {
+		k.mu.Lock()
+		k.user = next
+		k.mu.Unlock()
+	}
+	return next.account, err
+}
+
+func (k *known) answers(name string, groups []string, u specs.User) bool {
+	return len(k.files) > 0 && k.name == name && slices.Equal(k.groups, groups) && k.spec.UID == u.UID && k.spec.GID == u.GID && slices.Equal(k.spec.AdditionalGids, u.AdditionalGids)
+}
+
+// holds reports whether the files are as they were, and have been for so long.
+func (k *known) holds(in root, since time.Duration) bool {
+	for path, before := range k.files {
+		now, err := look(in, path)
+		if err != nil || now != before || since > 0 && time.Since(time.Unix(now.other.Unix())) <= since {
+			return false
+		}
+	}
+	return true
+}
+
+func look(in root, path string) (state, error) {
+	at, err := in.open(path, unix.O_PATH, 0)
+	if err != nil {
+		return state{}, err
+	}
+	var stat unix.Stat_t
+	if err := errors.Join(unix.Fstat(at, &stat), unix.Close(at)); err != nil {
+		return state{}, err
+	}
+	return state{uint64(stat.Dev), stat.Ino, stat.Size, stat.Mtim, stat.Ctim}, nil
 }
 
 // limits are those of the last process.
@@ -60,54 +115,4 @@ func (k *Known) limit(p *specs.Process, a account, filters []Filter) (*vfork.Scr
 		k.limits = limits{p.Capabilities, p.NoNewPrivileges, a, filters, f.Script}
 	}
 	return k.limits.script, nil
-}
-
-// state is what changes when a file does.
-type state struct {
-	device, inode   uint64
-	size            int64
-	modified, other unix.Timespec // content, and anything
-}
-
-// open is openDatabase.
-func (k *Known) open(in root, path string) (io.ReadCloser, error) {
-	before, err := look(in, path)
-	if err != nil { // which openDatabase says
-		return openDatabase(in, path)
-	}
-	k.mu.Lock()
-	known, ok := k.databases[path]
-	k.mu.Unlock()
-	if ok && known.state == before {
-		return io.NopCloser(strings.NewReader(known.text)), nil
-	}
-	file, err := openDatabase(in, path)
-	if err != nil || before.size > maxRemembered {
-		return file, err
-	}
-	text, err := io.ReadAll(io.LimitReader(file, maxDatabase))
-	if err := errors.Join(err, file.Close()); err != nil {
-		return nil, err
-	}
-	if after, err := look(in, path); err == nil && after == before && len(text) <= maxRemembered && time.Since(time.Unix(before.other.Unix())) > settled {
-		k.mu.Lock()
-		if k.databases == nil {
-			k.databases = map[string]database{}
-		}
-		k.databases[path] = database{before, string(text)}
-		k.mu.Unlock()
-	}
-	return io.NopCloser(strings.NewReader(string(text))), nil
-}
-
-func look(in root, path string) (state, error) {
-	at, err := in.open(path, unix.O_PATH, 0)
-	if err != nil {
-		return state{}, err
-	}
-	var stat unix.Stat_t
-	if err := errors.Join(unix.Fstat(at, &stat), unix.Close(at)); err != nil {
-		return state{}, err
-	}
-	return state{uint64(stat.Dev), stat.Ino, stat.Size, stat.Mtim, stat.Ctim}, nil
 }
