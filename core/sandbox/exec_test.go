@@ -186,7 +186,9 @@ func TestAProcessThatEndsAtOnceIsOneCallInAll(t *testing.T) {
 	stdout, _ := attachProcess(t, s, id, 1)
 	stderr, _ := attachProcess(t, s, id, 2)
 	stdin, _ := attachProcess(t, s, id, 0)
+	w.mu.Lock()
 	before := len(w.calls)
+	w.mu.Unlock()
 	process := w.started(t, s, id)
 	for conn, want := range map[net.Conn]string{stdout: "said", stderr: "cried", stdin: ""} {
 		if got, err := io.ReadAll(conn); string(got) != want || err != nil {
@@ -198,6 +200,11 @@ func TestAProcessThatEndsAtOnceIsOneCallInAll(t *testing.T) {
 	}
 	if err := s.DeleteProcess(id); err != nil {
 		t.Error(err)
+	}
+	other := created(t, s, ProcessRequest{NoInput: true})
+	w.started(t, s, other)
+	if all := s.TakeBrief(other); all == nil || all.Code != 7 || string(all.Stdout) != "said" || string(all.Stderr) != "cried" || s.process(other) != nil {
+		t.Errorf("taken is %+v", all)
 	}
 	if _, output, err := s.Capture(t.Context(), []byte("{}"), "", 7); string(output) != "saidcri" || err != nil {
 		t.Errorf("the beginning of what another says: %q, %v", output, err)
@@ -220,7 +227,7 @@ func TestWhatIsNotBriefIsNotWaitedFor(t *testing.T) {
 	for name, r := range map[string]ProcessRequest{"with input": {}, "with a terminal": {NoInput: true, Terminal: true}, "that nobody waits for": {Detached: true},
 		"whose outputs are seen in their order": {NoInput: true, Ordered: true}} {
 		process := w.started(t, s, created(t, s, r))
-		if process.asked.BriefMilliseconds != 0 {
+		if process.asked.BriefMilliseconds != 0 || s.TakeBrief(process.asked.ProcessId) != nil {
 			t.Errorf("a process %s: %v", name, process.asked)
 		}
 		process.exits()

@@ -201,6 +201,8 @@ type fakeVM struct {
 	begun   chan struct{}                                    // has one for each start of the process
 	answer  func(ctx context.Context) (*guestv1.Exit, error) // how further processes end; nil: there are none
 	killed  int                                              // of these
+	// brief answers for a further process that may be brief; nil: none is.
+	brief func(*guestv1.CreateProcessRequest) *guestv1.CreateProcessResponse
 	size    uint64                                           // of the VM's memory
 	limits  []*guestv1.IoLimit                               // of the container's disks
 }
@@ -446,7 +448,11 @@ func (g fakeGuest) OpenStream(_ context.Context, r *guestv1.StreamRequest) (net.
 
 func (g fakeGuest) CreateProcess(_ context.Context, r *guestv1.CreateProcessRequest, _ ...grpc.CallOption) (*guestv1.CreateProcessResponse, error) {
 	if r.Start {
-		return &guestv1.CreateProcessResponse{}, g.failure("exec")
+		answer := &guestv1.CreateProcessResponse{}
+		if g.brief != nil && r.BriefMilliseconds > 0 {
+			answer = g.brief(r)
+		}
+		return answer, g.failure("exec")
 	}
 	return &guestv1.CreateProcessResponse{}, nil
 }

@@ -314,6 +314,7 @@ func TestVMExec(t *testing.T) {
 	})
 	t.Run("created and started with one call", func(t *testing.T) { checkRun(t, g) })
 	t.Run("created, started and waited for with one call", func(t *testing.T) { checkBrief(t, g) })
+	t.Run("created over a stream", func(t *testing.T) { checkLaunch(t, g) })
 	t.Run("what the container uses, and what runs in it", func(t *testing.T) { checkObserved(t, g) })
 	t.Run("after the end of the container", func(t *testing.T) {
 		if _, err := g.SignalProcess(t.Context(), &guestv1.SignalProcessRequest{ContainerId: "c", ProcessId: "init", Signal: 9}); err != nil {
