@@ -75,7 +75,8 @@ func checkLaunch(t *testing.T, g *Guest) {
 		t.Error("what cannot be enforced is passed over")
 	}
 	// Whose account it has is found out anew when the files say something else.
-	says("cp /etc/passwd /etc/before; sleep 1.2")
+	says("cp /etc/passwd /etc/before; sleep 0.7")
+	says("sleep 0.7")
 	for range 2 {
 		if got := says("echo $HOME"); got != "/root\n" {
 			t.Errorf("root's home is %q", got)
@@ -85,7 +86,8 @@ func checkLaunch(t *testing.T, g *Guest) {
 	if got := says("echo $HOME"); got != "/other\n" {
 		t.Errorf("after a change root's home is %q", got)
 	}
-	says("sed 's:/root:/third:' /etc/before >/etc/new; mv /etc/new /etc/passwd; sleep 1.2")
+	says("sed 's:/root:/third:' /etc/before >/etc/new; mv /etc/new /etc/passwd; sleep 0.7")
+	says("sleep 0.7")
 	for range 2 {
 		if got := says("echo $HOME"); got != "/third\n" {
 			t.Errorf("with another file root's home is %q", got)
