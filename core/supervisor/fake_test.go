@@ -202,9 +202,9 @@ type fakeVM struct {
 	answer  func(ctx context.Context) (*guestv1.Exit, error) // how further processes end; nil: there are none
 	killed  int                                              // of these
 	// brief answers for a further process that may be brief; nil: none is.
-	brief func(*guestv1.CreateProcessRequest) *guestv1.CreateProcessResponse
-	size    uint64                                           // of the VM's memory
-	limits  []*guestv1.IoLimit                               // of the container's disks
+	brief  func(*guestv1.CreateProcessRequest) *guestv1.CreateProcessResponse
+	size   uint64             // of the VM's memory
+	limits []*guestv1.IoLimit // of the container's disks
 }
 
 func newFakeVM(t *testing.T, run string) *fakeVM {

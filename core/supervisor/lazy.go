@@ -6,7 +6,9 @@ import (
 	"sync"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 )
 
 // lazy is a connection for calls that is made with the first one: who executes a brief process makes none.
@@ -22,7 +24,7 @@ func (l *lazy) connect() (*grpc.ClientConn, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
-		return nil, grpc.ErrClientConnClosing
+		return nil, status.Error(codes.Canceled, "the connection is closed")
 	}
 	var err error
 	if l.conn == nil {
