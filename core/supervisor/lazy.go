@@ -6,7 +6,6 @@ import (
 	"sync"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 )
@@ -24,7 +23,7 @@ func (l *lazy) connect() (*grpc.ClientConn, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
-		return nil, status.Error(codes.Canceled, "the connection is closed")
+		return nil, status.FromContextError(context.Canceled).Err()
 	}
 	var err error
 	if l.conn == nil {
