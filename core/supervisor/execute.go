@@ -107,7 +107,10 @@ func (s *supervision) execute(ctx context.Context, request *supervisorv1.CreateP
 		return nil, err
 	}
 	if err := s.startProcess(ctx, id); err != nil {
-		return nil, errors.Join(err, s.box.DeleteProcess(id))
+		if deleteErr := s.box.DeleteProcess(id); deleteErr != nil {
+			err = errors.Join(err, deleteErr)
+		}
+		return nil, err
 	}
 	brief := s.box.TakeBrief(id)
 	if brief == nil {

@@ -142,7 +142,10 @@ func (a *Agent) createProcess(ctx context.Context, r *guestv1.CreateProcessReque
 	brief, err := p.StartBrief(ctx, patience)
 	switch {
 	case err != nil:
-		return nil, errors.Join(err, a.runtime.DeleteProcess(r.ContainerId, r.ProcessId))
+		if deleteErr := a.runtime.DeleteProcess(r.ContainerId, r.ProcessId); deleteErr != nil {
+			err = errors.Join(err, deleteErr)
+		}
+		return nil, err
 	case brief == nil && patience > 0 && ctx.Err() != nil: // the host does not know of it
 		return nil, errors.Join(ctx.Err(), a.discard(ctx, p, r))
 	case brief == nil:
