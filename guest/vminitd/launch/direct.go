@@ -66,7 +66,7 @@ func (f further) start(ctx context.Context, reaper *reap.Reaper, namespace int, 
 		return nil, err
 	}
 	var begun *vfork.Begun
-	err = inPidNamespace(namespace, func() (err error) {
+	err = inPidNamespace(reaper, namespace, func() (err error) {
 		child, err = reaper.Start(func() (int, error) {
 			if begun, err = f.Begin(cgroup); err != nil {
 				return 0, err
@@ -86,12 +86,11 @@ func (f further) start(ctx context.Context, reaper *reap.Reaper, namespace int, 
 }
 
 // inPidNamespace runs f, whose children are members of the pid namespace of a process.
-func inPidNamespace(pidfd int, f func() error) error {
-	own, err := unix.PidfdOpen(os.Getpid(), 0)
+func inPidNamespace(reaper *reap.Reaper, pidfd int, f func() error) error {
+	own, err := reaper.Self()
 	if err != nil {
 		return err
 	}
-	defer func() { _ = unix.Close(own) }()
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread()

@@ -156,7 +156,7 @@ func fork(reaper *reap.Reaper, cgroup *os.File, joined *reap.Child, socket int) 
 	defer func() { _ = unix.Close(pidfd) }()
 	attr.Files = append(attr.Files, uintptr(pidfd))
 	var child *reap.Child
-	err = inPidNamespace(pidfd, func() (err error) {
+	err = inPidNamespace(reaper, pidfd, func() (err error) {
 		child, err = reaper.Start(start)
 		return err
 	})

@@ -128,7 +128,7 @@ func forkInto(ctx context.Context, reaper *reap.Reaper, cgroup *os.File, joined 
 		return nil, err
 	}
 	var child *reap.Child
-	err = inPidNamespace(pidfd, func() (err error) {
+	err = inPidNamespace(reaper, pidfd, func() (err error) {
 		child, err = reaper.Start(func() (int, error) { return script.Run(ctx, cgroup) })
 		return err
 	})

@@ -26,7 +26,8 @@ var ErrEnded = errors.New("process has ended")
 
 // Reaper reaps. Run must run for it to do so.
 type Reaper struct {
-	mu       sync.Mutex // held while waiting, so that no number of a process is another's meanwhile
+	self     func() (int, error) // see Self
+	mu       sync.Mutex          // held while waiting, so that no number of a process is another's meanwhile
 	children map[int]*Child
 	// A child may end before it is known. So while some are being made the ends of all who are not known are kept, with the number of starts until then: a process that
 	// had the same id before is none of a later start's.
@@ -42,7 +43,13 @@ type early struct {
 }
 
 // New returns a Reaper.
-func New() *Reaper { return &Reaper{children: map[int]*Child{}, early: map[int]early{}} }
+func New() *Reaper {
+	self := sync.OnceValues(func() (int, error) { return unix.PidfdOpen(os.Getpid(), 0) })
+	return &Reaper{self: self, children: map[int]*Child{}, early: map[int]early{}}
+}
+
+// Self returns a descriptor of this process, which stays open.
+func (r *Reaper) Self() (pidfd int, err error) { return r.self() }
 
 // Child is a process started through Start.
 type Child struct {

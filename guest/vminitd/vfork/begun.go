@@ -61,6 +61,9 @@ func over(pidfd int32, patience time.Duration) bool {
 // Executed returns once the process has executed its program, or with an Error; then it is about to end. It is killed if ctx ends meanwhile. That it was killed by others, before it has executed, is no
 // error: its end tells it. To be called once.
 func (b *Begun) Executed(ctx context.Context) error {
+	if ctx.Err() == nil && atomic.LoadUint32(b.within) == 0 { // mostly, where its end was awaited
+		return errors.Join(unix.Close(int(*b.pidfd)), b.failure())
+	}
 	over := make(chan struct{})
 	var killErr error
 	stop := context.AfterFunc(ctx, func() {
@@ -87,6 +90,11 @@ func (b *Begun) Executed(ctx context.Context) error {
 	if killed {
 		return ctx.Err()
 	}
+	return b.failure()
+}
+
+// failure says which call has failed, of a process that does not go through its script any more.
+func (b *Begun) failure() error {
 	for i, c := range b.script.calls {
 		if failed(c.result) {
 			return &Error{Call: b.script.names[i], Cause: syscall.Errno(-c.result)}
