@@ -80,7 +80,7 @@ func (f further) start(ctx context.Context, reaper *reap.Reaper, namespace int, 
 	}
 	if patience > 0 {
 		begun.AwaitEnd(ctx, patience)
-		reaper.Reap()
+		child.Look()
 	}
 	return child, errors.Join(begun.Executed(ctx), err)
 }

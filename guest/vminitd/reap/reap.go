@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -95,7 +96,7 @@ func (r *Reaper) Run(ctx context.Context) {
 	signal.Notify(ended, unix.SIGCHLD)
 	defer signal.Stop(ended)
 	for {
-		r.Reap()
+		r.reap()
 		select {
 		case <-ended:
 		case <-ctx.Done():
@@ -104,8 +105,8 @@ func (r *Reaper) Run(ctx context.Context) {
 	}
 }
 
-// Reap takes all who have ended: one signal may stand for many. Run does it; who knows of an end sooner may do so too.
-func (r *Reaper) Reap() {
+// reap takes all who have ended: one signal may stand for many.
+func (r *Reaper) reap() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for {
@@ -123,10 +124,54 @@ func (r *Reaper) Reap() {
 		switch child := r.children[pid]; {
 		case child != nil:
 			delete(r.children, pid)
-			child.end(exitOf(status))
+			if !child.ended() { // that is, nobody has looked before
+				child.end(exitOf(status))
+			}
 		case r.starting > 0:
 			r.early[pid] = early{exitOf(status), r.starts}
 		} // otherwise an orphan
+	}
+}
+
+// Look tells that the process has ended, if it has, before Run hears of it. What is left of it Run reaps: that takes the kernel longer than to say how it has ended.
+func (c *Child) Look() {
+	c.reaper.mu.Lock()
+	defer c.reaper.mu.Unlock()
+	if c.ended() {
+		return
+	}
+	var info childInfo
+	_, _, errno := syscall.RawSyscall6(unix.SYS_WAITID, unix.P_PID, uintptr(c.Pid), uintptr(unsafe.Pointer(&info)), unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, 0, 0)
+	if errno != 0 || int(info.pid) != c.Pid {
+		return
+	}
+	exit := Exit{Code: int(info.status), Time: time.Now()}
+	if info.code != exited {
+		exit.Signal = unix.Signal(info.status)
+		exit.Code += 128
+	}
+	c.end(exit)
+}
+
+// childInfo is the kernel's siginfo_t, of a child (waitid(2)).
+type childInfo struct {
+	signo, errno, code, _ int32
+	pid                   int32
+	_                     uint32
+	status                int32
+	_                     [100]byte
+}
+
+// exited is CLD_EXITED: otherwise the status is a signal.
+const exited = 1
+
+// ended is asked with the reaper's lock held.
+func (c *Child) ended() bool {
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -190,10 +235,8 @@ func (c *Child) WithPidFD(f func(fd int) error) error {
 func (c *Child) withPid(f func(pid int) error) error {
 	c.reaper.mu.Lock()
 	defer c.reaper.mu.Unlock()
-	select {
-	case <-c.done:
+	if c.ended() {
 		return ErrEnded
-	default:
-		return f(c.Pid)
 	}
+	return f(c.Pid)
 }

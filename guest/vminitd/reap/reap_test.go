@@ -6,6 +6,8 @@ import (
 	"os"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 	"time"
 )
 
@@ -89,6 +91,45 @@ func TestTheEndOfAnotherWithTheSameNumberIsNotAChilds(t *testing.T) {
 	}
 }
 
+func TestAnEndIsSeenBeforeItIsReaped(t *testing.T) {
+	for script, want := range map[string]Exit{"exit 7": {Code: 7}, "kill -9 $$": {Code: 137, Signal: syscall.SIGKILL}, "read never": {}} {
+		ctx, cancel := context.WithCancel(t.Context())
+		r := New()
+		child, err := r.Start(func() (int, error) {
+			return syscall.ForkExec("/bin/sh", []string{"sh", "-c", script}, &syscall.ProcAttr{Files: []uintptr{inputUntil(t, ctx), 1, 2}})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want.Code != 0 {
+			var info unix.Siginfo
+			if err := unix.Waitid(unix.P_PID, child.Pid, &info, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		child.Look()
+		child.Look()
+		if exit := child.Exit(); child.ended() != (want.Code != 0) || exit.Code != want.Code || exit.Signal != want.Signal {
+			t.Errorf("%s: %+v", script, exit)
+		}
+		cancel()
+		running, stop := context.WithCancel(t.Context())
+		stopped := make(chan struct{})
+		go func() { defer close(stopped); r.Run(running) }()
+		<-child.Done()
+		for left := 1; left > 0; {
+			r.mu.Lock()
+			left = len(r.children)
+			r.mu.Unlock()
+		}
+		stop()
+		<-stopped // which would reap the next one
+		if err := child.Signal(0); !errors.Is(err, ErrEnded) {
+			t.Errorf("%s: its number is still used: %v", script, err)
+		}
+	}
+}
+
 func TestOneThatIsToBeForgottenIsReaped(t *testing.T) {
 	r := New()
 	_, err := r.Start(func() (int, error) {
@@ -99,7 +140,7 @@ func TestOneThatIsToBeForgottenIsReaped(t *testing.T) {
 		t.Error("no error")
 	}
 	for len(r.children) > 0 {
-		r.Reap()
+		r.reap()
 	}
 }
 
