@@ -127,29 +127,51 @@ func (h *host) open(ctx context.Context, process string, kind guestv1.StreamKind
 	if deadline, ok := ctx.Deadline(); ok {
 		_ = conn.SetDeadline(deadline) // fails only on a connection that is gone
 	}
-	body, err := proto.Marshal(&guestv1.StreamRequest{ContainerId: containerID, ProcessId: process, Kind: kind})
-	if err != nil {
-		return nil, err
-	}
-	if _, err := conn.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...)); err != nil {
-		return nil, err
-	}
-	var size [4]byte
-	if _, err := io.ReadFull(conn, size[:]); err != nil {
-		return nil, err
-	}
-	body = make([]byte, binary.BigEndian.Uint32(size[:]))
-	if _, err := io.ReadFull(conn, body); err != nil {
-		return nil, err
-	}
 	var response guestv1.StreamResponse
-	if err := proto.Unmarshal(body, &response); err != nil {
+	if err := ask(conn, &guestv1.StreamRequest{ContainerId: containerID, ProcessId: process, Kind: kind}, &response); err != nil {
 		return nil, err
 	}
 	if response.Error != "" {
 		return nil, errors.New(response.Error)
 	}
 	return conn, nil
+}
+
+// ask sends a message behind its length, and reads the answer.
+func ask(conn io.ReadWriter, request, answer proto.Message) error {
+	body, err := proto.Marshal(request)
+	if err != nil {
+		return err
+	}
+	if _, err := conn.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...)); err != nil {
+		return err
+	}
+	var size [4]byte
+	if _, err := io.ReadFull(conn, size[:]); err != nil {
+		return err
+	}
+	body = make([]byte, binary.BigEndian.Uint32(size[:]))
+	if _, err := io.ReadFull(conn, body); err != nil {
+		return err
+	}
+	return proto.Unmarshal(body, answer)
+}
+
+// launch creates a process as a host does, over a stream.
+func (h *host) launch(ctx context.Context, request *guestv1.CreateProcessRequest) (*guestv1.CreateProcessResponse, error) {
+	conn, err := h.open(ctx, "", guestv1.StreamKind_STREAM_KIND_LAUNCH)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = conn.Close() }()
+	var result guestv1.LaunchResult
+	if err := ask(conn, request, &result); err != nil {
+		return nil, err
+	}
+	if len(result.Error) > 0 {
+		return nil, fmt.Errorf("create process %s: %q", request.ProcessId, result.Error)
+	}
+	return result.GetCreated(), nil
 }
 
 // streams are those of a process.

@@ -171,20 +171,25 @@ type further struct {
 const brief = 100
 
 func (h *host) further(ctx context.Context, f further) error {
-	process, err := json.Marshal(specs.Process{Terminal: f.terminal, Args: []string{programTrue}, Cwd: "/",
-		Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}})
-	if err != nil {
-		return err
+	args, env := []string{programTrue}, []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+	request := &guestv1.CreateProcessRequest{ContainerId: containerID, ProcessId: execID, User: f.user, Start: true}
+	if f.terminal { // which a plain process has not
+		text, err := json.Marshal(specs.Process{Terminal: true, Args: args, Cwd: "/", Env: env})
+		if err != nil {
+			return err
+		}
+		request.OciProcess = text
+	} else {
+		request.Plain = &guestv1.PlainProcess{Args: args, Env: env, Cwd: "/"}
 	}
-	request := &guestv1.CreateProcessRequest{ContainerId: containerID, ProcessId: execID, OciProcess: process, User: f.user, Start: true}
 	if request.InputEnded = !f.input && !f.terminal; request.InputEnded {
 		request.BriefMilliseconds = brief
 	}
-	var created guestv1.CreateProcessResponse
-	if err := h.call(ctx, guestv1.Agent_CreateProcess_FullMethodName, request, &created); err != nil {
+	created, err := h.launch(ctx, request)
+	if err != nil {
 		return err
 	}
-	if created.Exit != nil {
+	if created.GetExit() != nil {
 		return asExpected(string(created.Stdout), created.Exit)
 	}
 	var s *streams
