@@ -162,6 +162,9 @@ func (s *Sandbox) startProcess(ctx context.Context, id string, p *execProcess) e
 		request.BriefMilliseconds = briefFor
 	}
 	answer, err := s.guest.CreateProcess(ctx, request)
+	if err != nil && ctx.Err() != nil { // it may have been started at that very moment
+		return s.killed(ctx, id, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -175,17 +178,22 @@ func (s *Sandbox) startProcess(ctx context.Context, id string, p *execProcess) e
 	}
 	err = s.open(ctx, id, p, !(atOnce && p.NoInput))
 	if err != nil { // nobody will learn what it does
-		killing, cancel := context.WithTimeout(context.WithoutCancel(ctx), guestAnswer)
-		defer cancel()
-		if killErr := s.Signal(killing, id, sigkill); killErr != nil && !ended(killErr) {
-			err = errors.Join(err, killErr)
-		}
-		return err
+		return s.killed(ctx, id, err)
 	}
 	s.mu.Lock()
 	p.runs = true
 	s.mu.Unlock()
 	return nil
+}
+
+// killed kills a process that may run, because of an error, which it returns.
+func (s *Sandbox) killed(ctx context.Context, id string, err error) error {
+	killing, cancel := context.WithTimeout(context.WithoutCancel(ctx), guestAnswer)
+	defer cancel()
+	if killErr := s.Signal(killing, id, sigkill); killErr != nil && !ended(killErr) {
+		err = errors.Join(err, killErr)
+	}
+	return err
 }
 
 // tend runs what looks after a process. It ends with the process, or with the agent's connection, at the latest; the end of the sandbox waits for it.

@@ -269,6 +269,25 @@ func TestAnExecThatDoesNotStartLeavesNothing(t *testing.T) {
 	w.wait(s)
 }
 
+// Its guest may have started it at the very moment in which its caller left.
+func TestAnExecWhoseCallerLeavesWhileItStartsIsKilled(t *testing.T) {
+	w, s, id := running(t)
+	ctx, leave := context.WithCancel(t.Context())
+	leave()
+	w.mu.Lock()
+	w.fail["start exec"] = context.Canceled
+	w.mu.Unlock()
+	if err := s.StartProcess(ctx, id); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	soon(t, "the end of the process", w.execution(id).ended)
+	if err := s.DeleteProcess(id); err != nil {
+		t.Error(err)
+	}
+	w.exits(&guestv1.Exit{})
+	w.wait(s)
+}
+
 // late has the time be over for which a process is kept for its caller, and reports whether it was running.
 func late(s *Sandbox, id string) bool { return s.process(id).unwanted.Reset(0) }
 

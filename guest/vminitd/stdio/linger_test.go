@@ -3,8 +3,11 @@ package stdio
 import (
 	"bytes"
 	"io"
+	"os"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestWhoKeepsAnEndedProcesssOutputOpenIsNotWaitedFor(t *testing.T) {
@@ -30,6 +33,25 @@ func TestAProcessThatEndedBeforeItsStreamWasOpenedIsNotWaitedForEither(t *testin
 	p.Stdout.Linger(50 * time.Millisecond)
 	guest, host := connection(t)
 	done := serve(t, p.Stdout, guest)
+	if got, err := io.ReadAll(host); err != nil || string(got) != "all of it" {
+		t.Errorf("%q, %v", got, err)
+	}
+	<-done
+}
+
+func TestATerminalThatOthersKeepIsNotWaitedForEither(t *testing.T) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	terminal, others := NewTerminal(os.NewFile(uintptr(fds[0]), "master")), os.NewFile(uintptr(fds[1]), "others")
+	t.Cleanup(func() { terminal.Close(); _ = others.Close() })
+	if _, err := others.WriteString("all of it"); err != nil {
+		t.Fatal(err)
+	}
+	terminal.Linger(50 * time.Millisecond) // before a connection has it
+	guest, host := connection(t)
+	done := serve(t, terminal, guest)
 	if got, err := io.ReadAll(host); err != nil || string(got) != "all of it" {
 		t.Errorf("%q, %v", got, err)
 	}

@@ -57,7 +57,7 @@ func pipe(nearWrites bool) (near, far *os.File, err error) {
 
 // pollable has the poller know the near end of a pipe, or of a terminal, from now on. It returns the file that is to be used in place of it.
 func pollable(near *os.File) *os.File {
-	if near.SetDeadline(time.Time{}) == nil { // it does already
+	if near.SetWriteDeadline(time.Time{}) == nil { // it does already; of reads there may be a deadline
 		return near
 	}
 	raw, err := near.SyscallConn()
