@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
 	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
@@ -29,17 +31,24 @@ const maxLaunching = 2
 type launching struct {
 	mu     sync.Mutex
 	idle   []net.Conn
-	count  int // of the idle ones, and those in use
+	used   map[net.Conn]bool
+	count  int // of both, and those that are being opened
 	closed bool
 }
 
-// reserve returns an idle connection, or whether a new one may be opened. The caller owns it, and calls release.
+// reserve returns an idle connection, or whether a new one may be opened. The caller calls use with that, and release in any case.
 func (l *launching) reserve() (conn net.Conn, allowed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if last := len(l.idle) - 1; last >= 0 {
+	for len(l.idle) > 0 {
+		last := len(l.idle) - 1
 		conn, l.idle = l.idle[last], l.idle[:last]
-		return conn, true
+		if silent(conn) {
+			l.use(conn)
+			return conn, true
+		}
+		_ = conn.Close() // it was lost with the session that it belonged to, as by a checkpoint
+		l.count--
 	}
 	if l.closed || l.count >= maxLaunching {
 		return nil, false
@@ -48,11 +57,29 @@ func (l *launching) reserve() (conn net.Conn, allowed bool) {
 	return nil, true
 }
 
-// release takes a connection back; nil: it is of no use any more.
-func (l *launching) release(conn net.Conn) {
+// use notes that a connection is in use; with the lock held.
+func (l *launching) use(conn net.Conn) {
+	if l.used == nil {
+		l.used = map[net.Conn]bool{}
+	}
+	if l.used[conn] = true; l.closed {
+		_ = conn.SetDeadline(time.Unix(1, 0))
+	}
+}
+
+// opened is use of a new one.
+func (l *launching) opened(conn net.Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if conn != nil && !l.closed {
+	l.use(conn)
+}
+
+// release takes a connection back, which is nil if it could not be opened, and keeps it if it is of use to others.
+func (l *launching) release(conn net.Conn, useful bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.used, conn)
+	if useful && !l.closed {
 		l.idle = append(l.idle, conn)
 		return
 	}
@@ -62,6 +89,7 @@ func (l *launching) release(conn net.Conn) {
 	}
 }
 
+// close ends what is under way as well.
 func (l *launching) close() (err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -70,7 +98,28 @@ func (l *launching) close() (err error) {
 		err = errors.Join(err, conn.Close())
 	}
 	l.idle = nil
+	for conn := range l.used {
+		_ = conn.SetDeadline(time.Unix(1, 0))
+	}
 	return err
+}
+
+// silent reports whether there is nothing to be read, not even an end: the guest never speaks unasked.
+func silent(conn net.Conn) bool {
+	raw, ok := conn.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	control, err := raw.SyscallConn()
+	if err != nil {
+		return false
+	}
+	quiet := false
+	err = control.Control(func(fd uintptr) {
+		_, _, err := unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		quiet = errors.Is(err, unix.EAGAIN)
+	})
+	return err == nil && quiet
 }
 
 // CreateProcess is the call of this name. To an emulated guest a call of gRPC takes as long as half of the process; so it is made over a stream if the guest can do that.
@@ -85,17 +134,13 @@ func (c *Client) CreateProcess(ctx context.Context, request *guestv1.CreateProce
 	if conn == nil {
 		var err error
 		if conn, err = c.OpenStream(ctx, &guestv1.StreamRequest{Kind: guestv1.StreamKind_STREAM_KIND_LAUNCH}); err != nil {
-			c.launching.release(nil)
-			return nil, err
+			c.launching.release(nil, false)
+			return c.AgentClient.CreateProcess(ctx, request, options...) // it may have no room for another stream; or says what is wrong
 		}
+		c.launching.opened(conn)
 	}
-	response, err := launch(ctx, conn, plain(request))
-	if lost, ok := errors.AsType[*lostError](err); ok {
-		_ = conn.Close()
-		c.launching.release(nil)
-		return nil, launchLost(ctx, lost.error)
-	}
-	c.launching.release(conn)
+	response, useful, err := launch(ctx, conn, plain(request))
+	c.launching.release(conn, useful)
 	return response, err
 }
 
@@ -118,31 +163,25 @@ func plain(request *guestv1.CreateProcessRequest) *guestv1.CreateProcessRequest 
 	return request
 }
 
-// lostError says that a connection is of no use any more.
-type lostError struct{ error }
-
-// launch makes one request. Any other error than a lostError is the guest's answer.
-func launch(ctx context.Context, conn net.Conn, request *guestv1.CreateProcessRequest) (*guestv1.CreateProcessResponse, error) {
+// launch makes one request. An error is the guest's answer, or that of a connection that is of no use any more. So is one whose caller has left, whatever it has answered at that moment.
+func launch(ctx context.Context, conn net.Conn, request *guestv1.CreateProcessRequest) (response *guestv1.CreateProcessResponse, useful bool, err error) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	var result guestv1.LaunchResult
-	err := WriteMessages(conn, request)
-	if err == nil {
+	if err = WriteMessages(conn, request); err == nil {
 		err = ReadMessage(conn, &result, maxMessage)
 	}
-	if !stop() && err == nil {
-		err = ctx.Err() // its deadline may be set after us
-	}
+	useful = stop() // otherwise its deadline may be set after us
 	if err != nil {
-		return nil, &lostError{err}
+		return nil, false, launchLost(ctx, err)
 	}
 	if len(result.Error) == 0 {
-		return result.GetCreated(), nil
+		return result.GetCreated(), useful, nil
 	}
 	var failure spb.Status
 	if err := proto.Unmarshal(result.Error, &failure); err != nil || failure.Code == 0 {
-		return nil, &lostError{errors.New("it says that it failed, but not why")}
+		return nil, false, launchLost(ctx, errors.New("it says that it failed, but not why"))
 	}
-	return nil, fault.FromGRPC(status.FromProto(&failure).Err())
+	return nil, useful, fault.FromGRPC(status.FromProto(&failure).Err())
 }
 
 func launchLost(ctx context.Context, err error) error {

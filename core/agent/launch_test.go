@@ -220,3 +220,53 @@ func TestAnAnswerThatIsNoneEndsTheStream(t *testing.T) {
 		t.Errorf("a guest that does not answer: %v", err)
 	}
 }
+
+// A checkpoint loses all connections, also those that nobody uses at that moment.
+func TestAStreamThatWasLostMeanwhileIsNotUsed(t *testing.T) {
+	closed := make(chan struct{}, 1)
+	c, calls, streams := launcher(t, func(conn net.Conn) {
+		var request guestv1.CreateProcessRequest
+		if ReadMessage(conn, &request, maxMessage) == nil {
+			_ = WriteMessages(conn, &guestv1.LaunchResult{Created: &guestv1.CreateProcessResponse{}})
+		}
+		_ = conn.Close()
+		closed <- struct{}{}
+	})
+	for range 3 {
+		if _, err := c.CreateProcess(t.Context(), &guestv1.CreateProcessRequest{}); err != nil {
+			t.Error(err)
+		}
+		<-closed
+	}
+	if streams.Load() != 3 || calls.calls.Load() != 0 {
+		t.Errorf("%d streams, %d calls", streams.Load(), calls.calls.Load())
+	}
+}
+
+func TestTheEndOfTheClientEndsWhatIsUnderWay(t *testing.T) {
+	arrived := make(chan struct{})
+	c, _, _ := launcher(t, func(conn net.Conn) {
+		close(arrived)
+		_, _ = io.Copy(io.Discard, conn)
+	})
+	done := make(chan error, 1)
+	go func() {
+		_, err := c.CreateProcess(t.Context(), &guestv1.CreateProcessRequest{})
+		done <- err
+	}()
+	<-arrived
+	if err := c.launching.close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-done; !errors.Is(err, fault.Unavailable) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestWhereNoStreamCanBeOpenedItIsACall(t *testing.T) {
+	c, calls, _ := launcher(t, nil)
+	c.vsockPath += ".not"
+	if _, err := c.CreateProcess(t.Context(), &guestv1.CreateProcessRequest{}); err != nil || calls.calls.Load() != 1 {
+		t.Errorf("%v, %d calls", err, calls.calls.Load())
+	}
+}

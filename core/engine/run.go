@@ -363,13 +363,14 @@ func (e *Engine) Exec(ctx context.Context, ref string, request ExecRequest, stre
 		NoInput: streams.Stdin == nil, Ordered: streams.Ordered, Privileged: request.Privileged}
 	if wanted.NoInput && !wanted.Terminal && !wanted.Detached && !wanted.Ordered { // it may be brief
 		executed, err := s.Execute(ctx, wanted)
-		if err != nil {
-			return Exit{}, err
-		}
-		if executed.Process == "" {
+		switch {
+		case err == nil && executed.Process == "":
 			return Exit(executed.Exit), streams.put(executed.Stdout, executed.Stderr)
-		}
-		return e.follow(ctx, s, executed.Process, func() (Exit, error) { return execute(ctx, s, executed.Process, streams, true) })
+		case err == nil:
+			return e.follow(ctx, s, executed.Process, func() (Exit, error) { return execute(ctx, s, executed.Process, streams, true) })
+		case !errors.Is(err, fault.Unsupported):
+			return Exit{}, err
+		} // otherwise step by step
 	}
 	process, err := s.CreateProcess(ctx, wanted)
 	if err != nil {

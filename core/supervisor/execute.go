@@ -97,7 +97,12 @@ func (s *supervision) serveExecute(ctx context.Context, conn net.Conn) (err erro
 		}
 		answer = &supervisorv1.ExecuteResponse{Error: failure}
 	}
-	return agent.WriteMessages(conn, answer)
+	if err = agent.WriteMessages(conn, answer); err != nil && answer.ProcessId != "" { // nobody knows of it
+		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), executeGrace)
+		defer cancel()
+		err = errors.Join(err, s.box.Signal(ending, answer.ProcessId, sigkill), s.box.DeleteProcess(answer.ProcessId))
+	}
+	return err
 }
 
 // execute runs a further process.
@@ -129,7 +134,7 @@ type Executed struct {
 }
 
 // Execute is CreateProcess and StartProcess, and all else of a process that ends at once. It has neither input nor a terminal, and nobody sees the order of what it writes to its two outputs. When
-// ctx ends it may still return a process that runs: which is the caller's to end.
+// ctx ends it may still return a process that runs: which is the caller's to end. fault.Unsupported: the supervisor is older, and CreateProcess is to be called.
 func (c *Client) Execute(ctx context.Context, p ProcessRequest) (Executed, error) {
 	conn, err := c.dial(ctx, streamSocket)
 	if err != nil {
@@ -149,14 +154,20 @@ func (c *Client) Execute(ctx context.Context, p ProcessRequest) (Executed, error
 	}
 	if len(answer.Error) > 0 {
 		var failure spb.Status
-		if err := proto.Unmarshal(answer.Error, &failure); err != nil {
-			return Executed{}, c.executeLost(ctx, err)
+		if err := proto.Unmarshal(answer.Error, &failure); err != nil || failure.Code == 0 {
+			return Executed{}, c.executeLost(ctx, errors.New("it says that it failed, but not why"))
 		}
 		return Executed{}, fault.FromGRPC(status.FromProto(&failure).Err())
+	}
+	if answer.ProcessId == "" && answer.End == nil {
+		return Executed{}, errOlder
 	}
 	exit := exitFrom(answer.End)
 	return Executed{Process: answer.ProcessId, Exit: exit, Stdout: answer.Stdout, Stderr: answer.Stderr}, nil
 }
+
+// errOlder is the answer of a supervisor that began before this vzctl was installed: it refuses a kind of stream that it does not know, and has done nothing.
+var errOlder = &fault.Error{Reason: fault.Unsupported, Op: "execute in container", Cause: errors.New("its supervisor is older")}
 
 func (c *Client) executeLost(ctx context.Context, err error) error {
 	if ctx.Err() != nil {

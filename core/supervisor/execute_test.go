@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/vzctl/vzctl/core/agent"
+	supervisorv1 "github.com/vzctl/vzctl/core/proto/vzctl/supervisor/v1"
 	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
 	"github.com/vzctl/vzctl/sdk/fault"
 )
@@ -108,5 +112,29 @@ func TestACallerThatLeavesHearsOfWhatItHasStarted(t *testing.T) {
 	r.vm.exits(&guestv1.Exit{})
 	if err := r.ended(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestAnOlderSupervisorIsAskedStepByStep has one that knows no requests on its stream socket, and says so as of a stream.
+func TestAnOlderSupervisorIsAskedStepByStep(t *testing.T) {
+	r := newRig(t, nil)
+	listener, err := net.Listen("unix", filepath.Join(r.s.run, streamSocket))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go func() {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		if agent.ReadHeader(conn, &supervisorv1.StreamRequest{}) == nil {
+			_ = agent.WriteHeader(conn, &supervisorv1.StreamResponse{Error: "there is no such stream"})
+		}
+		_, _ = io.Copy(io.Discard, conn)
+	}()
+	if all, err := r.client.Execute(r.context(), ProcessRequest{Args: []string{"true"}}); !errors.Is(err, fault.Unsupported) {
+		t.Errorf("%+v, %v", all, err)
 	}
 }

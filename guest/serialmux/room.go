@@ -38,7 +38,9 @@ func (l *link) reserve(state *streamState, most int) (int, error) {
 		return 0, nil // writeBatch tells when it is shorter
 	}
 	n := min(state.room, int64(most))
-	state.room -= n
+	if state.room -= n; state.room > 0 {
+		state.grow(0) // another writer
+	}
 	return int(n), nil
 }
 
@@ -46,6 +48,7 @@ func (l *link) giveBack(state *streamState, n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	state.room += int64(n)
+	state.grow(0) // another writer
 }
 
 // unfit says why nothing can be sent on a stream; with the lock held.

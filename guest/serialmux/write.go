@@ -35,9 +35,15 @@ func (l *link) writeData(state *streamState, stream uint32, p []byte) error {
 	return nil
 }
 
+// maxFlushed is how much may be queued, in bytes, for one who does not wait to write it: what is left each time is moved to the front.
+const maxFlushed = 256 << 10
+
 // flush writes what is queued, as far as that can be done without waiting, and leaves the rest to the goroutine that writes: to wake that costs an emulated guest as much as to write a small frame.
 func (l *link) flush() {
-	if l.now != nil && l.writing.TryLock() {
+	l.mu.Lock()
+	short := len(l.queue) <= maxFlushed
+	l.mu.Unlock()
+	if short && l.now != nil && l.writing.TryLock() {
 		_ = l.writeBatch(l.now) // an error has ended the link
 		l.writing.Unlock()
 	}

@@ -147,7 +147,7 @@ func (a *Agent) createProcess(ctx context.Context, r *guestv1.CreateProcessReque
 		}
 		return nil, err
 	case brief == nil && patience > 0 && ctx.Err() != nil: // the host does not know of it
-		return nil, errors.Join(ctx.Err(), a.discard(ctx, p, r))
+		return nil, errors.Join(ctx.Err(), a.discard(ctx, r))
 	case brief == nil:
 		return &guestv1.CreateProcessResponse{}, nil
 	}
@@ -165,7 +165,11 @@ func processSpec(r *guestv1.CreateProcessRequest) (*specs.Process, error) {
 const discardPatience = 10 * time.Second
 
 // discard kills a process and forgets it.
-func (a *Agent) discard(ctx context.Context, p *container.Process, r *guestv1.CreateProcessRequest) error {
+func (a *Agent) discard(ctx context.Context, r *guestv1.CreateProcessRequest) error {
+	p, err := a.runtime.Process(r.ContainerId, r.ProcessId)
+	if err != nil {
+		return err
+	}
 	if err := p.Signal(unix.SIGKILL); err != nil && !errors.Is(err, fault.FailedPrecondition) { // it has ended
 		return err
 	}

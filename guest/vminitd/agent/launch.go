@@ -48,8 +48,11 @@ func (a *Agent) serveLaunches(ctx context.Context, conn net.Conn) {
 		if err == nil {
 			err = writeMessage(conn, result)
 		}
-		if created.GetExit() != nil { // now, as nobody waits for it
+		switch {
+		case created.GetExit() != nil: // now, as nobody waits for it
 			err = errors.Join(err, a.forget(request))
+		case created != nil && request.Start && (err != nil || ctx.Err() != nil): // the host may not know of it
+			err = errors.Join(err, ctx.Err(), a.discard(ctx, request))
 		}
 		if err != nil {
 			return

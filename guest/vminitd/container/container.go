@@ -340,6 +340,7 @@ func (c *Container) destroy(ctx context.Context, processes []*Process, last bool
 	}
 	c.sockets.Close()
 	for _, p := range processes {
+		p.awaitStart() // which the kill has ended, if there was one
 		if p.running() != nil {
 			if _, err := p.Wait(ctx); err != nil {
 				return fmt.Errorf("wait for process %q to end: %w", p.id, err)

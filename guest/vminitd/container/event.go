@@ -70,10 +70,17 @@ func (c *Container) watchMemory() {
 	c.memory = stop
 }
 
-// oomKills is how many processes of the container the kernel has killed for want of memory: now, or as far as it is known, which is less only until the watch for it (watchMemory) has heard of the last ones.
+// oomKills is how many processes of the container the kernel has killed for want of memory: now, or as far as the watch for it knows (watchMemory), if there is one, which hears of them a moment later.
 func (c *Container) oomKills(now bool) uint64 {
+	if !now {
+		c.runtime.mu.Lock()
+		now = c.memory == nil
+		c.runtime.mu.Unlock()
+	}
 	if now {
-		c.kills.Store(c.group.OOMKills())
+		for read, known := c.group.OOMKills(), c.kills.Load(); read > known && !c.kills.CompareAndSwap(known, read); {
+			known = c.kills.Load()
+		}
 	}
 	return c.kills.Load()
 }

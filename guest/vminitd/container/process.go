@@ -136,11 +136,18 @@ func (p *Process) beginStart() bool {
 	return p.begun
 }
 
+// awaitStart returns when the process is not being started.
+func (p *Process) awaitStart() {
+	p.starting.Lock()
+	defer p.starting.Unlock()
+}
+
 func (p *Process) endStart() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.begun = false; p.deleted { // meanwhile
-		p.closeStreams()
+		p.closeDeleted()
+		p.closeLeft()
 	}
 }
 
@@ -327,6 +334,11 @@ func (p *Process) Stream(kind Kind) (Stream, error) {
 func (p *Process) tidy() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.closeLeft()
+}
+
+// closeLeft is with the lock held.
+func (p *Process) closeLeft() {
 	for _, fd := range p.left {
 		_ = unix.Close(fd)
 	}
@@ -339,9 +351,14 @@ func (p *Process) delete() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.deleted = true
-	if !p.begun {
-		p.closeStreams()
+	if !p.begun { // otherwise endStart does it
+		p.closeDeleted()
 	}
+}
+
+// closeDeleted is with the lock held.
+func (p *Process) closeDeleted() {
+	p.closeStreams()
 	if p.child == nil { // nobody waits for one who never ran
 		p.exit = Exit{Exit: reap.Exit{Code: 128 + int(unix.SIGKILL), Signal: unix.SIGKILL}}
 		if !p.ended() {
