@@ -60,29 +60,30 @@ func direct(ctx context.Context, reaper *reap.Reaper, r Request, in helper.Conta
 // further is a process that is about to be made.
 type further struct{ *helper.Further }
 
-// start makes it in a pid namespace, and returns once it has executed. Of one that ends within patience the end is heard first, which spares the way back here in between.
+// start makes it in a pid namespace, and returns once it has executed and, if it ends within patience, has ended.
 func (f further) start(ctx context.Context, reaper *reap.Reaper, namespace int, cgroup *os.File, patience time.Duration) (child *reap.Child, err error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
 	var begun *vfork.Begun
 	err = inPidNamespace(reaper, namespace, func() (err error) {
 		child, err = reaper.Start(func() (int, error) {
-			if begun, err = f.Begin(cgroup); err != nil {
+			if begun, err = f.Begin(ctx, cgroup); begun == nil {
 				return 0, err
 			}
-			return begun.Pid, nil
+			return begun.Pid, err
 		})
 		return err
 	})
 	if begun == nil {
 		return nil, err
 	}
-	if patience > 0 {
+	defer func() { _ = begun.Close() }()
+	if err == nil && patience > 0 {
 		begun.AwaitEnd(ctx, patience)
 		child.Look()
+		if err = ctx.Err(); err != nil { // nobody will learn of it
+			err = errors.Join(err, child.Signal(unix.SIGKILL))
+		}
 	}
-	return child, errors.Join(begun.Executed(ctx), err)
+	return child, err
 }
 
 // inPidNamespace runs f, whose children are members of the pid namespace of a process.

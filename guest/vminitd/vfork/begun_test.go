@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func begun(t *testing.T, args ...string) *Begun {
+func begun(t *testing.T, args ...string) (*Begun, error) {
 	t.Helper()
 	var first, s Script
 	first.UnblockSignals()
@@ -17,11 +17,16 @@ func begun(t *testing.T, args ...string) *Begun {
 	if err := s.Execute(args[0], args, nil); err != nil {
 		t.Fatal(err)
 	}
-	b, err := s.Begin(nil)
-	if err != nil {
+	b, err := s.Begin(t.Context(), nil)
+	if b == nil {
 		t.Fatal(err)
 	}
-	return b
+	t.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return b, err
 }
 
 func reap(t *testing.T, pid int) (status unix.WaitStatus) {
@@ -34,38 +39,41 @@ func reap(t *testing.T, pid int) (status unix.WaitStatus) {
 }
 
 func TestAnEndIsAwaitedAndNothingElse(t *testing.T) {
-	b := begun(t, "/bin/sh", "-c", "exit 5")
-	b.AwaitEnd(t.Context(), time.Minute)
-	if err := b.Executed(t.Context()); err != nil {
-		t.Error(err)
+	b, err := begun(t, "/bin/sh", "-c", "exit 5")
+	if err != nil {
+		t.Fatal(err)
 	}
+	b.AwaitEnd(t.Context(), time.Minute)
 	var info unix.Siginfo
 	if err := unix.Waitid(unix.P_PID, b.Pid, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil); err != nil || info.Signo == 0 {
 		t.Errorf("it has not ended: %v", err)
 	}
+	b.AwaitEnd(t.Context(), time.Minute) // once more, when it has
 	if status := reap(t, b.Pid); status.ExitStatus() != 5 {
 		t.Errorf("it ended with %d", status.ExitStatus())
 	}
 }
 
 func TestPatienceEndsAndSoDoesThatOfACallerWhoLeaves(t *testing.T) {
-	b := begun(t, "/bin/sleep", "600")
+	b, err := begun(t, "/bin/sleep", "600")
+	if err != nil {
+		t.Fatal(err)
+	}
 	b.AwaitEnd(t.Context(), 30*time.Millisecond)
 	ctx, leave := context.WithCancel(t.Context())
 	time.AfterFunc(30*time.Millisecond, leave)
 	b.AwaitEnd(ctx, time.Hour)
-	if err := b.Executed(ctx); !errors.Is(err, context.Canceled) {
-		t.Errorf("error %v", err)
+	if err := unix.Kill(b.Pid, unix.SIGKILL); err != nil { // it runs
+		t.Error(err)
 	}
 	if status := reap(t, b.Pid); status.Signal() != unix.SIGKILL {
 		t.Errorf("it ended with %v", status)
 	}
 }
 
-func TestAProgramThatIsNotThereIsSaidToBeMissingAfterTheEnd(t *testing.T) {
-	b := begun(t, "/no/such/program")
-	b.AwaitEnd(t.Context(), time.Minute)
-	if e, ok := errors.AsType[*Error](b.Executed(t.Context())); !ok || e.Call != "execute" || !errors.Is(e, unix.ENOENT) {
+func TestAProgramThatIsNotThereIsSaidToBeMissing(t *testing.T) {
+	b, err := begun(t, "/no/such/program")
+	if e, ok := errors.AsType[*Error](err); !ok || e.Call != "execute" || !errors.Is(e, unix.ENOENT) {
 		t.Errorf("error %v", e)
 	}
 	reap(t, b.Pid)

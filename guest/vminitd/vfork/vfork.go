@@ -1,12 +1,13 @@
 // Package vfork makes a process that goes through a list of system calls and then executes a program, without a line of Go: it begins in its parent's memory,
-// which would otherwise have to be copied, and with it all that a program costs that is executed in between. Unlike with vfork(2) the parent goes on meanwhile: the process uses nothing of
-// its stack.
+// which would otherwise have to be copied, and with it all that a program costs that is executed in between. The parent's thread waits until then, as with vfork(2), and only that thread. So the kernel also
+// knows that this memory is another's, when it looks for who has most of it.
 //
 // The list is made by Go, before; vfork_*.s goes through it. begun.go is what the parent hears of the process.
 package vfork
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -96,7 +97,7 @@ const (
 
 // cloneArgs is the kernel's struct clone_args, its first version that knows cgroups.
 type cloneArgs struct {
-	flags, pidfd, childTID, _, exitSignal, _, _, _, _, _, cgroup uint64
+	flags, pidfd, _, _, exitSignal, _, _, _, _, _, cgroup uint64
 }
 
 // frame is what vfork_*.s gets.
@@ -131,17 +132,13 @@ func exchangeSlack(to uintptr) (before uintptr) {
 	return before
 }
 
-// Begin makes the process in a cgroup, by its directory, or in the parent's. The caller then calls Executed, and lets go of neither the script nor the result before that has returned: the process
-// has its list from there.
-func (s *Script) Begin(cgroup *os.File) (*Begun, error) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	b := &Begun{script: s, pidfd: new(int32), within: new(uint32)}
-	*b.within = 1
-	args := &cloneArgs{flags: unix.CLONE_VM | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND | unix.CLONE_CHILD_CLEARTID, exitSignal: uint64(unix.SIGCHLD),
-		pidfd: uint64(Pointer(s, b.pidfd)), childTID: uint64(Pointer(s, b.within))}
+// Begin makes the process in a cgroup, by its directory, or in the parent's, and returns once it has executed its program, or with an Error; then there is no process, or one that is about to
+// end, which is returned as well. It is killed if ctx ends meanwhile. That it was killed by others, before it has executed, is no error: its end tells it, which may come before Begin returns.
+// The caller closes what it gets.
+func (s *Script) Begin(ctx context.Context, cgroup *os.File) (b *Begun, err error) {
+	args := &cloneArgs{flags: unix.CLONE_VM | unix.CLONE_VFORK | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND, exitSignal: uint64(unix.SIGCHLD)}
 	if cgroup == nil {
-		return s.clone(b, args)
+		return s.begin(ctx, args)
 	}
 	args.flags |= unix.CLONE_INTO_CGROUP
 	raw, err := cgroup.SyscallConn()
@@ -150,42 +147,87 @@ func (s *Script) Begin(cgroup *os.File) (*Begun, error) {
 	}
 	if controlErr := raw.Control(func(fd uintptr) { // which is that directory for so long, whoever closes it
 		args.cgroup = uint64(fd)
-		b, err = s.clone(b, args)
+		b, err = s.begin(ctx, args)
 	}); controlErr != nil {
 		return nil, controlErr
 	}
 	return b, err
 }
 
-func (s *Script) clone(b *Begun, args *cloneArgs) (*Begun, error) {
+func (s *Script) begin(ctx context.Context, args *cloneArgs) (*Begun, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	b := &Begun{}
+	b.pidfd.Store(none)
+	args.pidfd = uint64(Pointer(s, &b.pidfd))
 	f := &frame{clone: args, size: unsafe.Sizeof(*args), calls: &s.calls[0], count: uintptr(len(s.calls))}
+	over := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(over)
+		b.kill()
+	})
 	slack := exchangeSlack(timerSlack)
 	// A handler of ours must not run in the new process.
 	all, before := new(uint64), new(uint64)
 	*all = ^uint64(0)
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, sigSetmask, uintptr(unsafe.Pointer(all)), uintptr(unsafe.Pointer(before)), sigsetSize, 0, 0)
-	result := vfork(f)
+	result := waiting(f)
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, sigSetmask, uintptr(unsafe.Pointer(before)), 0, sigsetSize, 0, 0)
 	exchangeSlack(slack)
+	made := !failed(result)
+	if !made {
+		b.pidfd.Store(never)
+	}
 	runtime.KeepAlive(f)
 	runtime.KeepAlive(args)
-	if failed(result) {
+	defer runtime.KeepAlive(s)
+	killed := !stop()
+	if killed {
+		<-over
+	}
+	if !made {
 		return nil, &Error{Call: "clone", Cause: syscall.Errno(-result)}
 	}
 	b.Pid = int(result)
+	if killed {
+		return b, ctx.Err()
+	}
+	for i, c := range s.calls {
+		if failed(c.result) {
+			return b, &Error{Call: s.names[i], Cause: syscall.Errno(-c.result)}
+		}
+	}
 	return b, nil
 }
 
-// Run is Begin and Executed. The pid is that of a process that is about to end, too, after an error; 0: there never was one.
+//go:linkname entersyscall runtime.entersyscall
+func entersyscall()
+
+//go:linkname exitsyscall runtime.exitsyscall
+func exitsyscall()
+
+// waiting tells Go's runtime that this thread may be away for long: programs are read from disks, and from who does not answer. Without that, all others would have to wait for it. With it they do until the
+// runtime looks after its threads (package sysmon); to have another thread take over at once would be work at a moment in which the process wants the CPU, and mostly it is back by then.
+//
+//go:nosplit
+//go:norace
+func waiting(f *frame) uintptr {
+	entersyscall()
+	result := vfork(f)
+	exitsyscall()
+	return result
+}
+
+// Run is Begin. The pid is that of a process that is about to end, too, after an error; 0: there never was one.
 func (s *Script) Run(ctx context.Context, cgroup *os.File) (pid int, err error) {
-	if err := ctx.Err(); err != nil {
+	b, err := s.Begin(ctx, cgroup)
+	if b == nil {
 		return 0, err
 	}
-	b, err := s.Begin(cgroup)
-	if err != nil {
-		return 0, err
-	}
-	return b.Pid, b.Executed(ctx)
+	return b.Pid, errors.Join(err, b.Close())
 }
 
 // failed reports whether the result of a system call is an error's.
