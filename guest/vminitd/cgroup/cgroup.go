@@ -38,8 +38,9 @@ func Setup() error {
 }
 
 // own is the memory, in bytes, that all containers together leave to vminitd and to what of the kernel's is nobody's, whatever their own limits are. Its own pages the kernel
-// cannot take from vminitd, as there is no swap and its program is in memory; but a machine of which nothing is left has it wait for each further one.
-const own = 32 << 20
+// cannot take from vminitd, as there is no swap and its program is in memory; but a machine of which nothing is left has it wait for each further one. 31 MiB are in use before there is any work: what the kernel has for
+// itself (14), the init image (9), vminitd's heap and threads.
+const own = 40 << 20
 
 // forContainers is what all containers together may have of a machine's memory.
 func forContainers(machine uint64) uint64 { return machine - min(own, machine/4) }

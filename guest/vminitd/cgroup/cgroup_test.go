@@ -55,7 +55,7 @@ func TestLimits(t *testing.T) {
 }
 
 func TestContainersLeaveMemoryToVminitd(t *testing.T) {
-	for machine, want := range map[uint64]uint64{1 << 30: 1<<30 - 32<<20, 72 << 20: 54 << 20} {
+	for machine, want := range map[uint64]uint64{1 << 30: 1<<30 - 40<<20, 72 << 20: 54 << 20} {
 		if got := forContainers(machine); got != want {
 			t.Errorf("of %d bytes containers may have %d, want %d", machine, got, want)
 		}
