@@ -9,8 +9,6 @@ import (
 	"net"
 	"time"
 
-	spb "google.golang.org/genproto/googleapis/rpc/status"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/vzctl/vzctl/guest/frames"
@@ -134,7 +132,7 @@ func receiveFrames(conn net.Conn, receive func(io.Reader) error) (FilesResult, e
 		return FilesResult{}, err
 	}
 	var answer guestv1.FilesResult
-	if err := readLong(conn, &answer); err != nil {
+	if err := ReadMessage(conn, &answer, maxFilesMessage); err != nil {
 		return FilesResult{}, err
 	}
 	var result FilesResult
@@ -145,11 +143,11 @@ func receiveFrames(conn net.Conn, receive func(io.Reader) error) (FilesResult, e
 		result.Exists, result.Mode, result.Size = s.Exists, s.Mode, s.Size
 	}
 	if len(answer.Error) > 0 {
-		var s spb.Status
-		if err := proto.Unmarshal(answer.Error, &s); err != nil || s.Code == 0 {
-			return result, &fault.Error{Reason: fault.Internal, Op: "use the container's files", Cause: errors.New("the guest's agent says that it failed, but not why")}
+		failure, ok := fault.Unmarshal(answer.Error)
+		if !ok {
+			failure = &fault.Error{Reason: fault.Internal, Op: "use the container's files", Cause: errors.New("the guest's agent says that it failed, but not why")}
 		}
-		return result, fault.FromGRPC(status.FromProto(&s).Err())
+		return result, failure
 	}
 	if own != nil {
 		return result, &ownError{own}
@@ -167,20 +165,4 @@ func writeLong(w io.Writer, message proto.Message) error {
 	}
 	_, err = w.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...))
 	return err
-}
-
-func readLong(r io.Reader, message proto.Message) error {
-	var size [4]byte
-	if _, err := io.ReadFull(r, size[:]); err != nil {
-		return err
-	}
-	n := binary.BigEndian.Uint32(size[:])
-	if n > maxFilesMessage {
-		return fmt.Errorf("result of %d bytes, at most %d", n, maxFilesMessage)
-	}
-	body := make([]byte, n)
-	if _, err := io.ReadFull(r, body); err != nil {
-		return err
-	}
-	return proto.Unmarshal(body, message)
 }

@@ -28,7 +28,7 @@ func guestOf(t *testing.T, play func(conn net.Conn)) net.Conn {
 	go func() {
 		defer close(done)
 		defer guest.Close()
-		if readLong(guest, &guestv1.FilesRequest{}) == nil {
+		if ReadMessage(guest, &guestv1.FilesRequest{}, maxFilesMessage) == nil {
 			play(guest)
 		}
 	}()
@@ -88,7 +88,7 @@ func TestUseFiles(t *testing.T) {
 		{name: "a guest that goes in the middle", play: func(t *testing.T, conn net.Conn) { _, _ = conn.Write([]byte{0, 0, 0, 9, 'x'}) }, err: fault.Unavailable, got: "x"},
 		{name: "a frame that is too long", play: func(t *testing.T, conn net.Conn) { _, _ = conn.Write([]byte{255, 0, 0, 0}) }, says: "at most"},
 		{name: "a result that is too long", play: func(t *testing.T, conn net.Conn) { _, _ = conn.Write([]byte{0, 0, 0, 0, 255, 0, 0, 0}) }, says: "at most"},
-		{name: "a result that is none", play: func(t *testing.T, conn net.Conn) { _, _ = conn.Write([]byte{0, 0, 0, 0, 0, 0, 0, 2, 255, 255}) }, says: "proto"},
+		{name: "a result that is none", play: func(t *testing.T, conn net.Conn) { _, _ = conn.Write([]byte{0, 0, 0, 0, 0, 0, 0, 2, 255, 255}) }, says: "it is no message"},
 		{name: "an error that is none", play: func(t *testing.T, conn net.Conn) { answer(t, conn, "", &guestv1.FilesResult{Error: []byte{255}}) }, err: fault.Internal},
 	} {
 		t.Run(test.name, func(t *testing.T) {

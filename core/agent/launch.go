@@ -12,9 +12,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
@@ -177,11 +175,11 @@ func launch(ctx context.Context, conn net.Conn, request *guestv1.CreateProcessRe
 	if len(result.Error) == 0 {
 		return result.GetCreated(), useful, nil
 	}
-	var failure spb.Status
-	if err := proto.Unmarshal(result.Error, &failure); err != nil || failure.Code == 0 {
+	failure, ok := fault.Unmarshal(result.Error)
+	if !ok {
 		return nil, false, launchLost(ctx, errors.New("it says that it failed, but not why"))
 	}
-	return nil, useful, fault.FromGRPC(status.FromProto(&failure).Err())
+	return nil, useful, failure
 }
 
 func launchLost(ctx context.Context, err error) error {

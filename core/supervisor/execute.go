@@ -8,10 +8,6 @@ import (
 	"strconv"
 	"time"
 
-	spb "google.golang.org/genproto/googleapis/rpc/status"
-	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
-
 	"github.com/vzctl/vzctl/core/agent"
 	"github.com/vzctl/vzctl/core/lifecycle"
 	supervisorv1 "github.com/vzctl/vzctl/core/proto/vzctl/supervisor/v1"
@@ -91,7 +87,7 @@ func (s *supervision) serveExecute(ctx context.Context, conn net.Conn) (err erro
 	}()
 	answer, err := s.execute(ctx, &request)
 	if err != nil {
-		failure, err := proto.Marshal(status.Convert(fault.ToGRPC(err)).Proto())
+		failure, err := fault.Marshal(err)
 		if err != nil {
 			return err
 		}
@@ -153,11 +149,11 @@ func (c *Client) Execute(ctx context.Context, p ProcessRequest) (Executed, error
 		return Executed{}, c.executeLost(ctx, err)
 	}
 	if len(answer.Error) > 0 {
-		var failure spb.Status
-		if err := proto.Unmarshal(answer.Error, &failure); err != nil || failure.Code == 0 {
-			return Executed{}, c.executeLost(ctx, errors.New("it says that it failed, but not why"))
+		failure, ok := fault.Unmarshal(answer.Error)
+		if !ok {
+			failure = c.executeLost(ctx, errors.New("it says that it failed, but not why"))
 		}
-		return Executed{}, fault.FromGRPC(status.FromProto(&failure).Err())
+		return Executed{}, failure
 	}
 	if answer.ProcessId == "" && answer.End == nil {
 		return Executed{}, errOlder

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/vzctl/vzctl/core/agent"
 	supervisorv1 "github.com/vzctl/vzctl/core/proto/vzctl/supervisor/v1"
@@ -98,7 +97,6 @@ func TestACallerThatLeavesHearsOfWhatItHasStarted(t *testing.T) {
 	ctx, leave := context.WithCancel(r.context())
 	r.vm.brief = func(*guestv1.CreateProcessRequest) *guestv1.CreateProcessResponse {
 		leave()
-		time.Sleep(10 * time.Millisecond) // it has gone before the answer is there
 		return &guestv1.CreateProcessResponse{}
 	}
 	r.start()

@@ -4,10 +4,6 @@ import (
 	"errors"
 	"testing"
 
-	spb "google.golang.org/genproto/googleapis/rpc/status"
-	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
-
 	"github.com/vzctl/vzctl/core/agent"
 	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
 	"github.com/vzctl/vzctl/guest/serialmux"
@@ -34,11 +30,11 @@ func launched(conn *serialmux.Conn, request *guestv1.CreateProcessRequest) (*gue
 	if len(result.Error) == 0 {
 		return result.Created, nil
 	}
-	var failure spb.Status
-	if err := proto.Unmarshal(result.Error, &failure); err != nil {
-		return nil, err
+	failure, ok := fault.Unmarshal(result.Error)
+	if !ok {
+		return nil, errors.New("it says that it failed, but not why")
 	}
-	return nil, fault.FromGRPC(status.FromProto(&failure).Err())
+	return nil, failure
 }
 
 // checkLaunch has processes created over streams that last, in container c.

@@ -90,14 +90,16 @@ func (a *Agent) Server() *grpc.Server {
 	return s
 }
 
-// toGRPC makes faults of the guest's own failures.
-func toGRPC(err error) error {
+func toGRPC(err error) error { return fault.ToGRPC(asFault(err)) }
+
+// asFault makes faults of the guest's own failures.
+func asFault(err error) error {
 	if f, ok := errors.AsType[*failure.Error](err); ok {
 		if _, wrapped := errors.AsType[*fault.Error](err); !wrapped {
 			err = &fault.Error{Reason: fault.Reason(f.Reason), Op: f.Op, Subject: f.Subject, Cause: f.Cause, Hint: f.Hint}
 		}
 	}
-	return fault.ToGRPC(err)
+	return err
 }
 
 // maxMessage bounds a call, in bytes: an OCI runtime spec with the longest arguments and environment that execve takes, and room.

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/vzctl/vzctl/guest/archive"
@@ -51,7 +50,7 @@ func (a *Agent) serveFiles(conn net.Conn, id string) {
 		err = s.serve(&request)
 	}
 	if err != nil {
-		body, marshalErr := proto.Marshal(status.Convert(toGRPC(filesError(err))).Proto())
+		body, marshalErr := fault.Marshal(asFault(filesError(err)))
 		if marshalErr != nil {
 			return // and the host sees that the connection ends early
 		}

@@ -7,10 +7,10 @@ import (
 	"net"
 	"time"
 
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	guestv1 "github.com/vzctl/vzctl/guest/proto/vzctl/guest/v1"
+	"github.com/vzctl/vzctl/sdk/fault"
 )
 
 // serveLaunches is CreateProcess over a connection of its own, one request after the other.
@@ -65,7 +65,7 @@ func (a *Agent) serveLaunches(ctx context.Context, conn net.Conn) {
 func launched(created *guestv1.CreateProcessResponse, err error) ([]byte, error) {
 	result := &guestv1.LaunchResult{Created: created}
 	if err != nil {
-		if result.Error, err = proto.Marshal(status.Convert(toGRPC(err)).Proto()); err != nil {
+		if result.Error, err = fault.Marshal(asFault(err)); err != nil {
 			return nil, err
 		}
 	}

@@ -7,7 +7,7 @@ import (
 	"github.com/vzctl/vzctl/guest/vminitd/stdio"
 )
 
-// maxBrief bounds how long a caller waits in AwaitBrief.
+// maxBrief bounds how long a caller waits in StartBrief.
 const maxBrief = time.Second
 
 // Output is all that a process wrote.
