@@ -63,8 +63,7 @@ func (w *Writer) rotate() error {
 	if err != nil {
 		return err
 	}
-	// It may be left from a writer that died.
-	err = next.File().Truncate(0)
+	err = empty(next.File())
 	older, listErr := aside(w.path)
 	if err = errors.Join(err, listErr); err == nil {
 		older, err = w.keep(older)
@@ -85,6 +84,16 @@ func (w *Writer) rotate() error {
 		})
 	}
 	return old.Close()
+}
+
+// empty cuts off what a writer that died may have left. A file that is empty is not touched: ext4 would write it to the disk at once when it is closed, as it does for those who
+// overwrite a file, and most logs that are put aside are removed before they are ever written there.
+func empty(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil || info.Size() == 0 {
+		return err
+	}
+	return f.Truncate(0)
 }
 
 // keep gives the present file its second name, as the newest of those put aside.

@@ -31,7 +31,7 @@ const (
 	// maxKept is how much of a queue that was written is kept for the next. To fault in new memory each time costs half the throughput in a guest.
 	maxKept = 4 << 20
 	// MaxFrame bounds the body of a frame, in bytes.
-	MaxFrame = 512 << 10
+	MaxFrame = 1 << 20
 	// maxWritten bounds the body of a frame that is written with Write: what a reader takes at once.
 	maxWritten = 64 << 10
 )

@@ -15,7 +15,7 @@ const (
 	// shared is how much memory bodies that are copied share, in bytes. Without it a peer that sends byte by byte would have us hold many times what it has sent.
 	shared = 4 << 10
 	// maxSpare is how many buffers of the size of a frame are kept for the next frame.
-	maxSpare = 4
+	maxSpare = 2
 )
 
 // chunk is a piece of what arrived on a stream.
@@ -114,7 +114,7 @@ func (l *link) deliver(body []byte) error {
 
 // memoryFor returns memory for a body.
 func (l *link) memoryFor(length int) []byte {
-	if length <= MaxFrame/2 {
+	if length <= MaxFrame/4 {
 		return make([]byte, length)
 	}
 	l.mu.Lock()

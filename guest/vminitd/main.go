@@ -20,6 +20,7 @@ import (
 	"github.com/vzctl/vzctl/guest/vminitd/power"
 	"github.com/vzctl/vzctl/guest/vminitd/reap"
 	"github.com/vzctl/vzctl/guest/vminitd/rehearsal"
+	"github.com/vzctl/vzctl/guest/vminitd/stdio"
 	"github.com/vzctl/vzctl/guest/vminitd/transport"
 )
 
@@ -45,7 +46,7 @@ func main() { // not of the helper, which package helper keeps from getting here
 // run serves the host until it says Shutdown.
 func run() error {
 	started := identity.Uptime()
-	if err := boot.Setup(); err != nil {
+	if err := errors.Join(boot.Setup(), stdio.EnlargePages()); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(context.Background())

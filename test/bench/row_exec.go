@@ -31,7 +31,7 @@ func (s *stage) execs(ctx context.Context, ours, theirs one) (m measured, err er
 	in := func(what one) func(context.Context) (float64, error) {
 		return func(ctx context.Context) (float64, error) { return what(ctx, id) }
 	}
-	return pairs(ctx, 3*s.count, in(ours), in(theirs))
+	return pairs(ctx, 10*s.count, in(ours), in(theirs)) // of some milliseconds, which change by the minute
 }
 
 // executeRPC tells what the command adds to what it asks for.

@@ -68,17 +68,19 @@ func (f *Further) become(c Config, of Container, stdio []int) error {
 	owner, _ := c.IDs.Out(user.uid, user.gid)
 	if p.Terminal {
 		stdio, err = f.openTerminal(in, p.ConsoleSize, owner)
-	} else {
+	} else if owner != 0 { // who made them
 		err = chownStdio(stdio, owner)
 	}
 	if err != nil {
 		return err
 	}
-	cwd, err := f.workingDirectory(in, c)
-	if err != nil {
-		return err
+	cwd := of.Root
+	if path.Clean(p.Cwd) != "/" {
+		if cwd, err = f.workingDirectory(in, c); err != nil {
+			return err
+		}
+		f.Opened = append(f.Opened, cwd)
 	}
-	f.Opened = append(f.Opened, cwd)
 	env := environment(p, user.home)
 	program, err := in.find(p.Args[0], env)
 	if err != nil {

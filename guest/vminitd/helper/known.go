@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -69,12 +70,25 @@ func (k *known) answers(name string, groups []string, u specs.User) bool {
 // holds reports whether the files are as they were, and have been for so long.
 func (k *known) holds(in root, since time.Duration) bool {
 	for path, before := range k.files {
-		now, err := look(in, path)
-		if err != nil || now != before || since > 0 && time.Since(time.Unix(now.other.Unix())) <= since {
+		if since > 0 && time.Since(time.Unix(before.other.Unix())) <= since {
+			return false
+		}
+		if now, err := glance(in, path); err == nil && now == before {
+			continue
+		}
+		if now, err := look(in, path); err != nil || now != before {
 			return false
 		}
 	}
 	return true
+}
+
+// glance is look in one system call instead of three, which may see another file: that of a link, or one out of the container, if a link to there is on the way. What sees the same file as look has seen
+// it needs nothing else, as nothing of a file is used but that it is the same.
+func glance(in root, path string) (state, error) {
+	var stat unix.Stat_t
+	err := unix.Fstatat(int(in), strings.TrimLeft(path, "/"), &stat, unix.AT_SYMLINK_NOFOLLOW)
+	return stateOf(&stat), err
 }
 
 func look(in root, path string) (state, error) {
@@ -86,7 +100,11 @@ func look(in root, path string) (state, error) {
 	if err := errors.Join(unix.Fstat(at, &stat), unix.Close(at)); err != nil {
 		return state{}, err
 	}
-	return state{uint64(stat.Dev), stat.Ino, stat.Size, stat.Mtim, stat.Ctim}, nil
+	return stateOf(&stat), nil
+}
+
+func stateOf(s *unix.Stat_t) state {
+	return state{uint64(s.Dev), s.Ino, s.Size, s.Mtim, s.Ctim}
 }
 
 // limits are those of the last process.

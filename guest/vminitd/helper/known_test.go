@@ -55,7 +55,19 @@ func TestAnAccountIsKnownWhileItsFilesAreTheSame(t *testing.T) {
 	if got := home("other", "more"); got != "/gone" {
 		t.Errorf("after a change of passwd: %q", got)
 	}
-	if err := os.Remove(group); err != nil {
+	if err := errors.Join(os.Rename(dir+"/etc", dir+"/real"), os.Symlink("/real", dir+"/etc")); err != nil { // which leads elsewhere for who does not know the root
+		t.Fatal(err)
+	}
+	for range 2 {
+		if got := home("other", "more"); got != "/gone" || len(k.user.files) != 2 {
+			t.Errorf("by a link: %q, remembered is %v", got, k.user)
+		}
+	}
+	write(dir+"/real/passwd", "root:x:0:0::/two:\nother:x:1:1::/three:\n", time.Hour)
+	if got := home("other", "more"); got != "/three" {
+		t.Errorf("after a change of passwd behind a link: %q", got)
+	}
+	if err := os.Remove(dir + "/real/group"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := k.lookUp(root(at), "other", []string{"more"}, specs.User{}); err == nil {

@@ -105,7 +105,7 @@ func (o *Output) sender(conn io.Writer) *serialmux.Sender {
 	to, ok := conn.(interface {
 		NewSender() (*serialmux.Sender, error)
 	})
-	if !ok || !enlarge(o.file, bulkSize) {
+	if !ok || !enlarge(o.file, sizeFor(bulkSize)) {
 		return nil
 	}
 	sender, err := to.NewSender()

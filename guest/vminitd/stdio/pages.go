@@ -1,0 +1,35 @@
+package stdio
+
+import (
+	"errors"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// orderFile is our kernel's alone, see "Pages of pipes" in kernel/README.md.
+const orderFile = "/proc/sys/fs/pipe-write-order"
+
+// pageOrder is that of pages of 32 KiB, the largest that the kernel keeps at hand.
+const pageOrder = 3
+
+// EnlargePages has our kernel use such pages for what is written to pipes that this package sets the size of. To another kernel a page is what it always was.
+func EnlargePages() error {
+	if err := os.WriteFile(orderFile, []byte(strconv.Itoa(pageOrder)), 0); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// sizeFor is the size to set, in bytes, for a pipe that is to hold so many: the kernel takes each of its pages for one of 4 KiB.
+func sizeFor(bytes int) int {
+	text, err := os.ReadFile(orderFile)
+	if err != nil {
+		return bytes
+	}
+	order, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 4)
+	if err != nil {
+		return bytes
+	}
+	return bytes >> order
+}
