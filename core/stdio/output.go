@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// copyBuffer is what one read of a stream takes, in bytes: as much as the guest sends at once. A small one wakes every process on the way more often.
+// copyBuffer is what one read of a stream takes, in bytes: half of what the guest sends at once at most. A small one wakes every process on the way more often.
 const copyBuffer = 512 << 10
 
 // Output spreads one stream of a process.

@@ -14,8 +14,10 @@ const (
 	copied = 16 << 10
 	// shared is how much memory bodies that are copied share, in bytes. Without it a peer that sends byte by byte would have us hold many times what it has sent.
 	shared = 4 << 10
-	// maxSpare is how many buffers of the size of a frame are kept for the next frame.
-	maxSpare = 2
+	// pieceSize is how much of a large frame is given to the reader at a time, in bytes.
+	pieceSize = 256 << 10
+	// maxSpare is how many buffers of that size are kept for the next pieces.
+	maxSpare = 8
 )
 
 // chunk is a piece of what arrived on a stream.
@@ -57,6 +59,20 @@ func (b *inbox) put(body []byte) {
 		}
 	}
 	b.chunks = append(b.chunks, chunk{memory: append(make([]byte, 0, max(shared, len(body))), body...)})
+}
+
+// receiveData reads the body of the data frame whose header was read. A large one is taken for several, so that its beginning is on its way before its end has come, and in the CPU's cache; unless its header says more
+// of the stream, which is to be known with the first byte, or after the last.
+func (l *link) receiveData(length int) error {
+	for stream := l.head.stream(); length > pieceSize && l.head.flags() == 0; {
+		l.head = dataFrame(stream, pieceSize)
+		if err := l.receiveBody(pieceSize); err != nil {
+			return err
+		}
+		length -= pieceSize
+		l.head = dataFrame(stream, length)
+	}
+	return l.receiveBody(length)
 }
 
 // receiveBody reads the body of the data frame whose header was read, and puts it into its stream's inbox. yamux sees of it only what the header says of the stream
@@ -114,7 +130,7 @@ func (l *link) deliver(body []byte) error {
 
 // memoryFor returns memory for a body.
 func (l *link) memoryFor(length int) []byte {
-	if length <= MaxFrame/4 {
+	if length <= pieceSize/2 || length > pieceSize {
 		return make([]byte, length)
 	}
 	l.mu.Lock()
@@ -124,12 +140,12 @@ func (l *link) memoryFor(length int) []byte {
 		l.spare = l.spare[:last]
 		return memory[:length]
 	}
-	return make([]byte, length, MaxFrame)
+	return make([]byte, length, pieceSize)
 }
 
 // recycle keeps the memory of a body that nobody needs any more; with the lock held.
 func (l *link) recycle(memory []byte) {
-	if cap(memory) == MaxFrame && len(l.spare) < maxSpare {
+	if cap(memory) == pieceSize && len(l.spare) < maxSpare {
 		l.spare = append(l.spare, memory[:0])
 	}
 }

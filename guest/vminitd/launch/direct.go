@@ -63,6 +63,9 @@ type further struct{ *helper.Further }
 // start makes it in a pid namespace, and returns once it has executed and, if it ends within patience, has ended.
 func (f further) start(ctx context.Context, reaper *reap.Reaper, namespace int, cgroup *os.File, patience time.Duration) (child *reap.Child, err error) {
 	var begun *vfork.Begun
+	if patience > 0 && runtime.GOMAXPROCS(0) == 1 {
+		defer reaper.Quiet(vfork.Alone)()
+	}
 	err = inPidNamespace(reaper, namespace, func() (err error) {
 		child, err = reaper.Start(func() (int, error) {
 			if begun, err = f.Begin(ctx, cgroup); begun == nil {

@@ -35,6 +35,9 @@ type Reaper struct {
 	starting int
 	starts   uint64
 	early    map[int]early
+
+	signals chan os.Signal // the kernel's, that there are ends
+	quiet   quiet
 }
 
 // early is an end that came before somebody knew of the process.
@@ -46,7 +49,7 @@ type early struct {
 // New returns a Reaper.
 func New() *Reaper {
 	self := sync.OnceValues(func() (int, error) { return unix.PidfdOpen(os.Getpid(), 0) })
-	return &Reaper{self: self, children: map[int]*Child{}, early: map[int]early{}}
+	return &Reaper{self: self, children: map[int]*Child{}, early: map[int]early{}, signals: make(chan os.Signal, 1)}
 }
 
 // Self returns a descriptor of this process, which stays open.
@@ -92,13 +95,12 @@ func (r *Reaper) Start(fork func() (int, error)) (*Child, error) {
 
 // Run reaps until ctx ends.
 func (r *Reaper) Run(ctx context.Context) {
-	ended := make(chan os.Signal, 1)
-	signal.Notify(ended, unix.SIGCHLD)
-	defer signal.Stop(ended)
+	signal.Notify(r.signals, unix.SIGCHLD)
+	defer signal.Stop(r.signals)
 	for {
 		r.reap()
 		select {
-		case <-ended:
+		case <-r.signals:
 		case <-ctx.Done():
 			return
 		}

@@ -121,15 +121,19 @@ func Calm(f func()) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	slack := exchangeSlack(timerSlack)
-	defer exchangeSlack(slack)
+	defer setSlack(slack)
 	f()
 }
 
 // exchangeSlack sets that of the thread, and returns what it was.
 func exchangeSlack(to uintptr) (before uintptr) {
 	before, _, _ = syscall.RawSyscall6(unix.SYS_PRCTL, unix.PR_GET_TIMERSLACK, 0, 0, 0, 0, 0)
-	syscall.RawSyscall6(unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, to, 0, 0, 0, 0)
+	setSlack(to)
 	return before
+}
+
+func setSlack(to uintptr) {
+	syscall.RawSyscall6(unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, to, 0, 0, 0, 0)
 }
 
 // Begin makes the process in a cgroup, by its directory, or in the parent's, and returns once it has executed its program, or with an Error; then there is no process, or one that is about to
@@ -176,7 +180,7 @@ func (s *Script) begin(ctx context.Context, args *cloneArgs) (*Begun, error) {
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, sigSetmask, uintptr(unsafe.Pointer(all)), uintptr(unsafe.Pointer(before)), sigsetSize, 0, 0)
 	result := waiting(f)
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, sigSetmask, uintptr(unsafe.Pointer(before)), 0, sigsetSize, 0, 0)
-	exchangeSlack(slack)
+	setSlack(slack)
 	made := !failed(result)
 	if !made {
 		b.pidfd.Store(never)
