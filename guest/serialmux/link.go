@@ -183,7 +183,7 @@ func (l *link) nextFrame() error {
 		if length > MaxFrame {
 			return fmt.Errorf("serialmux: the other end sent a frame of %d bytes", length)
 		}
-		return l.receiveData(int(length))
+		return l.receiveBody(int(length))
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -14,10 +14,8 @@ const (
 	copied = 16 << 10
 	// shared is how much memory bodies that are copied share, in bytes. Without it a peer that sends byte by byte would have us hold many times what it has sent.
 	shared = 4 << 10
-	// pieceSize is how much of a large frame is given to the reader at a time, in bytes.
-	pieceSize = 256 << 10
-	// maxSpare is how many buffers of that size are kept for the next pieces.
-	maxSpare = 8
+	// maxSpare is how many buffers of the size of a frame are kept for the next frame.
+	maxSpare = 2
 )
 
 // chunk is a piece of what arrived on a stream.
@@ -59,20 +57,6 @@ func (b *inbox) put(body []byte) {
 		}
 	}
 	b.chunks = append(b.chunks, chunk{memory: append(make([]byte, 0, max(shared, len(body))), body...)})
-}
-
-// receiveData reads the body of the data frame whose header was read. A large one is taken for several, so that its beginning is on its way before its end has come, and in the CPU's cache; unless its header says more
-// of the stream, which is to be known with the first byte, or after the last.
-func (l *link) receiveData(length int) error {
-	for stream := l.head.stream(); length > pieceSize && l.head.flags() == 0; {
-		l.head = dataFrame(stream, pieceSize)
-		if err := l.receiveBody(pieceSize); err != nil {
-			return err
-		}
-		length -= pieceSize
-		l.head = dataFrame(stream, length)
-	}
-	return l.receiveBody(length)
 }
 
 // receiveBody reads the body of the data frame whose header was read, and puts it into its stream's inbox. yamux sees of it only what the header says of the stream
@@ -130,7 +114,7 @@ func (l *link) deliver(body []byte) error {
 
 // memoryFor returns memory for a body.
 func (l *link) memoryFor(length int) []byte {
-	if length <= pieceSize/2 || length > pieceSize {
+	if length <= MaxFrame/4 {
 		return make([]byte, length)
 	}
 	l.mu.Lock()
@@ -140,12 +124,12 @@ func (l *link) memoryFor(length int) []byte {
 		l.spare = l.spare[:last]
 		return memory[:length]
 	}
-	return make([]byte, length, pieceSize)
+	return make([]byte, length, MaxFrame)
 }
 
 // recycle keeps the memory of a body that nobody needs any more; with the lock held.
 func (l *link) recycle(memory []byte) {
-	if cap(memory) == pieceSize && len(l.spare) < maxSpare {
+	if cap(memory) == MaxFrame && len(l.spare) < maxSpare {
 		l.spare = append(l.spare, memory[:0])
 	}
 }

@@ -70,7 +70,7 @@ func TestFramesOfAnySizeArriveInOrderReadOrWrittenTo(t *testing.T) {
 			sent := make(chan struct{})
 			go func() {
 				defer close(sent)
-				left, sizes := int64(firstRoom-openLength), []int{1, 3, 100, shared, shared + 1, copied, copied + 1, pieceSize / 2, pieceSize, pieceSize + 1, window / 2} // larger ones never fit for sure
+				left, sizes := int64(firstRoom-openLength), []int{1, 3, 100, shared, shared + 1, copied, copied + 1, MaxFrame / 4, MaxFrame/4 + 1, window / 2} // larger ones never fit for sure
 				for i := range 300 {
 					body := make([]byte, sizes[random.IntN(len(sizes))])
 					for i := range body {

@@ -26,8 +26,11 @@ func exchangeHandler(to action) (before action) {
 	return before
 }
 
-// Quiet keeps Run from hearing of ends until the function that it returns is called, but not for longer than most; what has ended then is heard of at once. It is for who waits for a process by its descriptor on the only CPU: a signal wakes two
-// threads of Go's runtime, and they take their time before the one who waits.
+// later is how long after it has been quiet Run looks for ends. Meanwhile who has waited for one can tell it to others: to reap a process takes the kernel longer than that.
+const later = 5 * time.Millisecond
+
+// Quiet keeps Run from hearing of ends until the function that it returns is called, but not for longer than most; soon after, it looks for them. It is for who waits for a process by its descriptor on the only CPU: a signal
+// wakes two threads of Go's runtime, and they take their time before the one who waits.
 func (r *Reaper) Quiet(most time.Duration) (over func()) {
 	r.quiet.mu.Lock()
 	if r.quiet.wanted++; r.quiet.wanted == 1 {
@@ -36,18 +39,20 @@ func (r *Reaper) Quiet(most time.Duration) (over func()) {
 	r.quiet.mu.Unlock()
 	end := sync.OnceFunc(func() {
 		r.quiet.mu.Lock()
+		defer r.quiet.mu.Unlock()
 		if r.quiet.wanted--; r.quiet.wanted == 0 {
 			exchangeHandler(r.quiet.handler)
 		}
-		r.quiet.mu.Unlock()
+	})
+	timer := time.AfterFunc(most, func() {
+		end()
 		select {
 		case r.signals <- unix.SIGCHLD:
 		default: // it is to look anyway
 		}
 	})
-	timer := time.AfterFunc(most, end)
 	return func() {
-		timer.Stop()
 		end()
+		timer.Reset(later)
 	}
 }
