@@ -14,6 +14,9 @@ import (
 // bufferSize is how much is taken from the host at once, in bytes: what serialmux puts into a frame.
 const bufferSize = 64 << 10
 
+// sendBuffer is what the kernel is to keep for a client that reads late, in bytes, as far as the machine allows: the guest may go on as soon as that much is off our hands.
+const sendBuffer = 1 << 20
+
 var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
 // proxy moves bytes both ways until both directions have ended, or the connection has failed. Both ends are closed then.
@@ -27,6 +30,7 @@ func proxy(host *net.UnixConn, guest *serialmux.Conn) {
 		case <-over:
 		}
 	})
+	_ = host.SetWriteBuffer(sendBuffer) // or else it takes longer
 	toHost := make(chan struct{})
 	work.Go(func() {
 		defer close(toHost)
