@@ -25,7 +25,7 @@ func Fill(pipe int, from syscall.RawConn, most int) (n int, err error) {
 
 // Splice moves the n bytes that a pipe holds, by the page, to what to is of, and waits while there is no room.
 //
-// It is always all of the pipe. The driver of virtio-serial ports gives the host a descriptor for each page that is in the pipe, also for those that it was not
+// It is always all of the pipe. The driver of virtio-serial ports, but for our kernel's, gives the host a descriptor for each page that is in the pipe, also for those that it was not
 // asked for, and these are empty: QEMU breaks the device off then.
 func Splice(to syscall.RawConn, pipe, n int) error {
 	for n > 0 {

@@ -35,8 +35,21 @@ func OpenPort(name string) Opener {
 			_ = file.Close()
 			return nil, err
 		}
+		if !takesPages() {
+			return bytewise{port{nonblock.Of(file), file, file}}, nil
+		}
 		return FromFile(file), nil
 	}
+}
+
+// bytewise is a port that no pages can be moved to.
+type bytewise struct{ port }
+
+// takesPages reports whether the driver of ports is our kernel's, which comes with this file. Others, when they are given a pipe's pages, describe empty buffers of it to the host as well, and beyond the end of their list; a process need only write from memory
+// that cannot be read to have one in its output.
+func takesPages() bool {
+	_, err := os.Stat("/proc/sys/fs/pipe-write-order")
+	return err == nil
 }
 
 // FromFile makes the pipe of a session of an open device or socket, which is the pipe's from now on. Best it is one that does not block.

@@ -114,7 +114,7 @@ func (l *link) deliver(body []byte) error {
 
 // memoryFor returns memory for a body.
 func (l *link) memoryFor(length int) []byte {
-	if length <= MaxFrame/4 {
+	if length < MaxFrame/2 { // or else a peer would have us hold several times what it sends
 		return make([]byte, length)
 	}
 	l.mu.Lock()

@@ -23,7 +23,7 @@ type Sender struct {
 // NewSender returns a sender to a connection. It fails, and changes nothing, where the pipe to the host is none that pages can be moved to.
 func (c *Conn) NewSender() (s *Sender, err error) {
 	port, ok := c.session.link.pipe.(syscall.Conn)
-	if !ok {
+	if _, without := c.session.link.pipe.(bytewise); without || !ok {
 		return nil, fmt.Errorf("serialmux: send pages: %w", errors.ErrUnsupported)
 	}
 	s = &Sender{conn: c}

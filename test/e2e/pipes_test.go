@@ -26,9 +26,11 @@ func TestE2EPipes(t *testing.T) {
 					t.Errorf("pipes %s: %q, want %q", args, got, want)
 				}
 			}
-			out, sum := newDigest(), new(bytes.Buffer)
-			if err := p.stream(nil, out, sum, "exec", name, "pipes", "out"); err != nil || out.hex() != sum.String() {
-				t.Errorf("%d bytes of stdout with sum %s, want %s; %v", out.bytes, out.hex(), sum, err)
+			for _, how := range []string{"out", "faulty"} {
+				out, sum := newDigest(), new(bytes.Buffer)
+				if err := p.stream(nil, out, sum, "exec", name, "pipes", how); err != nil || out.hex() != sum.String() {
+					t.Errorf("pipes %s: %d bytes with sum %s, want %s; %v", how, out.bytes, out.hex(), sum, err)
+				}
 			}
 			if boot := p.must("logs", "--boot", name); strings.Contains(boot, "BUG:") || strings.Contains(boot, "WARNING:") {
 				t.Errorf("the kernel complains:\n%s", boot)

@@ -19,7 +19,7 @@ type quiet struct {
 // action is the kernel's struct sigaction, as rt_sigaction(2) has it. Zero is what the kernel does by itself: of the end of a process it tells nobody, and keeps it for who asks.
 type action [4]uint64
 
-// exchangeHandler sets what is done on the end of a process. Go's runtime does not know, and must not: to it, a signal that is not handled may be another thing.
+// exchangeHandler sets what is done on the end of a process, in all of this process: there is one Reaper that does. Go's runtime is not told, as it would do more than that.
 func exchangeHandler(to action) (before action) {
 	const setSize = 8
 	_, _, _ = syscall.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGCHLD), uintptr(unsafe.Pointer(&to)), uintptr(unsafe.Pointer(&before)), setSize, 0, 0) // which cannot fail

@@ -73,14 +73,14 @@ func pollable(near *os.File) *os.File {
 	return os.NewFile(uintptr(fd), near.Name())
 }
 
-// enlarge reports whether file is a pipe that holds size bytes now.
+// enlarge reports whether file is a pipe that holds size bytes now, or more.
 func enlarge(file *os.File, size int) bool {
 	raw, err := file.SyscallConn()
 	if err != nil {
 		return false
 	}
 	controlErr := raw.Control(func(fd uintptr) { _, err = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, size) })
-	return err == nil && controlErr == nil
+	return (err == nil || errors.Is(err, unix.EBUSY)) && controlErr == nil // it is busy with more than that
 }
 
 // Far returns the process's ends: stdin, stdout, stderr.

@@ -3,6 +3,7 @@
 //	pipes mix           writes of many sizes, read, spliced and copied with tee, arrive as they were written
 //	pipes whole         what several write at once, up to PIPE_BUF bytes each, arrives undivided
 //	pipes out           writes of many sizes to stdout, and their SHA-256 to stderr
+//	pipes faulty        the same, with writes between them that fail and leave empty pages behind
 //	pipes full [SIZE]   fills a pipe, whose size is set first if there is one, and prints how many bytes it held
 package main
 
@@ -36,21 +37,25 @@ func run(args []string) error {
 	case len(args) == 1 && args[0] == "mix":
 		for seed := range uint64(6) {
 			if err := mix(seed); err != nil {
-				return fmt.Errorf("seed %d: %w", seed, err)
+				return err
 			}
 		}
 	case len(args) == 1 && args[0] == "whole":
 		if err := whole(); err != nil {
 			return err
 		}
-	case len(args) == 1 && args[0] == "out":
+	case len(args) == 1 && (args[0] == "out" || args[0] == "faulty"):
 		sent := noise(9, 32<<20)
 		fmt.Fprintf(os.Stderr, "%x", sha256.Sum256(sent))
-		return write(1, sent, rand.New(rand.NewPCG(9, 1)))
+		between := func(*rand.Rand) {}
+		if args[0] == "faulty" {
+			between = fault
+		}
+		return write(1, sent, rand.New(rand.NewPCG(9, 1)), between)
 	case len(args) >= 1 && args[0] == "full":
 		return full(args[1:])
 	default:
-		return errors.New("mix, whole, out or full")
+		return errors.New("mix, whole, out, faulty or full")
 	}
 	fmt.Println("ok")
 	return nil
@@ -87,16 +92,31 @@ func mix(seed uint64) error {
 		return err
 	}
 	var work sync.WaitGroup
-	var errs [4]error
-	work.Go(func() { errs[0] = write(inW, sent, rand.New(rand.NewPCG(seed, 1))) })
-	work.Go(func() { errs[1] = pass(inR, outW, teeW, rand.New(rand.NewPCG(seed, 2))) })
-	work.Go(func() { errs[2] = compare(outR, sent, rand.New(rand.NewPCG(seed, 3))) })
-	work.Go(func() { errs[3] = compare(teeR, sent, rand.New(rand.NewPCG(seed, 4))) })
+	random := func(part uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, part)) }
+	do := func(f func() error) {
+		work.Go(func() {
+			if err := f(); err != nil { // nobody else gets any further
+				fmt.Println("seed", seed, err)
+				os.Exit(1)
+			}
+		})
+	}
+	do(func() error { return write(inW, sent, random(1), func(*rand.Rand) {}) })
+	do(func() error { return pass(inR, outW, teeW, random(2)) })
+	do(func() error { return compare(outR, sent, random(3)) })
+	do(func() error { return compare(teeR, sent, random(4)) })
 	work.Wait()
-	return errors.Join(errs[:]...)
+	return nil
 }
 
-func write(to int, left []byte, random *rand.Rand) error {
+// fault writes to stdout from memory that is not there, now and then.
+func fault(random *rand.Rand) {
+	if random.IntN(3) == 0 {
+		_, _, _ = unix.RawSyscall(unix.SYS_WRITE, 1, 1, pipeBuf)
+	}
+}
+
+func write(to int, left []byte, random *rand.Rand, between func(*rand.Rand)) error {
 	sizes := []int{1, 100, pipeBuf - 1, pipeBuf, pipeBuf + 1, 10_000, 32 << 10, 32<<10 + 1, 100_000, 300_000}
 	for len(left) > 0 {
 		n, err := unix.Write(to, left[:min(len(left), sizes[random.IntN(len(sizes))])])
@@ -104,6 +124,7 @@ func write(to int, left []byte, random *rand.Rand) error {
 			return fmt.Errorf("write: %w", err)
 		}
 		left = left[max(n, 0):]
+		between(random)
 	}
 	return unix.Close(to)
 }
