@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// owedMost is how much a process can have written of which nothing was read: what its pipe holds, which it may have enlarged itself when it was full of large pages, and a read under way, in bytes.
-const owedMost = 2*bulkSize + bufferSize
+// owedMost is how much a process can have written of which nothing was read: what its pipe holds, which was enlarged for small pages and may be full of large ones, and a read under way, in bytes.
+const owedMost = 4*bulkSize + bufferSize
 
 // Linger says that the process has ended. Others, such as a service it has started, may have its output open for as long as they live; nobody waits for those. What the process
 // itself wrote is passed on, however long the host takes for it; then, after grace without anything more, the stream ends.

@@ -100,6 +100,9 @@ func (o *Output) copy(conn io.Writer) (ended bool) {
 // change between vminitd and the process costs as much as 64 KiB of bytes.
 const bulkSize = 1 << 20
 
+// fullInRow is how often a pipe was full of small pages when it is enlarged: the next ones are expected to be small.
+const fullInRow = 2
+
 // sender returns nil where pages cannot be moved: a terminal has none, and vsock takes none.
 func (o *Output) sender(conn io.Writer) *serialmux.Sender {
 	to, ok := conn.(interface {
@@ -122,13 +125,20 @@ func (o *Output) send(sender *serialmux.Sender) (ended bool) {
 	if err != nil {
 		return true // closed here
 	}
-	for {
+	slots := sizeFor(bulkSize) // what the pipe holds if each of its pages is of 4 KiB
+	for inRow := 0; ; {
 		n, read, err := sender.Send(raw)
 		switch {
 		case err == nil && n == 0:
 			return true
 		case err == nil:
 			o.passed += int64(n)
+			if inRow++; n != slots {
+				inRow = 0
+			}
+			if inRow == fullInRow && slots < bulkSize { // as they are of who moves files there with sendfile(2)
+				enlarge(o.file, bulkSize/2)
+			}
 		case read:
 			if ended, again := o.stopped(err); !again {
 				return ended
