@@ -123,6 +123,33 @@ func TestPeerThatSendsByteByByteIsHeldInLittleMoreThanItsBytes(t *testing.T) {
 	}
 }
 
+func TestPeerIsHeldInTwiceItsBytesAtMost(t *testing.T) {
+	for _, size := range []int{copied + 1, MaxFrame/4 + 1, MaxFrame/2 - 1, MaxFrame / 2} {
+		_, pipe, conn := opened(t)
+		room, left, sent := drain(pipe), firstRoom-openLength, 0
+		for left < window-openLength { // which it has without anything having been read
+			left += int(<-room)
+		}
+		for ; left >= size; left -= size {
+			_, _ = pipe.Write(append(frame(typeData, 0, 2, uint32(size)), make([]byte, size)...))
+			sent += size
+		}
+		held, arrived := 0, 0
+		for arrived < sent {
+			<-conn.state.inbox.arrived
+			conn.session.link.mu.Lock()
+			held, arrived = 0, 0
+			for _, c := range conn.state.inbox.chunks {
+				held, arrived = held+cap(c.memory), arrived+len(c.memory)
+			}
+			conn.session.link.mu.Unlock()
+		}
+		if held > 2*sent {
+			t.Errorf("%d bytes in frames of %d are held in %d", sent, size, held)
+		}
+	}
+}
+
 func hasEnded(c *Conn) bool {
 	c.session.link.mu.Lock()
 	defer c.session.link.mu.Unlock()
