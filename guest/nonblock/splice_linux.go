@@ -8,6 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// PipeOrderFile is there with our kernel alone, see "Pages of pipes" in kernel/README.md: it holds the order of the pages of pipes whose size is set by who may exceed limits. With it comes a driver of virtio-serial ports that takes any page of a pipe.
+const PipeOrderFile = "/proc/sys/fs/pipe-write-order"
+
 // Fill moves up to most bytes from what from is of, by the page, into a pipe that is empty, and waits while there are none. 0 is the end of file.
 func Fill(pipe int, from syscall.RawConn, most int) (n int, err error) {
 	var errno syscall.Errno

@@ -45,10 +45,10 @@ func OpenPort(name string) Opener {
 // bytewise is a port that no pages can be moved to.
 type bytewise struct{ port }
 
-// takesPages reports whether the driver of ports is our kernel's, which comes with this file. Others, when they are given a pipe's pages, describe empty buffers of it to the host as well, and beyond the end of their list; a process need only write from memory
+// takesPages reports whether the driver of ports is our kernel's. Others, when they are given a pipe's pages, describe empty buffers of it to the host as well, and beyond the end of their list; a process need only write from memory
 // that cannot be read to have one in its output.
 func takesPages() bool {
-	_, err := os.Stat("/proc/sys/fs/pipe-write-order")
+	_, err := os.Stat(nonblock.PipeOrderFile)
 	return err == nil
 }
 

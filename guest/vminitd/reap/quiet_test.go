@@ -1,6 +1,8 @@
 package reap
 
 import (
+	"os"
+	"os/signal"
 	"syscall"
 	"testing"
 	"time"
@@ -10,7 +12,8 @@ import (
 
 func TestEndsThatNothingTellsAreHeardOfAfter(t *testing.T) {
 	r := New()
-	go r.Run(t.Context())
+	signal.Notify(r.signals, unix.SIGCHLD) // as Run does, which would take what comes
+	defer signal.Stop(r.signals)
 	exiting := func() *Child {
 		t.Helper()
 		c, err := r.Start(func() (int, error) {
@@ -21,19 +24,25 @@ func TestEndsThatNothingTellsAreHeardOfAfter(t *testing.T) {
 		}
 		return c
 	}
-	wait(t, exiting(), 5) // it runs
 	first, second := r.Quiet(time.Hour), r.Quiet(time.Hour)
 	c := exiting()
 	var info unix.Siginfo
 	if err := unix.Waitid(unix.P_PID, c.Pid, &info, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(20 * time.Millisecond) // in which it would have been heard of
-	select {
-	case <-c.Done():
-		t.Error("something tells of the end")
-	default:
+	passed := make(chan os.Signal, 1)
+	signal.Notify(passed, unix.SIGWINCH) // what was sent before arrives before
+	defer signal.Stop(passed)
+	if err := unix.Kill(os.Getpid(), unix.SIGWINCH); err != nil {
+		t.Fatal(err)
 	}
+	<-passed
+	if len(r.signals) > 0 {
+		t.Error("something tells of the end")
+	}
+	go r.Run(t.Context())
+	wait(t, c, 5) // who begins looks first
+	c = exiting()
 	first()
 	wait(t, c, 5) // one looks when it is over, whatever others want
 	c = exiting()

@@ -103,7 +103,7 @@ const bulkSize = 1 << 20
 // fullInRow is how often a pipe was full of small pages when it is enlarged: the next ones are expected to be small.
 const fullInRow = 2
 
-// sender returns nil where pages cannot be moved: a terminal has none, and vsock takes none.
+// sender returns nil where pages cannot be moved: a terminal has none, vsock takes none, nor does a port with a kernel that is not ours.
 func (o *Output) sender(conn io.Writer) *serialmux.Sender {
 	to, ok := conn.(interface {
 		NewSender() (*serialmux.Sender, error)
@@ -125,7 +125,7 @@ func (o *Output) send(sender *serialmux.Sender) (ended bool) {
 	if err != nil {
 		return true // closed here
 	}
-	slots := sizeFor(bulkSize) // what the pipe holds if each of its pages is of 4 KiB
+	inSmall := sizeFor(bulkSize) // what the pipe holds in pages of 4 KiB
 	for inRow := 0; ; {
 		n, read, err := sender.Send(raw)
 		switch {
@@ -133,10 +133,9 @@ func (o *Output) send(sender *serialmux.Sender) (ended bool) {
 			return true
 		case err == nil:
 			o.passed += int64(n)
-			if inRow++; n != slots {
+			if n != inSmall {
 				inRow = 0
-			}
-			if inRow == fullInRow && slots < bulkSize { // as they are of who moves files there with sendfile(2)
+			} else if inRow++; inRow == fullInRow && inSmall < bulkSize { // who moves files there with sendfile(2) has no others
 				enlarge(o.file, bulkSize/2)
 			}
 		case read:
