@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -117,7 +116,7 @@ func (p *process) link(spec hypervisor.Spec, uplink *vsock.Uplink, incoming func
 	linked := make(chan struct{})
 	go func() {
 		defer close(linked)
-		uplink.Run(ctx, p.gate.through(dialer(machine.MuxPath(spec))), incoming)
+		uplink.Run(ctx, p.gate.through(p.dial(spec)), incoming)
 	}()
 	p.unlink = func() {
 		cancel()
@@ -146,13 +145,6 @@ func (p *process) failed(how string, err error) error {
 		return fmt.Errorf("QEMU %s: %s", how, strings.Join(said, " / "))
 	}
 	return fmt.Errorf("QEMU %s: %w", how, err)
-}
-
-func dialer(path string) func(context.Context) (io.ReadWriteCloser, error) {
-	return func(ctx context.Context) (io.ReadWriteCloser, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "unix", path)
-	}
 }
 
 // spawn starts QEMU and returns our end of its monitor.
