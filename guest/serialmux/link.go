@@ -109,6 +109,7 @@ type link struct {
 	resets   []uint32 // streams to tell the peer of after the next frame: they are reset
 	updates  []uint32 // the same: there is room for more
 	spare    [][]byte // memory for bodies
+	small    []byte   // memory for small ones to share
 	err      error
 	changed  *sync.Cond
 	finished chan struct{} // closed when the writer has ended

@@ -42,8 +42,8 @@ func (b *inbox) wake() {
 	}
 }
 
-// put adds a body. One that is copied may be used again by the caller.
-func (b *inbox) put(body []byte) {
+// put adds a body. One that is copied may be used again by the caller. spare is memory for bodies to share, if there is some.
+func (b *inbox) put(body []byte, spare *[]byte) {
 	b.allowed -= int64(len(body))
 	defer b.wake()
 	if len(body) > copied {
@@ -56,7 +56,13 @@ func (b *inbox) put(body []byte) {
 			return
 		}
 	}
-	b.chunks = append(b.chunks, chunk{memory: append(make([]byte, 0, max(shared, len(body))), body...)})
+	var memory []byte
+	if len(body) <= cap(*spare) {
+		memory, *spare = *spare, nil
+	} else {
+		memory = make([]byte, 0, max(shared, len(body)))
+	}
+	b.chunks = append(b.chunks, chunk{memory: append(memory, body...)})
 }
 
 // receiveBody reads the body of the data frame whose header was read, and puts it into its stream's inbox. yamux sees of it only what the header says of the stream
@@ -108,7 +114,7 @@ func (l *link) deliver(body []byte) error {
 	if int64(len(body)) > state.inbox.allowed {
 		return fmt.Errorf("serialmux: the other end sent %d bytes on stream %d, which has room for %d", len(body), id, state.inbox.allowed)
 	}
-	state.inbox.put(body)
+	state.inbox.put(body, &l.small)
 	return nil
 }
 
@@ -129,8 +135,11 @@ func (l *link) memoryFor(length int) []byte {
 
 // recycle keeps the memory of a body that nobody needs any more; with the lock held.
 func (l *link) recycle(memory []byte) {
-	if cap(memory) == MaxFrame && len(l.spare) < maxSpare {
+	switch {
+	case cap(memory) == MaxFrame && len(l.spare) < maxSpare:
 		l.spare = append(l.spare, memory[:0])
+	case cap(memory) == shared: // or else each small request of a peer takes new pages of the kernel, until there is so much garbage that it is collected
+		l.small = memory[:0]
 	}
 }
 

@@ -105,12 +105,7 @@ func (f *Further) become(c Config, of Container, stdio []int) error {
 	}
 	f.Call("close what is the machine's", unix.SYS_CLOSE_RANGE, 3, uintptr(^uint32(0)), unix.CLOSE_RANGE_CLOEXEC)
 	f.Call("set the umask", unix.SYS_UMASK, uintptr(user.mask()))
-	if c.IDs == nil {
-		if err := f.setRlimits(p.Rlimits); err != nil {
-			return err
-		}
-	}
-	limits, err := of.Known.limit(p, user, c.Filters)
+	limits, err := of.Known.limit(p, user, c.IDs != nil, c.Filters)
 	if err != nil {
 		return err
 	}
@@ -164,12 +159,17 @@ func (f *Further) workingDirectory(in root, c Config) (fd int, err error) {
 	return in.directory(c.Process.Cwd)
 }
 
-// limit is that of privilege.go, but for the umask and the limits.
-func (f *Further) limit(p *specs.Process, a account, filters []Filter) error {
+// limit is that of privilege.go, but for the umask. mapped: the container has a user namespace of its own, and the limits of its resources are set.
+func (f *Further) limit(p *specs.Process, a account, mapped bool, filters []Filter) error {
+	if !mapped {
+		if err := f.setRlimits(p.Rlimits); err != nil {
+			return err
+		}
+	}
 	if !p.NoNewPrivileges {
 		f.install(filters)
 	}
-	if err := f.assume(p.Capabilities, a); err != nil {
+	if err := f.assume(p.Capabilities, a, mapped); err != nil {
 		return err
 	}
 	if p.NoNewPrivileges {
@@ -199,8 +199,9 @@ func (f *Further) install(filters []Filter) {
 	}
 }
 
-// assume has the process take the user's identity and only the capabilities of the specification.
-func (f *Further) assume(c *specs.LinuxCapabilities, a account) error {
+// assume has the process take the user's identity and only the capabilities of the specification. Each call that changes credentials has the kernel make new ones, and later free the old: in an emulated machine those
+// that change nothing were a tenth of what it takes to make a process.
+func (f *Further) assume(c *specs.LinuxCapabilities, a account, mapped bool) error {
 	if c == nil {
 		c = &specs.LinuxCapabilities{}
 	}
@@ -212,22 +213,27 @@ func (f *Further) assume(c *specs.LinuxCapabilities, a account) error {
 	if err != nil {
 		return err
 	}
-	for number := range uintptr(last) + 1 {
-		if bounding&(1<<number) == 0 {
-			f.Call("drop a capability", unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, number, 0, 0, 0)
-		}
-	}
+	f.bound(bounding, uintptr(last))
 	groups := make([]uint32, len(a.groups), len(a.groups)+1)
 	for i, g := range a.groups {
 		groups[i] = uint32(g)
 	}
 	gid, uid := uintptr(a.gid), uintptr(a.uid)
-	f.Call("keep capabilities", unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1, 0, 0, 0)
-	f.Call("set groups", unix.SYS_SETGROUPS, uintptr(len(groups)), vfork.Pointer(f.Script, &groups[:1][0]))
-	f.Call("become the group", unix.SYS_SETRESGID, gid, gid, gid)
-	f.Call("become the user", unix.SYS_SETRESUID, uid, uid, uid)
+	ours := !mapped && gid == 0 && uid == 0 // whoever makes it
+	if !ours {
+		f.Call("keep capabilities", unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1, 0, 0, 0)
+	}
+	if !ours || len(groups) > 0 {
+		f.Call("set groups", unix.SYS_SETGROUPS, uintptr(len(groups)), vfork.Pointer(f.Script, &groups[:1][0]))
+	}
+	if !ours {
+		f.Call("become the group", unix.SYS_SETRESGID, gid, gid, gid)
+		f.Call("become the user", unix.SYS_SETRESUID, uid, uid, uid)
+	}
 	f.Call("be looked into by nobody", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0) // a system setting may have said otherwise just now
-	f.Call("keep capabilities no longer", unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 0, 0, 0, 0)
+	if !ours {
+		f.Call("keep capabilities no longer", unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 0, 0, 0, 0)
+	}
 	head := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	data := &[2]unix.CapUserData{
 		{Effective: uint32(effective), Permitted: uint32(permitted), Inheritable: uint32(inheritable)},
@@ -240,6 +246,23 @@ func (f *Further) assume(c *specs.LinuxCapabilities, a account) error {
 		}
 	}
 	return nil
+}
+
+// prCapbsetKeep keeps only the capabilities of two masks of 32 in the bounding set: kernel/patches/0004, which other kernels do not have.
+const prCapbsetKeep = 0x767a6362
+
+// bound has the process lose all capabilities up to the last that are not in a set, for good.
+func (f *Further) bound(set uint64, last uintptr) {
+	const all = uintptr(^uint32(0))
+	if _, _, errno := unix.RawSyscall6(unix.SYS_PRCTL, prCapbsetKeep, all, all, 0, 0, 0); errno == 0 { // which changes nothing
+		f.Call("drop capabilities", unix.SYS_PRCTL, prCapbsetKeep, uintptr(uint32(set)), uintptr(set>>32), 0, 0)
+		return
+	}
+	for number := range last + 1 {
+		if set&(1<<number) == 0 {
+			f.Call("drop a capability", unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, number, 0, 0, 0)
+		}
+	}
 }
 
 // masks returns the sets of capabilities, a bit for each. Mostly several are the same.

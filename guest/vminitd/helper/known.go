@@ -111,6 +111,7 @@ func stateOf(s *unix.Stat_t) state {
 type limits struct {
 	capabilities    *specs.LinuxCapabilities // of the container's first process, mostly
 	noNewPrivileges bool
+	resources       []specs.POSIXRlimit
 	user            account
 	filters         []Filter
 	script          *vfork.Script // which only the kernel reads
@@ -118,19 +119,19 @@ type limits struct {
 
 func (l *limits) are(p *specs.Process, a account, filters []Filter) bool {
 	return l.script != nil && l.capabilities == p.Capabilities && l.noNewPrivileges == p.NoNewPrivileges && l.user.uid == a.uid && l.user.gid == a.gid && slices.Equal(l.user.groups, a.groups) &&
-		len(l.filters) == len(filters) && (len(filters) == 0 || &l.filters[0] == &filters[0])
+		slices.Equal(l.resources, p.Rlimits) && len(l.filters) == len(filters) && (len(filters) == 0 || &l.filters[0] == &filters[0])
 }
 
 // limit returns what a process does to limit itself, see Further.limit.
-func (k *Known) limit(p *specs.Process, a account, filters []Filter) (*vfork.Script, error) {
+func (k *Known) limit(p *specs.Process, a account, mapped bool, filters []Filter) (*vfork.Script, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if p.Capabilities == nil || !k.limits.are(p, a, filters) {
 		f := &Further{Script: &vfork.Script{}}
-		if err := f.limit(p, a, filters); err != nil {
+		if err := f.limit(p, a, mapped, filters); err != nil {
 			return nil, err
 		}
-		k.limits = limits{p.Capabilities, p.NoNewPrivileges, a, filters, f.Script}
+		k.limits = limits{p.Capabilities, p.NoNewPrivileges, slices.Clone(p.Rlimits), a, filters, f.Script}
 	}
 	return k.limits.script, nil
 }

@@ -79,7 +79,7 @@ func TestTheListOfLimitsIsMadeOnceForAll(t *testing.T) {
 	var k Known
 	capabilities := &specs.LinuxCapabilities{Bounding: []string{"CAP_CHOWN"}}
 	filters := []Filter{{Program: make([]byte, 8)}}
-	first, err := k.limit(&specs.Process{Capabilities: capabilities}, account{uid: 1}, filters)
+	first, err := k.limit(&specs.Process{Capabilities: capabilities}, account{uid: 1}, false, filters)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,10 +94,11 @@ func TestTheListOfLimitsIsMadeOnceForAll(t *testing.T) {
 		"another group":      {specs.Process{Capabilities: capabilities}, account{uid: 1, groups: []int{3}}, filters, false},
 		"other capabilities": {specs.Process{Capabilities: &specs.LinuxCapabilities{}}, account{uid: 1}, filters, false},
 		"no new privileges":  {specs.Process{Capabilities: capabilities, NoNewPrivileges: true}, account{uid: 1}, filters, false},
+		"other resources":    {specs.Process{Capabilities: capabilities, Rlimits: []specs.POSIXRlimit{{Type: "RLIMIT_CORE"}}}, account{uid: 1}, filters, false},
 		"no filter":          {specs.Process{Capabilities: capabilities}, account{uid: 1}, nil, false},
 	} {
-		k.limits = limits{capabilities, false, account{uid: 1}, filters, first}
-		if got, err := k.limit(&test.process, test.user, test.filters); err != nil || (got == first) != test.same {
+		k.limits = limits{capabilities, false, nil, account{uid: 1}, filters, first}
+		if got, err := k.limit(&test.process, test.user, false, test.filters); err != nil || (got == first) != test.same {
 			t.Errorf("%s: the first one's %v, %v", name, got == first, err)
 		}
 	}

@@ -64,11 +64,11 @@ type further struct{ *helper.Further }
 func (f further) start(ctx context.Context, reaper *reap.Reaper, namespace int, cgroup *os.File, patience time.Duration) (child *reap.Child, err error) {
 	var begun *vfork.Begun
 	if patience > 0 && runtime.GOMAXPROCS(0) == 1 {
-		defer reaper.Quiet(vfork.Alone)()
+		defer reaper.Quiet()()
 	}
 	err = inPidNamespace(reaper, namespace, func() (err error) {
 		child, err = reaper.Start(func() (int, error) {
-			if begun, err = f.Begin(ctx, cgroup); begun == nil {
+			if begun, err = f.Begin(ctx, cgroup, patience); begun == nil {
 				return 0, err
 			}
 			return begun.Pid, err
@@ -95,19 +95,15 @@ func inPidNamespace(reaper *reap.Reaper, pidfd int, f func() error) error {
 	if err != nil {
 		return err
 	}
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		err := unix.Setns(pidfd, unix.CLONE_NEWPID) // of this thread's children
-		if err == nil {
-			err = f()
-		}
-		if unix.Setns(own, unix.CLONE_NEWPID) == nil {
-			runtime.UnlockOSThread()
-		} // otherwise the thread ends here
-		done <- err
-	}()
-	return <-done
+	runtime.LockOSThread()
+	err = unix.Setns(pidfd, unix.CLONE_NEWPID) // of this thread's children
+	if err == nil {
+		err = f()
+	}
+	if unix.Setns(own, unix.CLONE_NEWPID) == nil {
+		runtime.UnlockOSThread()
+	} // otherwise no other goroutine ever gets this thread
+	return err
 }
 
 // Root opens the root directory of a mount namespace. The caller closes it; until then nothing that is mounted there can be unmounted for good.

@@ -12,8 +12,12 @@ import (
 // quiet is while nothing tells Run of ends.
 type quiet struct {
 	mu      sync.Mutex
-	wanted  int // how many want it
+	wanted  int       // how many want it
+	since   time.Time // zero: it is not quiet, though some may want it still
 	handler action
+	look    *time.Timer // has Run look for ends; nil: nobody has wanted it yet
+	waiting bool        // look is to come
+	most    time.Duration
 }
 
 // action is the kernel's struct sigaction, as rt_sigaction(2) has it. Zero is what the kernel does by itself: of the end of a process it tells nobody, and keeps it for who asks.
@@ -26,33 +30,57 @@ func exchangeHandler(to action) (before action) {
 	return before
 }
 
-// later is how long after it has been quiet Run looks for ends. Meanwhile who has waited for one can tell it to others: to reap a process takes the kernel longer than that.
-const later = 5 * time.Millisecond
+// quietFor is for how long it is quiet at most, and after which Run looks for ends that nobody has told it of. Mostly who has waited for one has told it to others by then: to reap a process takes the kernel longer
+// than that.
+const quietFor = 10 * time.Millisecond
 
-// Quiet keeps Run from hearing of ends until the function that it returns is called, but not for longer than most; soon after, it looks for them. It is for who waits for a process by its descriptor on the only CPU: a signal
-// wakes two threads of Go's runtime, and they take their time before the one who waits.
-func (r *Reaper) Quiet(most time.Duration) (over func()) {
-	r.quiet.mu.Lock()
-	if r.quiet.wanted++; r.quiet.wanted == 1 {
-		r.quiet.handler = exchangeHandler(action{})
+// Quiet keeps Run from hearing of ends until the function that it returns is called, but not for longer than 10 ms. It is for who waits for a process by its descriptor on the only CPU: a signal wakes two threads of
+// Go's runtime, and they take their time before the one who waits.
+func (r *Reaper) Quiet() (over func()) {
+	q := &r.quiet
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.wanted++; q.since.IsZero() {
+		q.since = time.Now()
+		q.handler = exchangeHandler(action{})
 	}
-	r.quiet.mu.Unlock()
-	end := sync.OnceFunc(func() {
-		r.quiet.mu.Lock()
-		defer r.quiet.mu.Unlock()
-		if r.quiet.wanted--; r.quiet.wanted == 0 {
-			exchangeHandler(r.quiet.handler)
-		}
-	})
-	timer := time.AfterFunc(most, func() {
-		end()
-		select {
-		case r.signals <- unix.SIGCHLD:
-		default: // it is to look anyway
-		}
-	})
+	switch { // one timer for all, as to make one is dear where the CPU is emulated
+	case q.look == nil:
+		q.look = time.AfterFunc(q.most, r.look)
+	case !q.waiting:
+		q.look.Reset(q.most)
+	}
+	q.waiting = true
 	return func() {
-		end()
-		timer.Reset(later)
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		if q.wanted--; q.wanted == 0 {
+			q.end()
+		}
+	}
+}
+
+// look has Run look for ends, and ends what has been quiet for too long.
+func (r *Reaper) look() {
+	q := &r.quiet
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if left := q.most - time.Since(q.since); !q.since.IsZero() && left > 0 { // it has begun since the timer was set
+		q.look.Reset(left)
+	} else {
+		q.end()
+		q.waiting = false
+	}
+	select {
+	case r.signals <- unix.SIGCHLD:
+	default: // it is to look anyway
+	}
+}
+
+// end is with the lock held.
+func (q *quiet) end() {
+	if !q.since.IsZero() {
+		q.since = time.Time{}
+		exchangeHandler(q.handler)
 	}
 }

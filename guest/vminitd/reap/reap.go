@@ -49,7 +49,7 @@ type early struct {
 // New returns a Reaper.
 func New() *Reaper {
 	self := sync.OnceValues(func() (int, error) { return unix.PidfdOpen(os.Getpid(), 0) })
-	return &Reaper{self: self, children: map[int]*Child{}, early: map[int]early{}, signals: make(chan os.Signal, 1)}
+	return &Reaper{self: self, children: map[int]*Child{}, early: map[int]early{}, signals: make(chan os.Signal, 1), quiet: quiet{most: quietFor}}
 }
 
 // Self returns a descriptor of this process, which stays open.

@@ -8,8 +8,9 @@ import (
 	"strconv"
 )
 
-// slack is by how much its sleeps may be longer. So long a goroutine may wait for another one that is in a system call which blocks, if the machine has one CPU.
-const slack = "5000000" // nanoseconds
+// slack is by how much its sleeps may be longer: as long as the kernel's own timer leaves it alone, CONFIG_HZ, so that no timer is set for them, and no process of a container is interrupted more often. So long a goroutine may
+// wait for another one that is in a system call which blocks, if the machine has one CPU.
+const slack = "10000000" // nanoseconds
 
 // Slow has the thread of this process sleep longer. Threads that it makes later have the slack from it, and so would their children: who makes one for others to use gives it the kernel's again
 // (vfork.Calm, vfork.Script). The machine's /proc is needed, and root.

@@ -17,6 +17,7 @@ import (
 type Begun struct {
 	Pid   int
 	pidfd atomic.Int32
+	ended bool // known since Begin
 }
 
 // Values of a descriptor that is not there yet, and that never will be.
@@ -39,13 +40,13 @@ func (b *Begun) kill() {
 // Close lets go of it.
 func (b *Begun) Close() error { return unix.Close(int(b.pidfd.Load())) }
 
-// Alone is for how long Go's runtime may be held up for a process that the only CPU is busy with anyway. In an emulated machine `true` takes half of it.
+// Alone is for how long Go's runtime may be held up for a process that the only CPU is busy with anyway: whatever it does on hearing that a thread waits, the process would have to wait for that, and what it does
+// when the thread comes back who waits for the end. In an emulated machine `true` takes half of it.
 const Alone = 10 * time.Millisecond
 
 // AwaitEnd returns when the process has ended, or after some time, or when ctx ends, whichever comes first; before that only where it cannot wait.
 func (b *Begun) AwaitEnd(ctx context.Context, patience time.Duration) {
-	// Whatever the runtime does on hearing that a thread waits, the process would have to wait for that, and what it does when the thread comes back who waits for the end.
-	if runtime.GOMAXPROCS(0) == 1 && over(b.pidfd.Load(), min(patience, Alone)) {
+	if b.ended {
 		return
 	}
 	fd, err := unix.FcntlInt(uintptr(b.pidfd.Load()), unix.F_DUPFD_CLOEXEC, 3)

@@ -3,6 +3,7 @@ package vfork
 import (
 	"context"
 	"errors"
+	"runtime"
 	"testing"
 	"time"
 
@@ -11,13 +12,18 @@ import (
 
 func begun(t *testing.T, args ...string) (*Begun, error) {
 	t.Helper()
+	return begunWith(t, 0, args...)
+}
+
+func begunWith(t *testing.T, patience time.Duration, args ...string) (*Begun, error) {
+	t.Helper()
 	var first, s Script
 	first.UnblockSignals()
 	s.Append(&first)
 	if err := s.Execute(args[0], args, nil); err != nil {
 		t.Fatal(err)
 	}
-	b, err := s.Begin(t.Context(), nil)
+	b, err := s.Begin(t.Context(), nil, patience)
 	if b == nil {
 		t.Fatal(err)
 	}
@@ -51,6 +57,31 @@ func TestAnEndIsAwaitedAndNothingElse(t *testing.T) {
 	b.AwaitEnd(t.Context(), time.Minute) // once more, when it has
 	if status := reap(t, b.Pid); status.ExitStatus() != 5 {
 		t.Errorf("it ended with %d", status.ExitStatus())
+	}
+}
+
+func TestOnTheOnlyCPUTheEndIsAwaitedRightAway(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	b, err := begunWith(t, time.Minute, "/bin/sleep", "600") // for a while
+	if err != nil || b.ended {
+		t.Fatalf("it has ended: %v, %v", b.ended, err)
+	}
+	if err := unix.Kill(b.Pid, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	b.AwaitEnd(t.Context(), time.Minute)
+	if status := reap(t, b.Pid); status.Signal() != unix.SIGKILL {
+		t.Errorf("it ended with %v", status)
+	}
+	for ended := false; !ended; { // if the machine is slow others end later than that
+		if b, err = begunWith(t, time.Minute, "/bin/sh", "-c", "exit 5"); err != nil {
+			t.Fatal(err)
+		}
+		ended = b.ended
+		b.AwaitEnd(t.Context(), time.Minute)
+		if status := reap(t, b.Pid); status.ExitStatus() != 5 {
+			t.Errorf("it ended with %d", status.ExitStatus())
+		}
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"os"
 	"runtime"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -53,7 +54,7 @@ func (s *Script) Append(other *Script) {
 }
 
 // usual is how many calls most scripts have, at most.
-const usual = 64
+const usual = 32
 
 // Pointer returns the address of what p points to, which stays where it is for as long as the script is in use.
 func Pointer[T any](s *Script, p *T) uintptr {
@@ -138,11 +139,11 @@ func setSlack(to uintptr) {
 
 // Begin makes the process in a cgroup, by its directory, or in the parent's, and returns once it has executed its program, or with an Error; then there is no process, or one that is about to
 // end, which is returned as well. It is killed if ctx ends meanwhile. That it was killed by others, before it has executed, is no error: its end tells it, which may come before Begin returns.
-// The caller closes what it gets.
-func (s *Script) Begin(ctx context.Context, cgroup *os.File) (b *Begun, err error) {
+// With patience, and one CPU, it returns later: when the process has ended, or after Alone if that is less. The caller closes what it gets.
+func (s *Script) Begin(ctx context.Context, cgroup *os.File, patience time.Duration) (b *Begun, err error) {
 	args := &cloneArgs{flags: unix.CLONE_VM | unix.CLONE_VFORK | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND, exitSignal: uint64(unix.SIGCHLD)}
 	if cgroup == nil {
-		return s.begin(ctx, args)
+		return s.begin(ctx, args, patience)
 	}
 	args.flags |= unix.CLONE_INTO_CGROUP
 	raw, err := cgroup.SyscallConn()
@@ -151,14 +152,14 @@ func (s *Script) Begin(ctx context.Context, cgroup *os.File) (b *Begun, err erro
 	}
 	if controlErr := raw.Control(func(fd uintptr) { // which is that directory for so long, whoever closes it
 		args.cgroup = uint64(fd)
-		b, err = s.begin(ctx, args)
+		b, err = s.begin(ctx, args, patience)
 	}); controlErr != nil {
 		return nil, controlErr
 	}
 	return b, err
 }
 
-func (s *Script) begin(ctx context.Context, args *cloneArgs) (*Begun, error) {
+func (s *Script) begin(ctx context.Context, args *cloneArgs, patience time.Duration) (*Begun, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -168,9 +169,9 @@ func (s *Script) begin(ctx context.Context, args *cloneArgs) (*Begun, error) {
 	b.pidfd.Store(none)
 	args.pidfd = uint64(Pointer(s, &b.pidfd))
 	f := &frame{clone: args, size: unsafe.Sizeof(*args), calls: &s.calls[0], count: uintptr(len(s.calls))}
-	over := make(chan struct{})
+	done := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
-		defer close(over)
+		defer close(done)
 		b.kill()
 	})
 	slack := exchangeSlack(timerSlack)
@@ -179,6 +180,10 @@ func (s *Script) begin(ctx context.Context, args *cloneArgs) (*Begun, error) {
 	*all = ^uint64(0)
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, sigSetmask, uintptr(unsafe.Pointer(all)), uintptr(unsafe.Pointer(before)), sigsetSize, 0, 0)
 	result := waiting(f)
+	// The kernel has this thread run as soon as the process has executed. Whatever else it does before it waits again, the process has to wait for, and to find its way in the CPU's tables anew after that.
+	if patience > 0 && !failed(result) && runtime.GOMAXPROCS(0) == 1 {
+		b.ended = over(b.pidfd.Load(), min(patience, Alone))
+	}
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, sigSetmask, uintptr(unsafe.Pointer(before)), 0, sigsetSize, 0, 0)
 	setSlack(slack)
 	made := !failed(result)
@@ -190,7 +195,7 @@ func (s *Script) begin(ctx context.Context, args *cloneArgs) (*Begun, error) {
 	defer runtime.KeepAlive(s)
 	killed := !stop()
 	if killed {
-		<-over
+		<-done
 	}
 	if !made {
 		return nil, &Error{Call: "clone", Cause: syscall.Errno(-result)}
@@ -227,7 +232,7 @@ func waiting(f *frame) uintptr {
 
 // Run is Begin. The pid is that of a process that is about to end, too, after an error; 0: there never was one.
 func (s *Script) Run(ctx context.Context, cgroup *os.File) (pid int, err error) {
-	b, err := s.Begin(ctx, cgroup)
+	b, err := s.Begin(ctx, cgroup, 0)
 	if b == nil {
 		return 0, err
 	}
