@@ -183,6 +183,7 @@ func arguments(kernel, initrd, socket string, o Options) []string {
 	if cpus == 1 {
 		words += " nolapic_timer"
 	}
+	words += " lapic_timer_khz=1000000"
 	arguments := []string{"-accel", "tcg", "-M", "microvm,acpi=off,x-option-roms=off,rtc=on,pic=on,pit=on,isa-serial=on",
 		"-cpu", "max,-erms,-fsrm", "-smp", strconv.Itoa(cpus), "-m", strconv.Itoa(memory),
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio",

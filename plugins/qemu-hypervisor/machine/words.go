@@ -10,6 +10,9 @@ import (
 // kernelHZ is CONFIG_HZ of our kernel; another only makes a delay loop longer or shorter.
 const kernelHZ = 100
 
+// lapicWord is the rate of QEMU's local APIC timers. Without another clock than the timer's the PIT is the better one.
+const lapicWord = "lapic_timer_khz=1000000"
+
 // randomizeWord has the guest place code at random once per boot, not once per process: translations of it are found by virtual address.
 const randomizeWord = "vzctl.randomize=" + randomizeBoot
 
@@ -51,6 +54,7 @@ func x86Words(s hypervisor.Spec, host Host) []string {
 	if host.TSCKilohertz == 0 {
 		return words
 	}
+	words = append(words, lapicWord) // after that against it, over which it goes in our kernel
 	words = append(words, "tsc=reliable", fmt.Sprintf("tsc_early_khz=%d", host.TSCKilohertz), "initcall_blacklist=init_tsc_clocksource")
 	if lapic {
 		words = append(words, fmt.Sprintf("lpj=%d", host.TSCKilohertz*1000/kernelHZ))
