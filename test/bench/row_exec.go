@@ -24,7 +24,7 @@ const instances = 5
 
 // execs compares what two do in the same containers.
 func (s *stage) execs(ctx context.Context, ours, theirs one) (m measured, err error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, instances*patience)
 	defer cancel()
 	var ids []string
 	for range instances {

@@ -107,7 +107,7 @@ func stateOf(s *unix.Stat_t) state {
 	return state{uint64(s.Dev), s.Ino, s.Size, s.Mtim, s.Ctim}
 }
 
-// limits are those of the last process.
+// limits are those of the last process. That its container has a user namespace of its own goes for all of them.
 type limits struct {
 	capabilities    *specs.LinuxCapabilities // of the container's first process, mostly
 	noNewPrivileges bool

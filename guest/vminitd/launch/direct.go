@@ -89,7 +89,7 @@ func (f further) start(ctx context.Context, reaper *reap.Reaper, namespace int, 
 	return child, err
 }
 
-// inPidNamespace runs f, whose children are members of the pid namespace of a process.
+// inPidNamespace runs f, whose children are members of the pid namespace of a process. Who calls makes no process on this goroutine but by way of this function.
 func inPidNamespace(reaper *reap.Reaper, pidfd int, f func() error) error {
 	own, err := reaper.Self()
 	if err != nil {
@@ -102,7 +102,7 @@ func inPidNamespace(reaper *reap.Reaper, pidfd int, f func() error) error {
 	}
 	if unix.Setns(own, unix.CLONE_NEWPID) == nil {
 		runtime.UnlockOSThread()
-	} // otherwise no other goroutine ever gets this thread
+	} // otherwise this goroutine keeps the thread, and it ends with it
 	return err
 }
 

@@ -15,9 +15,9 @@ type quiet struct {
 	wanted  int       // how many want it
 	since   time.Time // zero: it is not quiet, though some may want it still
 	handler action
-	look    *time.Timer // has Run look for ends; nil: nobody has wanted it yet
-	waiting bool        // look is to come
-	most    time.Duration
+	look    *time.Timer   // has Run look for ends; nil: nobody has wanted it yet
+	waiting bool          // look is to come
+	most    time.Duration // quietFor; tests have others
 }
 
 // action is the kernel's struct sigaction, as rt_sigaction(2) has it. Zero is what the kernel does by itself: of the end of a process it tells nobody, and keeps it for who asks.
@@ -34,7 +34,7 @@ func exchangeHandler(to action) (before action) {
 // than that.
 const quietFor = 10 * time.Millisecond
 
-// Quiet keeps Run from hearing of ends until the function that it returns is called, but not for longer than 10 ms. It is for who waits for a process by its descriptor on the only CPU: a signal wakes two threads of
+// Quiet keeps Run from hearing of ends until the function that it returns is called, once, but not for much longer than 10 ms. It is for who waits for a process by its descriptor on the only CPU: a signal wakes two threads of
 // Go's runtime, and they take their time before the one who waits.
 func (r *Reaper) Quiet() (over func()) {
 	q := &r.quiet

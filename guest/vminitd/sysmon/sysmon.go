@@ -8,7 +8,7 @@ import (
 	"strconv"
 )
 
-// slack is by how much its sleeps may be longer: as long as the kernel's own timer leaves it alone, CONFIG_HZ, so that no timer is set for them, and no process of a container is interrupted more often. So long a goroutine may
+// slack is by how much its sleeps may be longer: one tick of the kernel's, with CONFIG_HZ=100, so that no timer is set for them, and no process of a container is interrupted more often. So long a goroutine may
 // wait for another one that is in a system call which blocks, if the machine has one CPU.
 const slack = "10000000" // nanoseconds
 

@@ -54,7 +54,9 @@ func x86Words(s hypervisor.Spec, host Host) []string {
 	if host.TSCKilohertz == 0 {
 		return words
 	}
-	words = append(words, lapicWord) // after that against it, over which it goes in our kernel
+	if !strings.Contains(s.Kernel.CommandLine, "lapic") && !strings.Contains(s.Kernel.CommandLine, "noapictimer") { // whose word goes over ours
+		words = append(words, lapicWord) // after that against it, over which it goes in our kernel
+	}
 	words = append(words, "tsc=reliable", fmt.Sprintf("tsc_early_khz=%d", host.TSCKilohertz), "initcall_blacklist=init_tsc_clocksource")
 	if lapic {
 		words = append(words, fmt.Sprintf("lpj=%d", host.TSCKilohertz*1000/kernelHZ))

@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"errors"
 	"os"
 	"strconv"
 	"strings"
@@ -8,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// enlargeSocket has a process's sockets with this name that are connected keep more of what is sent. Where it may not be looked into nothing changes.
+// enlargeSocket has a process's socket with this name that is connected keep more of what is sent. Where it may not be looked into nothing changes.
 func enlargeSocket(pid int, path string) {
 	process, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
@@ -28,12 +29,32 @@ func enlargeSocket(pid int, path string) {
 		if what, err := os.Readlink(dir + e.Name()); err != nil || !strings.HasPrefix(what, "socket:") {
 			continue
 		}
-		if fd, err := unix.PidfdGetfd(process, descriptor, 0); err == nil {
-			if connected(fd, path) {
-				_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, bulkBuffer)
-			}
-			_ = unix.Close(fd)
+		fd, err := unix.PidfdGetfd(process, descriptor, 0)
+		if errors.Is(err, unix.EBADF) { // it is closed again
+			continue
 		}
+		if err != nil {
+			return
+		}
+		found := connected(fd, path)
+		if found {
+			enlarge(fd)
+		}
+		_ = unix.Close(fd)
+		if found {
+			return
+		}
+	}
+}
+
+// enlarge sets what a socket keeps, unless the machine would have it keep less than now.
+func enlarge(fd int) {
+	before, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF) // twice what can be asked for, see socket(7)
+	if err != nil || before >= 2*bulkBuffer || unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, bulkBuffer) != nil {
+		return
+	}
+	if after, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF); err == nil && after < before {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, before/2)
 	}
 }
 

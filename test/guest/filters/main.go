@@ -1,4 +1,4 @@
-// Command filters installs system call filters as programs do, in many processes, and says "ok", or what came of it. It has to be started without a filter, and without CAP_SYS_ADMIN.
+// Command filters is the first process of a machine. It installs system call filters as programs do, in many processes, and says "filters: ok", or what came of it.
 //
 // A filter of it has the system call sched_yield(2) fail with an error number of the filter's own.
 package main
@@ -14,22 +14,37 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
 func main() {
-	if err := run(os.Args[1:]); err != nil {
-		fmt.Println(err)
-		os.Exit(1)
+	if os.Getpid() != 1 {
+		if err := run(os.Args[1:]); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		return
 	}
-	fmt.Println("ok")
+	err := errors.Join(os.MkdirAll("/proc", 0o755), unix.Mount("proc", "/proc", "proc", 0, ""), os.MkdirAll("/dev", 0o755), unix.Mount("dev", "/dev", "devtmpfs", 0, ""))
+	console, consoleErr := os.OpenFile("/dev/console", os.O_WRONLY, 0)
+	if consoleErr != nil {
+		os.Exit(1) // of which the kernel tells
+	}
+	if err = errors.Join(err, all()); err == nil {
+		err = errors.New("ok")
+	}
+	_, _ = fmt.Fprintf(console, "filters: %v\n", err)
+	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
 }
+
+func all() error { return errors.Join(alone(), beside(), crowd()) }
 
 func run(args []string) error {
 	if len(args) == 0 {
-		return errors.Join(alone(), beside(), crowd())
+		return errors.New("nothing to do")
 	}
 	runtime.LockOSThread()
 	numbers := map[string]int{}
@@ -65,18 +80,22 @@ func run(args []string) error {
 		return expect(0, 0)
 	case "threads":
 		return threads(numbers[args[1]], numbers[args[2]])
+	case "twins":
+		return twins(numbers[args[1]], numbers[args[2]])
+	case "logging": // such a filter is another than one that does not log
+		return errors.Join(unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), install(numbers[args[1]], unix.SECCOMP_FILTER_FLAG_LOG), expect(numbers[args[1]], 1))
 	}
-	return errors.New("hold, each, forbidden or threads")
+	return errors.New("hold, each, forbidden, threads, twins or logging")
 }
 
 // alone is without another process.
 func alone() error {
-	return errors.Join(self("forbidden", "70"), self("each", "70"), self("each", "70", "70"), self("each", "70", "71", "72"), self("threads", "70", "71"))
+	return errors.Join(self("forbidden", "70"), self("each", "70"), self("each", "70", "70"), self("each", "70", "71", "72"), self("threads", "70", "71"), self("twins", "70", "71"), self("logging", "70"))
 }
 
 // beside is with one that has a filter.
 func beside() error {
-	holder := exec.Command("/proc/self/exe", "hold", "70")
+	holder := command("hold", "70")
 	in, inErr := holder.StdinPipe()
 	out, outErr := holder.StdoutPipe()
 	if err := errors.Join(inErr, outErr, holder.Start()); err != nil {
@@ -110,8 +129,15 @@ func crowd() error {
 	return errors.Join(errs...)
 }
 
+// command is this program once more, without privileges.
+func command(args ...string) *exec.Cmd {
+	cmd := exec.Command("/proc/self/exe", args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1000, Gid: 1000}}
+	return cmd
+}
+
 func self(args ...string) error {
-	out, err := exec.Command("/proc/self/exe", args...).CombinedOutput()
+	out, err := command(args...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, out)
 	}
@@ -137,6 +163,25 @@ func threads(first, second int) error {
 	}
 	err := errors.Join(install(second, unix.SECCOMP_FILTER_FLAG_TSYNC), expect(second, 2))
 	close(done)
+	return errors.Join(err, <-other)
+}
+
+// twins has two threads get the same filter, each by itself, and then one of them all threads another.
+func twins(first, second int) error {
+	steps, other := make(chan struct{}), make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		<-steps
+		other <- errors.Join(enter(first, 0), expect(first, 1))
+		<-steps
+		other <- expect(second, 2)
+	}()
+	steps <- struct{}{}
+	if err := errors.Join(<-other, enter(first, 0), expect(first, 1)); err != nil {
+		return err
+	}
+	err := errors.Join(install(second, unix.SECCOMP_FILTER_FLAG_TSYNC), expect(second, 2))
+	steps <- struct{}{}
 	return errors.Join(err, <-other)
 }
 
