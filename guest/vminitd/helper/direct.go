@@ -219,19 +219,19 @@ func (f *Further) assume(c *specs.LinuxCapabilities, a account, mapped bool) err
 		groups[i] = uint32(g)
 	}
 	gid, uid := uintptr(a.gid), uintptr(a.uid)
-	ours := !mapped && gid == 0 && uid == 0 // whoever makes it
-	if !ours {
+	changes := mapped || gid != 0 || uid != 0 // it is born as vminitd's user and group, and in no other
+	if changes {
 		f.Call("keep capabilities", unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1, 0, 0, 0)
 	}
-	if !ours || len(groups) > 0 {
+	if changes || len(groups) > 0 {
 		f.Call("set groups", unix.SYS_SETGROUPS, uintptr(len(groups)), vfork.Pointer(f.Script, &groups[:1][0]))
 	}
-	if !ours {
+	if changes {
 		f.Call("become the group", unix.SYS_SETRESGID, gid, gid, gid)
 		f.Call("become the user", unix.SYS_SETRESUID, uid, uid, uid)
 	}
 	f.Call("be looked into by nobody", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0) // a system setting may have said otherwise just now
-	if !ours {
+	if changes {
 		f.Call("keep capabilities no longer", unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 0, 0, 0, 0)
 	}
 	head := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
@@ -246,23 +246,6 @@ func (f *Further) assume(c *specs.LinuxCapabilities, a account, mapped bool) err
 		}
 	}
 	return nil
-}
-
-// prCapbsetKeep keeps only the capabilities of two masks of 32 in the bounding set: kernel/patches/0004, which other kernels do not have.
-const prCapbsetKeep = 0x767a6362
-
-// bound has the process lose all capabilities up to the last that are not in a set, for good.
-func (f *Further) bound(set uint64, last uintptr) {
-	const all = uintptr(^uint32(0))
-	if _, _, errno := unix.RawSyscall6(unix.SYS_PRCTL, prCapbsetKeep, all, all, 0, 0, 0); errno == 0 { // which changes nothing
-		f.Call("drop capabilities", unix.SYS_PRCTL, prCapbsetKeep, uintptr(uint32(set)), uintptr(set>>32), 0, 0)
-		return
-	}
-	for number := range last + 1 {
-		if set&(1<<number) == 0 {
-			f.Call("drop a capability", unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, number, 0, 0, 0)
-		}
-	}
 }
 
 // masks returns the sets of capabilities, a bit for each. Mostly several are the same.

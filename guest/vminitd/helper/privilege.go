@@ -32,7 +32,7 @@ func limit(p *specs.Process, a account, filters []Filter) error {
 			return err
 		}
 	}
-	if err := caps.Apply(capability.BOUNDS); err != nil {
+	if err := boundThread(caps); err != nil {
 		return fmt.Errorf("drop capabilities: %w", err)
 	}
 	if err := assume(a); err != nil {

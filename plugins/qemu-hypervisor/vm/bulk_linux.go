@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vzctl/vzctl/plugins/qemu-hypervisor/vsock"
 )
 
 // enlargeSocket has a process's socket with this name that is connected keep more of what is sent. Where it may not be looked into nothing changes.
@@ -38,23 +40,12 @@ func enlargeSocket(pid int, path string) {
 		}
 		found := connected(fd, path)
 		if found {
-			enlarge(fd)
+			vsock.SendBuffer(fd, bulkBuffer)
 		}
 		_ = unix.Close(fd)
 		if found {
 			return
 		}
-	}
-}
-
-// enlarge sets what a socket keeps, unless the machine would have it keep less than now.
-func enlarge(fd int) {
-	before, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF) // twice what can be asked for, see socket(7)
-	if err != nil || before >= 2*bulkBuffer || unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, bulkBuffer) != nil {
-		return
-	}
-	if after, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF); err == nil && after < before {
-		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, before/2)
 	}
 }
 

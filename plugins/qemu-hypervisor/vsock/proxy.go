@@ -30,7 +30,9 @@ func proxy(host *net.UnixConn, guest *serialmux.Conn) {
 		case <-over:
 		}
 	})
-	_ = host.SetWriteBuffer(sendBuffer) // or else it takes longer
+	if raw, err := host.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { SendBuffer(int(fd), sendBuffer) }) // if it is closed already, what follows says so
+	}
 	toHost := make(chan struct{})
 	work.Go(func() {
 		defer close(toHost)

@@ -47,43 +47,43 @@ func run(args []string) error {
 		return errors.New("nothing to do")
 	}
 	runtime.LockOSThread()
-	numbers := map[string]int{}
+	var numbers []int
 	for _, arg := range args[1:] {
 		number, err := strconv.Atoi(arg)
 		if err != nil {
 			return err
 		}
-		numbers[arg] = number
+		numbers = append(numbers, number)
 	}
 	switch args[0] {
 	case "hold": // until stdin ends
-		if err := enter(numbers[args[1]], 0); err != nil {
+		if err := enter(numbers[0], 0); err != nil {
 			return err
 		}
 		fmt.Println("held")
 		_, err := io.Copy(io.Discard, os.Stdin)
 		return err
 	case "each": // one after the other: the last one counts
-		for i, arg := range args[1:] {
-			if err := enter(numbers[arg], 0); err != nil {
+		for i, number := range numbers {
+			if err := enter(number, 0); err != nil {
 				return err
 			}
-			if err := expect(numbers[arg], i+1); err != nil {
-				return fmt.Errorf("with %v: %w", args[1:i+2], err)
+			if err := expect(number, i+1); err != nil {
+				return fmt.Errorf("with %v: %w", numbers[:i+1], err)
 			}
 		}
 		return nil
 	case "forbidden":
-		if err := install(numbers[args[1]], 0); !errors.Is(err, unix.EACCES) {
+		if err := install(numbers[0], 0); !errors.Is(err, unix.EACCES) {
 			return fmt.Errorf("who may get new privileges gets a filter: %v", err)
 		}
 		return expect(0, 0)
 	case "threads":
-		return threads(numbers[args[1]], numbers[args[2]])
+		return threads(numbers[0], numbers[1])
 	case "twins":
-		return twins(numbers[args[1]], numbers[args[2]])
+		return twins(numbers[0], numbers[1])
 	case "logging": // such a filter is another than one that does not log
-		return errors.Join(unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), install(numbers[args[1]], unix.SECCOMP_FILTER_FLAG_LOG), expect(numbers[args[1]], 1))
+		return errors.Join(enter(numbers[0], unix.SECCOMP_FILTER_FLAG_LOG), expect(numbers[0], 1))
 	}
 	return errors.New("hold, each, forbidden, threads, twins or logging")
 }
